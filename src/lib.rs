@@ -1,0 +1,5 @@
+//! WireWatt: a packet-level network traffic analyzer for distributed algorithms.
+
+pub mod capture;
+pub mod protocols;
+pub mod units;

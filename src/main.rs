@@ -1,0 +1,3 @@
+//! The `wirewatt` command.
+
+fn main() {}

@@ -1,0 +1,150 @@
+//! Quantities as types: packets, messages, bytes named by their layer, joules, grams of CO2e.
+//!
+//! No bare integer crosses a module's boundary for one of these, so that a payload byte cannot be
+//! added to a wire byte by mistake. Counts saturate in release builds and panic on overflow in
+//! debug builds: a counter that has wrapped is worse than one that stopped.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! count {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// None of them.
+            pub const ZERO: Self = Self(0);
+
+            /// A count of `n`.
+            pub const fn new(n: u64) -> Self {
+                Self(n)
+            }
+
+            /// The bare number, for arithmetic between layers and for printing.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl Add for $name {
+            type Output = Self;
+
+            fn add(self, other: Self) -> Self {
+                debug_assert!(self.0.checked_add(other.0).is_some(), "{} overflowed", stringify!($name));
+                Self(self.0.saturating_add(other.0))
+            }
+        }
+
+        impl AddAssign for $name {
+            #[inline]
+            fn add_assign(&mut self, other: Self) {
+                *self = *self + other;
+            }
+        }
+
+        impl AddAssign<u64> for $name {
+            #[inline]
+            fn add_assign(&mut self, n: u64) {
+                *self = *self + Self(n);
+            }
+        }
+
+        impl Sum for $name {
+            fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+                counts.fold(Self::ZERO, Add::add)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    )+};
+}
+
+count! {
+    /// Packets (frames), each counted once however often the capture mechanism shows it.
+    Packets;
+    /// Application-level messages as a framing defines them.
+    Messages;
+    /// Connections: TCP connections, or UDP flows of one address and port pair.
+    Connections;
+    /// Bodies of complete messages, in bytes.
+    MessageBytes;
+    /// Message headers, delimiters and other stream bytes that are not bodies.
+    FramingBytes;
+    /// Bytes of messages whose other bytes are missing or had not come.
+    IncompleteBytes;
+    /// Stream bytes that no framing could place.
+    UnframedBytes;
+    /// Unique transport payload by original length: each stream byte once.
+    PayloadBytes;
+    /// Stream bytes that sequence numbers prove and no packet showed; outside the payload.
+    GapBytes;
+    /// Payload bytes seen again.
+    RetransmittedBytes;
+    /// Transport payload that belongs to no stream position: data after FIN or RST, keep-alives.
+    OutsideStreamBytes;
+    /// TCP, UDP or other transport headers, options included.
+    TransportHeaderBytes;
+    /// Headers between the outer and the inner IP header, the inner IP header included.
+    TunnelHeaderBytes;
+    /// Outer IP headers with options or extension headers.
+    IpHeaderBytes;
+    /// Link-layer headers, tags included.
+    LinkHeaderBytes;
+    /// Bytes after the IP packet: padding and frame check sequence where captured.
+    LinkTrailerBytes;
+    /// IP packet lengths, headers included.
+    IpBytes;
+    /// Original frame lengths as the capture's link type shows them.
+    WireBytes;
+    /// Projected Ethernet frames without frame check sequence.
+    L2Bytes;
+    /// Projected Ethernet frames with frame check sequence, preamble and inter-frame gap.
+    LineBytes;
+}
+
+/// Nanoseconds since the Unix epoch. Captures are not monotone: a later packet may carry an
+/// earlier time.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The time `nanoseconds` after the Unix epoch.
+    pub const fn from_nanos(nanoseconds: i64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+}
+
+/// A link type as libpcap numbers them (`LINKTYPE_` values, <https://www.tcpdump.org/linktypes.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkType(pub u16);
+
+/// Energy in joules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Joules(pub f64);
+
+/// Mass of emitted gas in grams. Whether that is CO2 or CO2e is told by what it stands in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Grams(pub f64);
