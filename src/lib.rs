@@ -1,5 +1,7 @@
 //! WireWatt: a packet-level network traffic analyzer for distributed algorithms.
 
+pub mod analysis;
 pub mod capture;
 pub mod protocols;
+pub mod tally;
 pub mod units;

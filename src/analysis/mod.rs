@@ -1,0 +1,59 @@
+//! The engine: packets in, an [`Analysis`] out. One path for live and saved captures.
+
+mod completeness;
+
+pub use completeness::{Completeness, CompletenessState, SourceLosses};
+
+use crate::tally::{ProtocolTally, Unclassified, Undecoded};
+use crate::units::{GapBytes, Packets, Timestamp};
+
+/// What a capture held.
+#[derive(Debug, Clone, Default)]
+pub struct Analysis {
+    /// The earliest packet's time.
+    pub first_packet: Option<Timestamp>,
+    /// The latest packet's time.
+    pub last_packet: Option<Timestamp>,
+    /// All packets, decoded or not.
+    pub packets: Packets,
+    /// One tally for each protocol that was seen or was asked for, in the plan's order.
+    pub protocols: Vec<ProtocolTally>,
+    /// Packets outside every protocol's ports.
+    pub unclassified: Unclassified,
+    /// Packets that could not be decoded.
+    pub undecoded: Undecoded,
+    /// What the streams say of the capture's completeness.
+    pub evidence: Evidence,
+    /// Marker datagrams, in capture order.
+    pub markers: Vec<MarkerSeen>,
+}
+
+/// What streams prove about packets that the capture did not show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Holes in streams that later sequence or acknowledgement numbers prove.
+    pub gaps: u64,
+    /// Bytes in those holes.
+    pub gap_bytes: GapBytes,
+    /// Packets that the snap length cut.
+    pub truncated_packets: Packets,
+    /// Connections whose beginning the capture did not show.
+    pub mid_stream_connections: u64,
+    /// Overlapping stream bytes whose second copy differed from the first.
+    pub conflicting_bytes: u64,
+}
+
+/// A marker datagram that the capture showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkerSeen {
+    /// When.
+    pub timestamp: Timestamp,
+    /// What for: 1 opening, 2 closing, 3 named (docs/wire-format.md).
+    pub purpose: u8,
+    /// The processor that it was sent from.
+    pub cpu: u16,
+    /// The run's nonce.
+    pub nonce: u64,
+    /// Its name, where it has one.
+    pub name: String,
+}

@@ -1,0 +1,215 @@
+//! Counts of what a capture held: by protocol, message kind, node pair, packet class, layer, time.
+//!
+//! In: what the analysis engine attributes to a protocol. Out: [`ProtocolTally`] and its parts,
+//! which serialize under the names of the report. Everything counted is an integer, so tallies of
+//! parts merge exactly into the tally of the whole. Nothing here knows a packet or a stream.
+
+mod layers;
+mod projection;
+mod series;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{BytesByClass, LayerBytes, PacketClass, PacketCounts};
+pub use projection::{MTU, Projection};
+pub use series::{Bucket, Series};
+
+use crate::units::{Connections, Messages, Packets, PayloadBytes, WireBytes};
+
+/// Everything counted for one protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolTally {
+    /// The protocol's name in the port plan.
+    pub name: String,
+    /// Its listening ports as the plan writes them, for example `8190-8289` or `6379,16379`.
+    pub ports: String,
+    /// The name of the framing that found the messages.
+    pub framing: String,
+    /// Whether the framing only approximates messages (`segment`, `turn`).
+    pub approximate: bool,
+    /// Whether these streams were on a built-in range without being ours.
+    #[serde(default)]
+    pub foreign: bool,
+    /// Connections seen, the refused ones included.
+    pub connections: Connections,
+    /// Connection attempts that the listener's end answered with RST.
+    #[serde(default)]
+    pub refused_connections: Connections,
+    /// Complete messages.
+    pub messages: Messages,
+    /// Messages of which some bytes were seen and others were not.
+    pub incomplete_messages: Messages,
+    /// Complete messages by the name of their kind, where the framing knows kinds.
+    pub messages_by_kind: BTreeMap<String, Messages>,
+    /// Complete messages by kind whose last byte the receiver's TCP acknowledged.
+    #[serde(default)]
+    pub acknowledged_by_kind: BTreeMap<String, Messages>,
+    /// Packets by class.
+    pub packets: PacketCounts,
+    /// IP bytes by packet class. Their sum is `bytes.ip`.
+    pub bytes_by_class: BytesByClass,
+    /// Bytes by layer.
+    pub bytes: LayerBytes,
+    /// What went towards the listening end.
+    pub to_listener: DirectionTally,
+    /// What came from the listening end.
+    pub from_listener: DirectionTally,
+    /// Complete messages by sender and receiver.
+    #[serde(with = "pairs_as_list")]
+    pub pairs: BTreeMap<Pair, PairTally>,
+    /// Counts by time.
+    pub series: Series,
+    /// Operations that the messages belonged to, where the framing names them.
+    pub operations: Operations,
+    /// The same exchange as Ethernet frames.
+    pub projection: Projection,
+}
+
+impl ProtocolTally {
+    /// Adds the counts of the same protocol from another part of the traffic.
+    pub fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.refused_connections += other.refused_connections;
+        self.messages += other.messages;
+        self.incomplete_messages += other.incomplete_messages;
+        merge_kinds(&mut self.messages_by_kind, &other.messages_by_kind);
+        merge_kinds(&mut self.acknowledged_by_kind, &other.acknowledged_by_kind);
+        self.packets.merge(&other.packets);
+        self.bytes_by_class.merge(&other.bytes_by_class);
+        self.bytes.merge(&other.bytes);
+        self.to_listener.merge(&other.to_listener);
+        self.from_listener.merge(&other.from_listener);
+        for (pair, tally) in &other.pairs {
+            let mine = self.pairs.entry(pair.clone()).or_default();
+            mine.messages += tally.messages;
+            mine.payload += tally.payload;
+        }
+        self.series.merge(&other.series);
+        self.operations.merge(&other.operations);
+        self.projection.merge(&other.projection);
+    }
+}
+
+fn merge_kinds(mine: &mut BTreeMap<String, Messages>, other: &BTreeMap<String, Messages>) {
+    for (kind, messages) in other {
+        *mine.entry(kind.clone()).or_default() += *messages;
+    }
+}
+
+/// What went one way between listeners and their peers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectionTally {
+    /// Complete messages.
+    pub messages: Messages,
+    /// Packets of every class.
+    pub packets: Packets,
+    /// Unique transport payload.
+    pub payload: PayloadBytes,
+}
+
+impl DirectionTally {
+    /// Adds another part's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.packets += other.packets;
+        self.payload += other.payload;
+    }
+}
+
+/// Sender and receiver of messages: process ids where frames name them, otherwise addresses, the
+/// listening end with its port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pair {
+    /// Who sent.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+}
+
+/// What one of a pair sent to the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairTally {
+    /// Complete messages.
+    pub messages: Messages,
+    /// Payload of those messages, framing included; where no message is known by its sender, all
+    /// payload of the direction.
+    pub payload: PayloadBytes,
+}
+
+mod pairs_as_list {
+    //! `pairs[]{from, to, messages, payload}`: JSON has no map with a pair as its key.
+
+    use super::{BTreeMap, Deserialize, Pair, PairTally, Serialize};
+    use serde::{Deserializer, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Row {
+        #[serde(flatten)]
+        pair: Pair,
+        #[serde(flatten)]
+        tally: PairTally,
+    }
+
+    pub fn serialize<S: Serializer>(
+        pairs: &BTreeMap<Pair, PairTally>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(pairs.iter().map(|(pair, tally)| Row {
+            pair: pair.clone(),
+            tally: *tally,
+        }))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Pair, PairTally>, D::Error> {
+        let rows = Vec::<Row>::deserialize(deserializer)?;
+        Ok(rows.into_iter().map(|row| (row.pair, row.tally)).collect())
+    }
+}
+
+/// How many operations the messages belonged to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operations {
+    /// Distinct operation ids in frame headers. Merging adds: parts of one capture that share an
+    /// operation must be analysed together.
+    pub count: u64,
+    /// What one operation is called, where that is known.
+    pub kind: Option<String>,
+}
+
+impl Operations {
+    /// Adds another part's operations.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        if self.kind.is_none() {
+            self.kind.clone_from(&other.kind);
+        }
+    }
+}
+
+/// Packets that were decoded and belong to no protocol's ports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unclassified {
+    /// Packets by class.
+    pub packets: PacketCounts,
+    /// Bytes by layer; payload stands under `unframed`.
+    pub bytes: LayerBytes,
+}
+
+/// Packets that could not be decoded to a transport header. They stay in the totals.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecoded {
+    /// Packets; all of class `other`.
+    pub packets: PacketCounts,
+    /// Bytes by layer as far as the decoder came. What follows the last header that was understood
+    /// stands under `outside_stream`; frames that are not IP count under `wire` only.
+    pub bytes: LayerBytes,
+    /// The part of `bytes.wire` that is frames which are not IP:
+    /// `wire = link_header + ip + link_trailer + not_ip`.
+    pub not_ip: WireBytes,
+    /// Packets by the reason why they were not decoded.
+    pub reasons: BTreeMap<String, Packets>,
+}
