@@ -106,7 +106,7 @@ mod tests {
         let mut series = Series::default();
         let decade = 315_576_000_000_000_000;
         for step in 0..5000_i64 {
-            series.add(step * decade / 1000, &one_packet());
+            series.add(step * (decade / 1000), &one_packet());
         }
         assert!(series.buckets.len() <= Series::MOST_BUCKETS);
         assert_eq!(
