@@ -1,0 +1,159 @@
+//! TCP and UDP headers; the lengths of a few others.
+
+use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
+
+use super::{Layer, Lengths, Reason, Rest, network};
+
+/// A packet's transport layer.
+#[derive(Debug, Clone, Copy)]
+pub enum Transport<'a> {
+    /// TCP (RFC 9293).
+    Tcp(Segment<'a>),
+    /// UDP (RFC 768).
+    Udp(Datagram<'a>),
+    /// Another IP protocol, by its number.
+    Other {
+        /// IANA's protocol number.
+        protocol: u8,
+    },
+}
+
+/// A TCP segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment<'a> {
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Sequence number of the first payload byte, or of SYN.
+    pub sequence: u32,
+    /// Next sequence number that the sender expects, valid with the ACK flag.
+    pub acknowledgment: u32,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Captured payload. `Lengths::payload` says how long it was on the link.
+    pub payload: &'a [u8],
+}
+
+/// The flags of a TCP header that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpFlags(u8);
+
+impl TcpFlags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgment number is valid.
+    pub const ACK: u8 = 0x10;
+
+    /// The flags as bits of the header's byte 13.
+    pub const fn new(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// Whether any of these bits is set.
+    #[inline]
+    pub const fn any(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// A UDP datagram.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Captured payload. `Lengths::payload` says how long it was on the link.
+    pub payload: &'a [u8],
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Decodes the transport layer and enters its lengths.
+#[inline]
+pub(super) fn decode<'a>(
+    protocol: u8,
+    inside: Rest<'a>,
+    lengths: &mut Lengths,
+) -> Result<Transport<'a>, Reason> {
+    match protocol {
+        TCP => tcp(inside, lengths),
+        UDP => udp(inside, lengths),
+        other => {
+            let header = fixed_header(other).min(inside.length);
+            lengths.transport_header = header;
+            lengths.payload = inside.length - header;
+            Ok(network::other(other))
+        }
+    }
+}
+
+/// Header lengths of transport protocols that are counted and not looked into.
+fn fixed_header(protocol: u8) -> u32 {
+    match protocol {
+        1 | 2 | 58 => 8, // ICMP, IGMP, ICMPv6
+        132 => 12,       // SCTP's common header
+        _ => 0,
+    }
+}
+
+#[inline]
+fn tcp<'a>(inside: Rest<'a>, lengths: &mut Lengths) -> Result<Transport<'a>, Reason> {
+    const SHORTEST: usize = 20;
+    const LONGEST: usize = 60;
+    /// As far as the flags: enough to count the segment, though options or window were cut.
+    const USABLE: usize = 14;
+
+    let mut padded = [0; LONGEST];
+    let header = match TcpHeaderSlice::from_slice(inside.data) {
+        Ok(header) => header,
+        Err(_) if inside.data.len() >= USABLE && (inside.data.len() as u32) < inside.length => {
+            let captured = inside.data.len().min(LONGEST);
+            padded[..captured].copy_from_slice(&inside.data[..captured]);
+            TcpHeaderSlice::from_slice(&padded).map_err(|_| Reason::BadHeader(Layer::Tcp))?
+        }
+        Err(_) if inside.data.len() >= USABLE => return Err(Reason::BadHeader(Layer::Tcp)),
+        Err(_) => return Err(inside.short(Layer::Tcp, SHORTEST as u32)),
+    };
+    let length = u32::from(header.data_offset()) * 4;
+    if length > inside.length {
+        return Err(Reason::BadHeader(Layer::Tcp));
+    }
+    lengths.transport_header = length;
+    lengths.payload = inside.length - length;
+    Ok(Transport::Tcp(Segment {
+        source_port: header.source_port(),
+        destination_port: header.destination_port(),
+        sequence: header.sequence_number(),
+        acknowledgment: header.acknowledgment_number(),
+        flags: TcpFlags::new(header.slice()[13]),
+        payload: inside.skip(length).data,
+    }))
+}
+
+fn udp<'a>(inside: Rest<'a>, lengths: &mut Lengths) -> Result<Transport<'a>, Reason> {
+    const HEADER: u32 = 8;
+    let header =
+        UdpHeaderSlice::from_slice(inside.data).map_err(|_| inside.short(Layer::Udp, HEADER))?;
+    // A length of 0 is a jumbogram's (RFC 2675); one beyond the packet belongs to a fragmented
+    // datagram; what lies behind the datagram's own length is surplus (RFC 9868).
+    let datagram = match u32::from(header.length()) {
+        0 => inside,
+        length if length < HEADER => return Err(Reason::BadHeader(Layer::Udp)),
+        length => inside.first(length),
+    };
+    lengths.transport_header = HEADER;
+    lengths.payload = datagram.length - HEADER;
+    lengths.surplus += inside.length - datagram.length;
+    Ok(Transport::Udp(Datagram {
+        source_port: header.source_port(),
+        destination_port: header.destination_port(),
+        payload: datagram.skip(HEADER).data,
+    }))
+}
