@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod capture;
+pub mod flow;
 pub mod packet;
 pub mod protocols;
 pub mod tally;

@@ -2,7 +2,7 @@
 
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 
-use super::{Addresses, Layer, Lengths, Packet, Reason, Rest, Transport, Undecoded, transport};
+use super::{Addresses, Layer, Lengths, Packet, Reason, Rest, Undecoded, transport};
 
 /// IP protocol numbers (IANA) that are headers of the network layer or carry another one.
 mod protocol {
@@ -135,22 +135,19 @@ fn header(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
         Some(4) => ipv4(ip),
         Some(6) => ipv6(ip),
         Some(version) => Err(Reason::IpVersion(version)),
-        None => Err(ip.short(Layer::Ipv4, Ipv4Header::MIN_LEN)),
+        None => Err(ip.short(Layer::Ipv4, IPV4_HEADER)),
     }
 }
 
-struct Ipv4Header;
-
-impl Ipv4Header {
-    const MIN_LEN: u32 = 20;
-}
+/// Length of an IPv4 header without options.
+const IPV4_HEADER: u32 = 20;
 
 /// RFC 791.
 #[inline]
 fn ipv4(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
     let header = Ipv4HeaderSlice::from_slice(ip.data).map_err(|_| {
         let claimed = u32::from(ip.data[0] & 0x0f) * 4;
-        if claimed < Ipv4Header::MIN_LEN {
+        if claimed < IPV4_HEADER {
             Reason::BadHeader(Layer::Ipv4)
         } else {
             ip.short(Layer::Ipv4, claimed)
@@ -236,9 +233,4 @@ fn extension_length(rest: Rest<'_>, first: u32, unit: u32) -> Result<u32, Reason
         Some(count) => Ok(first + u32::from(*count) * unit),
         None => Err(rest.short(Layer::Ipv6, first)),
     }
-}
-
-/// What an IP packet of a protocol that is not followed further carries.
-pub(super) fn other<'a>(protocol: u8) -> Transport<'a> {
-    Transport::Other { protocol }
 }

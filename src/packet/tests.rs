@@ -129,14 +129,11 @@ fn ipv6_extension_headers_belong_to_the_ip_header() {
     let tcp = frame.split_off(54);
     frame.extend([6, 0, 1, 4, 0, 0, 0, 0]);
     frame.extend(tcp);
-    frame[20] = protocol_number_of_destination_options();
+    const DESTINATION_OPTIONS: u8 = 60;
+    frame[20] = DESTINATION_OPTIONS;
     frame[19] += 8;
     let packet = decoded(ETHERNET, &frame);
     assert_eq!((packet.lengths.ip_header, packet.lengths.payload), (48, 2));
-}
-
-fn protocol_number_of_destination_options() -> u8 {
-    60
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 
-use super::{Layer, Lengths, Reason, Rest, network};
+use super::{Layer, Lengths, Reason, Rest};
 
 /// A packet's transport layer.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +89,7 @@ pub(super) fn decode<'a>(
             let header = fixed_header(other).min(inside.length);
             lengths.transport_header = header;
             lengths.payload = inside.length - header;
-            Ok(network::other(other))
+            Ok(Transport::Other { protocol: other })
         }
     }
 }

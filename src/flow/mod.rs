@@ -1,0 +1,13 @@
+//! Packets into flows: which connection, which listening port, and streams put back in order.
+//!
+//! In: decoded packets. Out: a [`ConnectionKey`] and [`Direction`] for each, the protocol whose
+//! ports the listening end has ([`PortPlan`]), and streams in order ([`HalfStream`]). Nothing here
+//! knows messages or keeps counts for a report.
+
+mod key;
+mod ports;
+mod stream;
+
+pub use key::{ConnectionKey, Direction, TransportKind};
+pub use ports::{Overlap, PortPlan, PortSet, PortSetError, ProtocolIndex};
+pub use stream::{Arrival, HalfStream, HoldingSpace, StreamSink};

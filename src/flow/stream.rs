@@ -1,0 +1,500 @@
+//! One direction of a TCP connection, put back in order from the segments that a capture shows.
+//!
+//! Passive: it cannot ask for what is missing. It holds out-of-order data until the hole before it
+//! is filled, or until the peer acknowledges past the hole, which proves that the peer has the
+//! bytes and the capture does not (RFC 9293, section 3.4).
+
+use std::collections::BTreeMap;
+
+/// Takes the stream's bytes in order, and learns what is missing from them.
+pub trait StreamSink {
+    /// The next bytes.
+    fn bytes(&mut self, bytes: &[u8]);
+    /// The next `n` bytes passed in a captured packet whose snap length kept them from us.
+    fn cut(&mut self, n: u64);
+    /// The next `n` bytes were in no captured packet.
+    fn gap(&mut self, n: u64);
+    /// `n` bytes that lie before the current position came after all: in a gap that had been
+    /// declared, or before the byte at which a mid-stream pick-up began.
+    fn late(&mut self, n: u64);
+    /// Whether the bytes themselves are of use. Where not, out-of-order data is held by length.
+    fn wants_bytes(&self) -> bool;
+}
+
+/// What became of one segment's payload, in bytes by original length. The sum is its length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Seen for the first time.
+    pub new: u32,
+    /// Seen before.
+    pub repeated: u32,
+    /// At no position of the stream.
+    pub outside: u32,
+}
+
+/// Memory for out-of-order data, shared by all streams of an analysis.
+#[derive(Debug)]
+pub struct HoldingSpace {
+    held: usize,
+    most: usize,
+}
+
+impl HoldingSpace {
+    /// Room for `most` bytes.
+    pub fn new(most: usize) -> Self {
+        Self { held: 0, most }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held + bytes <= self.most
+    }
+}
+
+/// Sequence numbers further away than the largest window (RFC 7323: 2^30) are not of this stream.
+const LARGEST_WINDOW: i64 = 1 << 30;
+
+/// An acknowledgment past a hole is believed when this many more packets of the peer have not
+/// brought the data: captures of several queues may show an ACK before what it acknowledges.
+const REORDERING_TOLERATED: u8 = 3;
+
+/// Ranges that are remembered as missing, so that bytes which come late are known to be new.
+const MOST_MISSING_RANGES: usize = 64;
+
+/// Each held range costs about this much besides its bytes.
+const HELD_OVERHEAD: usize = 64;
+
+/// Reassembly state of one direction.
+#[derive(Debug, Default)]
+pub struct HalfStream {
+    anchor: Anchor,
+    /// Sequence number of the byte at `offset`.
+    next: u32,
+    /// Stream offset of the next byte to deliver; 0 is the byte after SYN, or where a mid-stream
+    /// pick-up began.
+    offset: i64,
+    /// Highest offset that the peer acknowledged.
+    acknowledged: i64,
+    /// Offset of FIN, once seen.
+    fin: Option<i64>,
+    /// Packets of the peer that acknowledged past a hole that is still open.
+    acknowledgments_past_hole: u8,
+    disorder: Option<Box<Disorder>>,
+}
+
+/// Where the stream's first byte is known from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    /// No packet has told.
+    #[default]
+    None,
+    /// A packet without payload in mid-stream: right, unless it was a keep-alive probe, which
+    /// stands one byte lower.
+    Tentative,
+    /// Payload or an acknowledgment in mid-stream.
+    MidStream,
+    /// SYN.
+    Syn,
+}
+
+/// What only streams with holes, repetitions or late data need.
+#[derive(Debug, Default)]
+struct Disorder {
+    /// Disjoint ranges of out-of-order data by their offset.
+    held: BTreeMap<i64, Held>,
+    /// Ranges before `offset` that no packet has shown, in order.
+    missing: Vec<Missing>,
+    /// Declared gaps that are no longer in `missing`.
+    forgotten_gaps: u64,
+    conflicting: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    length: i64,
+}
+
+impl Held {
+    fn cost(&self) -> usize {
+        self.bytes.len() + HELD_OVERHEAD
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    start: i64,
+    end: i64,
+    /// Declared as a gap; otherwise it lies before the point of a mid-stream pick-up.
+    declared: bool,
+}
+
+impl HalfStream {
+    /// Whether any packet has shown where the stream is.
+    pub fn is_anchored(&self) -> bool {
+        self.anchor != Anchor::None
+    }
+
+    /// Whether the stream's first byte is known from its SYN.
+    pub fn began_with_syn(&self) -> bool {
+        self.anchor == Anchor::Syn
+    }
+
+    /// Whether this SYN is the one that the stream began with.
+    pub fn is_own_syn(&self, sequence: u32) -> bool {
+        self.anchor == Anchor::Syn && self.position(sequence.wrapping_add(1)) == 0
+    }
+
+    /// Whether FIN was seen, and everything up to it acknowledged.
+    pub fn is_finished(&self) -> bool {
+        self.fin.is_some_and(|fin| self.acknowledged > fin)
+    }
+
+    /// Whether everything up to FIN has been delivered, so that nothing more can come.
+    pub fn is_at_fin(&self) -> bool {
+        self.fin == Some(self.offset)
+    }
+
+    /// Stream offset up to which the peer acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.max(0) as u64
+    }
+
+    /// Declared gaps that are still open.
+    pub fn gaps(&self) -> u64 {
+        self.disorder.as_ref().map_or(0, |disorder| {
+            disorder.forgotten_gaps
+                + disorder.missing.iter().filter(|missing| missing.declared).count() as u64
+        })
+    }
+
+    /// Bytes whose second copy differed from a first that was still held.
+    pub fn conflicting(&self) -> u64 {
+        self.disorder.as_ref().map_or(0, |disorder| disorder.conflicting)
+    }
+
+    /// SYN with this sequence number: the stream's first byte has the next one.
+    pub fn syn(&mut self, sequence: u32) {
+        if self.anchor != Anchor::Syn {
+            self.anchor = Anchor::Syn;
+            self.next = sequence.wrapping_add(1);
+            self.offset = 0;
+            self.acknowledged = 0;
+            self.disorder = None;
+        }
+    }
+
+    /// A packet without payload: it shows where a stream stands that was picked up in mid-stream.
+    #[inline]
+    pub fn empty_segment(&mut self, sequence: u32) {
+        if self.anchor == Anchor::None {
+            self.pick_up(sequence, Anchor::Tentative);
+        }
+    }
+
+    /// A segment's payload: the captured bytes, and its original length.
+    #[inline]
+    pub fn segment(
+        &mut self,
+        sequence: u32,
+        captured: &[u8],
+        length: u32,
+        space: &mut HoldingSpace,
+        sink: &mut impl StreamSink,
+    ) -> Arrival {
+        let in_order = sequence == self.next
+            && self.anchor != Anchor::None
+            && self.fin.is_none()
+            && self.disorder.as_ref().is_none_or(|disorder| disorder.held.is_empty());
+        if in_order {
+            self.deliver(captured, i64::from(length), sink);
+            return Arrival { new: length, ..Arrival::default() };
+        }
+        self.segment_out_of_order(sequence, captured, length, space, sink)
+    }
+
+    #[cold]
+    fn segment_out_of_order(
+        &mut self,
+        sequence: u32,
+        captured: &[u8],
+        length: u32,
+        space: &mut HoldingSpace,
+        sink: &mut impl StreamSink,
+    ) -> Arrival {
+        if self.anchor == Anchor::None {
+            self.pick_up(sequence, Anchor::MidStream);
+        } else if self.anchor == Anchor::Tentative {
+            if sequence == self.next.wrapping_add(1) {
+                self.next = sequence;
+            }
+            self.anchor = Anchor::MidStream;
+        }
+        let mut arrival = Arrival::default();
+        let mut start = self.position(sequence);
+        let mut end = start + i64::from(length);
+        let mut captured = captured;
+
+        // RFC 9293, 3.8.4: a keep-alive probe stands one byte below what is expected and may carry
+        // one byte of garbage. The same byte before its acknowledgment would be a retransmission.
+        let keep_alive =
+            length == 1 && end == self.offset && self.acknowledged >= end && self.offset > 0;
+        if keep_alive || (start - self.offset).abs() > LARGEST_WINDOW {
+            arrival.outside = length;
+            return arrival;
+        }
+        if let Some(fin) = self.fin
+            && end > fin
+        {
+            arrival.outside = (end - fin.max(start)) as u32;
+            end = fin;
+            captured = &captured[..captured.len().min((end - start).max(0) as usize)];
+        }
+        if start > self.offset && start < end && !space.has_room(captured.len() + HELD_OVERHEAD) {
+            self.declare_gaps_up_to(start, space, sink);
+        }
+        if start < self.offset && start < end {
+            let below = self.offset.min(end) - start;
+            let late = self.fill_missing(start, start + below);
+            if late > 0 {
+                sink.late(late as u64);
+            }
+            arrival.new += late as u32;
+            arrival.repeated += (below - late) as u32;
+            captured = &captured[captured.len().min(below as usize)..];
+            start += below;
+        }
+        if start >= end {
+            return arrival;
+        }
+        if start == self.offset {
+            let fresh = end - start;
+            match self.disorder.as_ref().and_then(|disorder| disorder.held.first_key_value()) {
+                Some((&held, _)) if held < end => {}
+                _ => {
+                    self.deliver(captured, fresh, sink);
+                    arrival.new += fresh as u32;
+                    self.deliver_held(space, sink);
+                    return arrival;
+                }
+            }
+        }
+        let captured = if sink.wants_bytes() { captured } else { &[] };
+        let fresh = self.hold(start, end, captured, space);
+        arrival.new += fresh as u32;
+        arrival.repeated += (end - start - fresh) as u32;
+        self.deliver_held(space, sink);
+        arrival
+    }
+
+    /// FIN behind this sequence number's byte: the stream ends here.
+    pub fn fin(&mut self, sequence: u32) {
+        if self.anchor == Anchor::None {
+            self.pick_up(sequence, Anchor::MidStream);
+        }
+        let position = self.position(sequence);
+        if self.fin.is_none() && (position - self.offset).abs() <= LARGEST_WINDOW {
+            self.fin = Some(position.max(self.offset));
+        }
+    }
+
+    /// The peer expects this sequence number next.
+    #[inline]
+    pub fn acknowledge(
+        &mut self,
+        acknowledgment: u32,
+        space: &mut HoldingSpace,
+        sink: &mut impl StreamSink,
+    ) {
+        let ahead = acknowledgment.wrapping_sub(self.next) as i32;
+        if ahead <= 0 && self.anchor != Anchor::None {
+            self.acknowledged = self.acknowledged.max(self.offset + i64::from(ahead));
+            return;
+        }
+        self.acknowledge_unseen(acknowledgment, space, sink);
+    }
+
+    #[cold]
+    fn acknowledge_unseen(
+        &mut self,
+        acknowledgment: u32,
+        space: &mut HoldingSpace,
+        sink: &mut impl StreamSink,
+    ) {
+        if self.anchor == Anchor::None {
+            self.pick_up(acknowledgment, Anchor::MidStream);
+            return;
+        }
+        let position = self.position(acknowledgment);
+        if self.anchor == Anchor::Tentative && position == self.offset + 1 {
+            self.next = acknowledgment;
+            self.anchor = Anchor::MidStream;
+            return;
+        }
+        if position - self.offset > LARGEST_WINDOW {
+            return;
+        }
+        self.acknowledged = self.acknowledged.max(position);
+        if self.acknowledged_data() > self.offset {
+            self.acknowledgments_past_hole += 1;
+            if self.acknowledgments_past_hole > REORDERING_TOLERATED {
+                self.declare_gaps_up_to(self.acknowledged_data(), space, sink);
+            }
+        }
+    }
+
+    /// The connection has ended or the capture has: what is still missing will not come.
+    pub fn close(&mut self, space: &mut HoldingSpace, sink: &mut impl StreamSink) {
+        let held_end = self
+            .disorder
+            .as_ref()
+            .and_then(|disorder| disorder.held.last_key_value())
+            .map_or(0, |(start, held)| start + held.length);
+        let proven = self.acknowledged_data().max(held_end).max(self.fin.unwrap_or(0));
+        self.declare_gaps_up_to(proven, space, sink);
+    }
+
+    /// The acknowledged offset without the number that FIN takes.
+    fn acknowledged_data(&self) -> i64 {
+        self.fin.map_or(self.acknowledged, |fin| self.acknowledged.min(fin))
+    }
+
+    /// Begins in mid-stream: what lies before was perhaps sent, perhaps seen later.
+    fn pick_up(&mut self, sequence: u32, anchor: Anchor) {
+        self.anchor = anchor;
+        self.next = sequence;
+        self.offset = 0;
+        self.acknowledged = 0;
+        let before = Missing { start: -LARGEST_WINDOW, end: 0, declared: false };
+        self.disorder.get_or_insert_default().missing.push(before);
+    }
+
+    /// Stream offset of a sequence number, the nearest to the current position.
+    #[inline]
+    fn position(&self, sequence: u32) -> i64 {
+        self.offset + i64::from(sequence.wrapping_sub(self.next) as i32)
+    }
+
+    #[inline]
+    fn advance(&mut self, length: i64) {
+        self.next = self.next.wrapping_add(length as u32);
+        self.offset += length;
+        self.acknowledgments_past_hole = 0;
+    }
+
+    #[inline]
+    fn deliver(&mut self, captured: &[u8], length: i64, sink: &mut impl StreamSink) {
+        sink.bytes(captured);
+        let cut = length - captured.len() as i64;
+        if cut > 0 {
+            sink.cut(cut as u64);
+        }
+        self.advance(length);
+    }
+
+    fn deliver_held(&mut self, space: &mut HoldingSpace, sink: &mut impl StreamSink) {
+        while let Some(disorder) = &mut self.disorder
+            && let Some(entry) = disorder.held.first_entry()
+            && *entry.key() == self.offset
+        {
+            let held = entry.remove();
+            space.held -= held.cost();
+            self.deliver(&held.bytes, held.length, sink);
+        }
+    }
+
+    /// Keeps the parts of `start..end` that are not held yet, and returns how many bytes those
+    /// are.
+    fn hold(
+        &mut self,
+        start: i64,
+        end: i64,
+        captured: &[u8],
+        space: &mut HoldingSpace,
+    ) -> i64 {
+        let disorder = self.disorder.get_or_insert_default();
+        let slice = |from: i64, to: i64| {
+            let captured_to = (to - start).min(captured.len() as i64);
+            let captured_from = (from - start).min(captured_to);
+            &captured[captured_from as usize..captured_to as usize]
+        };
+        let mut fresh = Vec::new();
+        let mut conflicting = 0;
+        let mut at = start;
+        let first = disorder.held.range(..=start).next_back().map_or(start, |(held, _)| *held);
+        for (&held_start, held) in disorder.held.range(first..end) {
+            let held_end = held_start + held.length;
+            if held_end <= at {
+                continue;
+            }
+            if held_start > at {
+                fresh.push((at, held_start));
+            }
+            let (from, to) = (held_start.max(start), held_end.min(end));
+            let known = &held.bytes[held.bytes.len().min((from - held_start) as usize)..];
+            conflicting += known.iter().zip(slice(from, to)).filter(|(a, b)| a != b).count() as u64;
+            at = held_end;
+        }
+        if at < end {
+            fresh.push((at, end));
+        }
+        disorder.conflicting += conflicting;
+        let mut total = 0;
+        for (from, to) in fresh {
+            let held = Held { bytes: slice(from, to).to_vec(), length: to - from };
+            space.held += held.cost();
+            disorder.held.insert(from, held);
+            total += to - from;
+        }
+        total
+    }
+
+    /// Gives up on the holes before `target`: each becomes a gap, and held data behind it flows.
+    fn declare_gaps_up_to(
+        &mut self,
+        target: i64,
+        space: &mut HoldingSpace,
+        sink: &mut impl StreamSink,
+    ) {
+        while self.offset < target {
+            let disorder = self.disorder.get_or_insert_default();
+            let held = disorder.held.first_key_value().map_or(target, |(start, _)| *start);
+            let end = held.min(target);
+            if end > self.offset {
+                disorder.missing.push(Missing { start: self.offset, end, declared: true });
+                if disorder.missing.len() > MOST_MISSING_RANGES {
+                    disorder.forgotten_gaps += u64::from(disorder.missing.remove(0).declared);
+                }
+                let length = end - self.offset;
+                sink.gap(length as u64);
+                self.advance(length);
+            }
+            self.deliver_held(space, sink);
+        }
+    }
+
+    /// Takes `start..end` out of the missing ranges and returns how many bytes of it were missing.
+    fn fill_missing(&mut self, start: i64, end: i64) -> i64 {
+        let Some(disorder) = &mut self.disorder else { return 0 };
+        let mut filled = 0;
+        let mut still_missing = Vec::with_capacity(disorder.missing.len() + 1);
+        for missing in disorder.missing.drain(..) {
+            let (from, to) = (missing.start.max(start), missing.end.min(end));
+            if from >= to {
+                still_missing.push(missing);
+                continue;
+            }
+            filled += to - from;
+            if missing.start < from {
+                still_missing.push(Missing { end: from, ..missing });
+            }
+            if to < missing.end {
+                still_missing.push(Missing { start: to, ..missing });
+            }
+        }
+        disorder.missing = still_missing;
+        filled
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! The reassembler against a model that is obviously right: the set of stream positions seen.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a stream delivered: bytes, or `None` for each byte of a gap.
+#[derive(Default)]
+struct Delivered {
+    stream: Vec<Option<u8>>,
+    cut: u64,
+    gap: u64,
+    late: u64,
+}
+
+impl StreamSink for Delivered {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.stream.extend(bytes.iter().map(|byte| Some(*byte)));
+    }
+    fn cut(&mut self, n: u64) {
+        self.cut += n;
+        self.stream.extend((0..n).map(|_| None));
+    }
+    fn gap(&mut self, n: u64) {
+        self.gap += n;
+        self.stream.extend((0..n).map(|_| None));
+    }
+    fn late(&mut self, n: u64) {
+        self.late += n;
+    }
+    fn wants_bytes(&self) -> bool {
+        true
+    }
+}
+
+/// The byte at a position of every stream here.
+fn byte_at(position: usize) -> u8 {
+    (position * 31 + position / 256) as u8
+}
+
+fn bytes_of(start: usize, end: usize) -> Vec<u8> {
+    (start..end).map(byte_at).collect()
+}
+
+struct Harness {
+    half: HalfStream,
+    space: HoldingSpace,
+    delivered: Delivered,
+    isn: u32,
+}
+
+impl Harness {
+    fn after_syn(isn: u32) -> Self {
+        let mut half = HalfStream::default();
+        half.syn(isn);
+        Self { half, space: HoldingSpace::new(1 << 20), delivered: Delivered::default(), isn }
+    }
+
+    fn mid_stream() -> Self {
+        Self { half: HalfStream::default(), ..Self::after_syn(0) }
+    }
+
+    fn sequence(&self, position: usize) -> u32 {
+        self.isn.wrapping_add(1).wrapping_add(position as u32)
+    }
+
+    fn send(&mut self, start: usize, end: usize) -> Arrival {
+        let sequence = self.sequence(start);
+        let bytes = bytes_of(start, end);
+        let length = (end - start) as u32;
+        self.half.segment(sequence, &bytes, length, &mut self.space, &mut self.delivered)
+    }
+
+    fn acknowledge(&mut self, position: usize) {
+        let sequence = self.sequence(position);
+        self.half.acknowledge(sequence, &mut self.space, &mut self.delivered);
+    }
+
+    fn close(&mut self) {
+        self.half.close(&mut self.space, &mut self.delivered);
+    }
+}
+
+fn new(new: u32) -> Arrival {
+    Arrival { new, ..Arrival::default() }
+}
+
+#[test]
+fn in_order_segments_flow_through_across_the_wrap_of_sequence_numbers() {
+    let mut harness = Harness::after_syn(u32::MAX - 5);
+    assert_eq!(harness.send(0, 4), new(4));
+    assert_eq!(harness.send(4, 20), new(16));
+    assert_eq!(harness.delivered.stream, bytes_of(0, 20).into_iter().map(Some).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_retransmission_is_counted_as_repeated_and_delivered_once() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(0, 10);
+    assert_eq!(harness.send(0, 10), Arrival { repeated: 10, ..Arrival::default() });
+    assert_eq!(harness.send(5, 15), Arrival { new: 5, repeated: 5, outside: 0 });
+    assert_eq!(harness.delivered.stream.len(), 15);
+}
+
+#[test]
+fn out_of_order_data_waits_and_overlaps_are_trimmed() {
+    let mut harness = Harness::after_syn(7);
+    assert_eq!(harness.send(10, 20), new(10));
+    assert_eq!(harness.send(15, 25), Arrival { new: 5, repeated: 5, outside: 0 });
+    assert_eq!(harness.delivered.stream.len(), 0);
+    assert_eq!(harness.send(0, 12), Arrival { new: 10, repeated: 2, outside: 0 });
+    assert_eq!(harness.delivered.stream, bytes_of(0, 25).into_iter().map(Some).collect::<Vec<_>>());
+    assert_eq!(harness.space.held, 0);
+}
+
+#[test]
+fn a_gap_is_declared_when_the_peer_acknowledges_past_it() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(0, 10);
+    harness.send(20, 30);
+    harness.acknowledge(10);
+    assert_eq!(harness.delivered.gap, 0);
+    for _ in 0..=REORDERING_TOLERATED {
+        harness.acknowledge(30);
+    }
+    assert_eq!((harness.delivered.gap, harness.half.gaps()), (10, 1));
+    assert_eq!(harness.delivered.stream.len(), 30);
+}
+
+#[test]
+fn an_acknowledgment_shown_before_its_data_is_no_gap() {
+    let mut harness = Harness::after_syn(7);
+    harness.acknowledge(10);
+    harness.send(0, 10);
+    harness.close();
+    assert_eq!((harness.delivered.gap, harness.half.gaps()), (0, 0));
+}
+
+#[test]
+fn bytes_that_fill_a_declared_gap_are_late_and_not_repeated() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(20, 30);
+    for _ in 0..=REORDERING_TOLERATED {
+        harness.acknowledge(30);
+    }
+    assert_eq!(harness.half.gaps(), 1);
+    assert_eq!(harness.send(0, 25), Arrival { new: 20, repeated: 5, outside: 0 });
+    assert_eq!((harness.delivered.late, harness.half.gaps()), (20, 0));
+    assert_eq!(harness.send(0, 20), Arrival { repeated: 20, ..Arrival::default() });
+}
+
+#[test]
+fn data_after_fin_is_outside_the_stream() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(0, 10);
+    let fin = harness.sequence(10);
+    harness.half.fin(fin);
+    assert_eq!(harness.send(10, 15), Arrival { outside: 5, ..Arrival::default() });
+    assert_eq!(harness.send(5, 12), Arrival { new: 0, repeated: 5, outside: 2 });
+    assert!(harness.half.is_at_fin() && !harness.half.is_finished());
+    harness.acknowledge(11);
+    assert!(harness.half.is_finished());
+    harness.close();
+    assert_eq!(harness.delivered.gap, 0);
+}
+
+#[test]
+fn a_keep_alive_byte_is_outside_the_stream_and_a_retransmitted_byte_is_not() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(0, 10);
+    assert_eq!(harness.send(9, 10), Arrival { repeated: 1, ..Arrival::default() });
+    harness.acknowledge(10);
+    assert_eq!(harness.send(9, 10), Arrival { outside: 1, ..Arrival::default() });
+}
+
+#[test]
+fn a_keep_alive_probe_as_first_packet_does_not_make_a_gap() {
+    let mut harness = Harness::mid_stream();
+    let probe = harness.sequence(99);
+    harness.half.empty_segment(probe);
+    assert_eq!(harness.send(100, 110), new(10));
+    harness.close();
+    assert_eq!(harness.delivered.gap, 0);
+}
+
+#[test]
+fn earlier_bytes_after_a_mid_stream_pick_up_are_new_once() {
+    let mut harness = Harness::mid_stream();
+    assert_eq!(harness.send(100, 110), new(10));
+    assert_eq!(harness.send(90, 100), new(10));
+    assert_eq!(harness.send(90, 100), Arrival { repeated: 10, ..Arrival::default() });
+    assert_eq!(harness.delivered.late, 10);
+}
+
+#[test]
+fn acknowledgments_alone_prove_bytes_that_a_one_sided_capture_did_not_show() {
+    let mut harness = Harness::mid_stream();
+    harness.acknowledge(100);
+    harness.acknowledge(350);
+    harness.close();
+    assert_eq!(harness.delivered.gap, 250);
+}
+
+#[test]
+fn a_sequence_number_beyond_any_window_is_outside() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(0, 10);
+    let far = (LARGEST_WINDOW + 100) as usize;
+    let sequence = harness.sequence(far);
+    let arrival =
+        harness.half.segment(sequence, &[0; 5], 5, &mut harness.space, &mut harness.delivered);
+    assert_eq!(arrival, Arrival { outside: 5, ..Arrival::default() });
+}
+
+#[test]
+fn held_data_stays_within_its_space() {
+    let mut harness = Harness::after_syn(7);
+    harness.space = HoldingSpace::new(10_000);
+    for i in 1..1000 {
+        harness.send(i * 100, i * 100 + 50);
+        assert!(harness.space.held <= 10_000);
+    }
+    harness.close();
+    assert_eq!(harness.space.held, 0);
+    assert_eq!(harness.delivered.stream.len(), 999 * 100 + 50);
+}
+
+#[test]
+fn a_different_second_copy_is_counted() {
+    let mut harness = Harness::after_syn(7);
+    harness.send(10, 20);
+    let sequence = harness.sequence(10);
+    harness.half.segment(sequence, &[0; 10], 10, &mut harness.space, &mut harness.delivered);
+    assert!(harness.half.conflicting() >= 9);
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Send { start: usize, length: usize, captured: usize },
+    Acknowledge { position: usize },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        8 => (0_usize..400, 1_usize..60, 0_usize..80).prop_map(|(start, length, captured)| {
+            Operation::Send { start, length, captured }
+        }),
+        1 => (0_usize..400).prop_map(|position| Operation::Acknowledge { position }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_set_of_positions_seen(
+        isn in prop_oneof![any::<u32>(), (u32::MAX - 300)..=u32::MAX],
+        operations in prop::collection::vec(operation(), 0..60),
+        room in prop::sample::select(vec![200_usize, 1 << 20]),
+    ) {
+        let mut harness = Harness::after_syn(isn);
+        harness.space = HoldingSpace::new(room);
+        let mut seen = [false; 500];
+        let mut proven = 0;
+        let mut totals = Arrival::default();
+        let mut sent = 0;
+        for operation in operations {
+            match operation {
+                Operation::Send { start, length, captured } => {
+                    let end = start + length;
+                    let sequence = harness.sequence(start);
+                    let bytes = bytes_of(start, start + captured.min(length));
+                    let arrival = harness.half.segment(
+                        sequence, &bytes, length as u32, &mut harness.space, &mut harness.delivered,
+                    );
+                    let fresh = seen[start..end].iter().filter(|seen| !**seen).count() as u32;
+                    // One byte just below an acknowledged position is taken for a keep-alive.
+                    if arrival.outside == 0 {
+                        prop_assert_eq!(arrival.new, fresh);
+                        seen[start..end].fill(true);
+                        proven = proven.max(end);
+                    } else {
+                        prop_assert_eq!((length, fresh), (1, 0));
+                    }
+                    totals.new += arrival.new;
+                    totals.repeated += arrival.repeated;
+                    totals.outside += arrival.outside;
+                    sent += length as u32;
+                }
+                Operation::Acknowledge { position } => {
+                    harness.acknowledge(position);
+                    proven = proven.max(position);
+                }
+            }
+        }
+        harness.close();
+        let delivered = &harness.delivered;
+        let distinct = seen.iter().filter(|seen| **seen).count() as u64;
+        prop_assert_eq!(u64::from(totals.new), distinct);
+        prop_assert_eq!(totals.new + totals.repeated + totals.outside, sent);
+        prop_assert_eq!(delivered.stream.len(), proven);
+        prop_assert_eq!(delivered.gap - delivered.late, proven as u64 - distinct);
+        prop_assert_eq!(harness.space.held, 0);
+        for (position, byte) in delivered.stream.iter().enumerate() {
+            if let Some(byte) = byte {
+                prop_assert_eq!(*byte, byte_at(position), "at {}", position);
+            }
+        }
+    }
+}
