@@ -3,6 +3,7 @@
 pub mod analysis;
 pub mod capture;
 pub mod flow;
+pub mod message;
 pub mod packet;
 pub mod protocols;
 pub mod tally;

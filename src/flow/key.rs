@@ -56,17 +56,39 @@ impl ConnectionKey {
         transport: TransportKind,
     ) -> (Self, Direction) {
         let (source, destination, is_v6) = match *addresses {
-            Addresses::V4 { source, destination } => {
-                (u128::from(source), u128::from(destination), false)
-            }
-            Addresses::V6 { source, destination } => (source, destination, true),
+            Addresses::V4 {
+                source,
+                destination,
+            } => (u128::from(source), u128::from(destination), false),
+            Addresses::V6 {
+                source,
+                destination,
+            } => (source, destination, true),
         };
         if (source, source_port) <= (destination, destination_port) {
             let ports = u32::from(source_port) << 16 | u32::from(destination_port);
-            (Self { low: source, high: destination, ports, is_v6, transport }, Direction::Up)
+            (
+                Self {
+                    low: source,
+                    high: destination,
+                    ports,
+                    is_v6,
+                    transport,
+                },
+                Direction::Up,
+            )
         } else {
             let ports = u32::from(destination_port) << 16 | u32::from(source_port);
-            (Self { low: destination, high: source, ports, is_v6, transport }, Direction::Down)
+            (
+                Self {
+                    low: destination,
+                    high: source,
+                    ports,
+                    is_v6,
+                    transport,
+                },
+                Direction::Down,
+            )
         }
     }
 
@@ -110,7 +132,10 @@ mod tests {
 
     #[test]
     fn both_directions_have_one_key() {
-        let there = Addresses::V4 { source: 0x7f00_0001, destination: 0x7f00_0001 };
+        let there = Addresses::V4 {
+            source: 0x7f00_0001,
+            destination: 0x7f00_0001,
+        };
         let (one, up) = ConnectionKey::new(&there, 7100, 40_000, TransportKind::Tcp);
         let (other, down) = ConnectionKey::new(&there, 40_000, 7100, TransportKind::Tcp);
         assert_eq!((one, up, down), (other, Direction::Up, Direction::Down));

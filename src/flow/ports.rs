@@ -29,7 +29,9 @@ impl PortSet {
 
 /// Why a text is not a set of ports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no port or range of ports: expected a number from 1 to 65535, or two as LOW-HIGH")]
+#[error(
+    "'{text}' is no port or range of ports: expected a number from 1 to 65535, or two as LOW-HIGH"
+)]
 pub struct PortSetError {
     text: String,
 }
@@ -47,7 +49,11 @@ impl FromStr for PortSet {
             (!range.is_empty()).then_some(range)
         };
         text.split(',')
-            .map(|part| range(part).ok_or_else(|| PortSetError { text: part.trim().to_owned() }))
+            .map(|part| {
+                range(part).ok_or_else(|| PortSetError {
+                    text: part.trim().to_owned(),
+                })
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -95,7 +101,10 @@ struct Claim {
 impl Default for PortPlan {
     fn default() -> Self {
         let empty = || vec![None; usize::from(u16::MAX) + 1].into_boxed_slice();
-        Self { tcp: empty(), udp: empty() }
+        Self {
+            tcp: empty(),
+            udp: empty(),
+        }
     }
 }
 
@@ -117,7 +126,10 @@ impl PortPlan {
             let place = &mut self.of_mut(transport)[usize::from(port)];
             match *place {
                 Some(claim) if claim.protocol != protocol && claim.by_user == by_user => {
-                    return Err(Overlap { port, holder: claim.protocol });
+                    return Err(Overlap {
+                        port,
+                        holder: claim.protocol,
+                    });
                 }
                 Some(claim) if claim.by_user && !by_user => {}
                 _ => *place = Some(Claim { protocol, by_user }),
@@ -201,16 +213,30 @@ mod tests {
     #[test]
     fn two_users_protocols_may_not_share_a_port() {
         let mut plan = PortPlan::default();
-        plan.claim(A, &PortSet::range(1..=10), TransportKind::Tcp, true).unwrap();
+        plan.claim(A, &PortSet::range(1..=10), TransportKind::Tcp, true)
+            .unwrap();
         let overlap = plan.claim(B, &PortSet::range(10..=12), TransportKind::Tcp, true);
-        assert_eq!(overlap, Err(Overlap { port: 10, holder: A }));
+        assert_eq!(
+            overlap,
+            Err(Overlap {
+                port: 10,
+                holder: A
+            })
+        );
     }
 
     #[test]
     fn ranges_tell_the_listening_end() {
         let mut plan = PortPlan::default();
-        plan.claim(A, &PortSet::range(7000..=7099), TransportKind::Tcp, false).unwrap();
-        plan.claim(B, &PortSet::range(40_000..=40_000), TransportKind::Tcp, true).unwrap();
+        plan.claim(A, &PortSet::range(7000..=7099), TransportKind::Tcp, false)
+            .unwrap();
+        plan.claim(
+            B,
+            &PortSet::range(40_000..=40_000),
+            TransportKind::Tcp,
+            true,
+        )
+        .unwrap();
         let second = |first, second| plan.second_listens(TransportKind::Tcp, first, second);
         assert!(second(50_000, 7000));
         assert!(!second(7000, 50_000));

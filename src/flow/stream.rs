@@ -163,13 +163,19 @@ impl HalfStream {
     pub fn gaps(&self) -> u64 {
         self.disorder.as_ref().map_or(0, |disorder| {
             disorder.forgotten_gaps
-                + disorder.missing.iter().filter(|missing| missing.declared).count() as u64
+                + disorder
+                    .missing
+                    .iter()
+                    .filter(|missing| missing.declared)
+                    .count() as u64
         })
     }
 
     /// Bytes whose second copy differed from a first that was still held.
     pub fn conflicting(&self) -> u64 {
-        self.disorder.as_ref().map_or(0, |disorder| disorder.conflicting)
+        self.disorder
+            .as_ref()
+            .map_or(0, |disorder| disorder.conflicting)
     }
 
     /// SYN with this sequence number: the stream's first byte has the next one.
@@ -204,10 +210,16 @@ impl HalfStream {
         let in_order = sequence == self.next
             && self.anchor != Anchor::None
             && self.fin.is_none()
-            && self.disorder.as_ref().is_none_or(|disorder| disorder.held.is_empty());
+            && self
+                .disorder
+                .as_ref()
+                .is_none_or(|disorder| disorder.held.is_empty());
         if in_order {
             self.deliver(captured, i64::from(length), sink);
-            return Arrival { new: length, ..Arrival::default() };
+            return Arrival {
+                new: length,
+                ..Arrival::default()
+            };
         }
         self.segment_out_of_order(sequence, captured, length, space, sink)
     }
@@ -268,7 +280,11 @@ impl HalfStream {
         }
         if start == self.offset {
             let fresh = end - start;
-            match self.disorder.as_ref().and_then(|disorder| disorder.held.first_key_value()) {
+            match self
+                .disorder
+                .as_ref()
+                .and_then(|disorder| disorder.held.first_key_value())
+            {
                 Some((&held, _)) if held < end => {}
                 _ => {
                     self.deliver(captured, fresh, sink);
@@ -349,13 +365,17 @@ impl HalfStream {
             .as_ref()
             .and_then(|disorder| disorder.held.last_key_value())
             .map_or(0, |(start, held)| start + held.length);
-        let proven = self.acknowledged_data().max(held_end).max(self.fin.unwrap_or(0));
+        let proven = self
+            .acknowledged_data()
+            .max(held_end)
+            .max(self.fin.unwrap_or(0));
         self.declare_gaps_up_to(proven, space, sink);
     }
 
     /// The acknowledged offset without the number that FIN takes.
     fn acknowledged_data(&self) -> i64 {
-        self.fin.map_or(self.acknowledged, |fin| self.acknowledged.min(fin))
+        self.fin
+            .map_or(self.acknowledged, |fin| self.acknowledged.min(fin))
     }
 
     /// Begins in mid-stream: what lies before was perhaps sent, perhaps seen later.
@@ -364,7 +384,11 @@ impl HalfStream {
         self.next = sequence;
         self.offset = 0;
         self.acknowledged = 0;
-        let before = Missing { start: -LARGEST_WINDOW, end: 0, declared: false };
+        let before = Missing {
+            start: -LARGEST_WINDOW,
+            end: 0,
+            declared: false,
+        };
         self.disorder.get_or_insert_default().missing.push(before);
     }
 
@@ -404,13 +428,7 @@ impl HalfStream {
 
     /// Keeps the parts of `start..end` that are not held yet, and returns how many bytes those
     /// are.
-    fn hold(
-        &mut self,
-        start: i64,
-        end: i64,
-        captured: &[u8],
-        space: &mut HoldingSpace,
-    ) -> i64 {
+    fn hold(&mut self, start: i64, end: i64, captured: &[u8], space: &mut HoldingSpace) -> i64 {
         let disorder = self.disorder.get_or_insert_default();
         let slice = |from: i64, to: i64| {
             let captured_to = (to - start).min(captured.len() as i64);
@@ -420,7 +438,11 @@ impl HalfStream {
         let mut fresh = Vec::new();
         let mut conflicting = 0;
         let mut at = start;
-        let first = disorder.held.range(..=start).next_back().map_or(start, |(held, _)| *held);
+        let first = disorder
+            .held
+            .range(..=start)
+            .next_back()
+            .map_or(start, |(held, _)| *held);
         for (&held_start, held) in disorder.held.range(first..end) {
             let held_end = held_start + held.length;
             if held_end <= at {
@@ -431,7 +453,11 @@ impl HalfStream {
             }
             let (from, to) = (held_start.max(start), held_end.min(end));
             let known = &held.bytes[held.bytes.len().min((from - held_start) as usize)..];
-            conflicting += known.iter().zip(slice(from, to)).filter(|(a, b)| a != b).count() as u64;
+            conflicting += known
+                .iter()
+                .zip(slice(from, to))
+                .filter(|(a, b)| a != b)
+                .count() as u64;
             at = held_end;
         }
         if at < end {
@@ -440,7 +466,10 @@ impl HalfStream {
         disorder.conflicting += conflicting;
         let mut total = 0;
         for (from, to) in fresh {
-            let held = Held { bytes: slice(from, to).to_vec(), length: to - from };
+            let held = Held {
+                bytes: slice(from, to).to_vec(),
+                length: to - from,
+            };
             space.held += held.cost();
             disorder.held.insert(from, held);
             total += to - from;
@@ -457,10 +486,17 @@ impl HalfStream {
     ) {
         while self.offset < target {
             let disorder = self.disorder.get_or_insert_default();
-            let held = disorder.held.first_key_value().map_or(target, |(start, _)| *start);
+            let held = disorder
+                .held
+                .first_key_value()
+                .map_or(target, |(start, _)| *start);
             let end = held.min(target);
             if end > self.offset {
-                disorder.missing.push(Missing { start: self.offset, end, declared: true });
+                disorder.missing.push(Missing {
+                    start: self.offset,
+                    end,
+                    declared: true,
+                });
                 if disorder.missing.len() > MOST_MISSING_RANGES {
                     disorder.forgotten_gaps += u64::from(disorder.missing.remove(0).declared);
                 }
@@ -474,7 +510,9 @@ impl HalfStream {
 
     /// Takes `start..end` out of the missing ranges and returns how many bytes of it were missing.
     fn fill_missing(&mut self, start: i64, end: i64) -> i64 {
-        let Some(disorder) = &mut self.disorder else { return 0 };
+        let Some(disorder) = &mut self.disorder else {
+            return 0;
+        };
         let mut filled = 0;
         let mut still_missing = Vec::with_capacity(disorder.missing.len() + 1);
         for missing in disorder.missing.drain(..) {
@@ -485,10 +523,16 @@ impl HalfStream {
             }
             filled += to - from;
             if missing.start < from {
-                still_missing.push(Missing { end: from, ..missing });
+                still_missing.push(Missing {
+                    end: from,
+                    ..missing
+                });
             }
             if to < missing.end {
-                still_missing.push(Missing { start: to, ..missing });
+                still_missing.push(Missing {
+                    start: to,
+                    ..missing
+                });
             }
         }
         disorder.missing = still_missing;

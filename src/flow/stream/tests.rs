@@ -53,11 +53,19 @@ impl Harness {
     fn after_syn(isn: u32) -> Self {
         let mut half = HalfStream::default();
         half.syn(isn);
-        Self { half, space: HoldingSpace::new(1 << 20), delivered: Delivered::default(), isn }
+        Self {
+            half,
+            space: HoldingSpace::new(1 << 20),
+            delivered: Delivered::default(),
+            isn,
+        }
     }
 
     fn mid_stream() -> Self {
-        Self { half: HalfStream::default(), ..Self::after_syn(0) }
+        Self {
+            half: HalfStream::default(),
+            ..Self::after_syn(0)
+        }
     }
 
     fn sequence(&self, position: usize) -> u32 {
@@ -68,12 +76,19 @@ impl Harness {
         let sequence = self.sequence(start);
         let bytes = bytes_of(start, end);
         let length = (end - start) as u32;
-        self.half.segment(sequence, &bytes, length, &mut self.space, &mut self.delivered)
+        self.half.segment(
+            sequence,
+            &bytes,
+            length,
+            &mut self.space,
+            &mut self.delivered,
+        )
     }
 
     fn acknowledge(&mut self, position: usize) {
         let sequence = self.sequence(position);
-        self.half.acknowledge(sequence, &mut self.space, &mut self.delivered);
+        self.half
+            .acknowledge(sequence, &mut self.space, &mut self.delivered);
     }
 
     fn close(&mut self) {
@@ -82,7 +97,10 @@ impl Harness {
 }
 
 fn new(new: u32) -> Arrival {
-    Arrival { new, ..Arrival::default() }
+    Arrival {
+        new,
+        ..Arrival::default()
+    }
 }
 
 #[test]
@@ -90,15 +108,31 @@ fn in_order_segments_flow_through_across_the_wrap_of_sequence_numbers() {
     let mut harness = Harness::after_syn(u32::MAX - 5);
     assert_eq!(harness.send(0, 4), new(4));
     assert_eq!(harness.send(4, 20), new(16));
-    assert_eq!(harness.delivered.stream, bytes_of(0, 20).into_iter().map(Some).collect::<Vec<_>>());
+    assert_eq!(
+        harness.delivered.stream,
+        bytes_of(0, 20).into_iter().map(Some).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn a_retransmission_is_counted_as_repeated_and_delivered_once() {
     let mut harness = Harness::after_syn(7);
     harness.send(0, 10);
-    assert_eq!(harness.send(0, 10), Arrival { repeated: 10, ..Arrival::default() });
-    assert_eq!(harness.send(5, 15), Arrival { new: 5, repeated: 5, outside: 0 });
+    assert_eq!(
+        harness.send(0, 10),
+        Arrival {
+            repeated: 10,
+            ..Arrival::default()
+        }
+    );
+    assert_eq!(
+        harness.send(5, 15),
+        Arrival {
+            new: 5,
+            repeated: 5,
+            outside: 0
+        }
+    );
     assert_eq!(harness.delivered.stream.len(), 15);
 }
 
@@ -106,10 +140,27 @@ fn a_retransmission_is_counted_as_repeated_and_delivered_once() {
 fn out_of_order_data_waits_and_overlaps_are_trimmed() {
     let mut harness = Harness::after_syn(7);
     assert_eq!(harness.send(10, 20), new(10));
-    assert_eq!(harness.send(15, 25), Arrival { new: 5, repeated: 5, outside: 0 });
+    assert_eq!(
+        harness.send(15, 25),
+        Arrival {
+            new: 5,
+            repeated: 5,
+            outside: 0
+        }
+    );
     assert_eq!(harness.delivered.stream.len(), 0);
-    assert_eq!(harness.send(0, 12), Arrival { new: 10, repeated: 2, outside: 0 });
-    assert_eq!(harness.delivered.stream, bytes_of(0, 25).into_iter().map(Some).collect::<Vec<_>>());
+    assert_eq!(
+        harness.send(0, 12),
+        Arrival {
+            new: 10,
+            repeated: 2,
+            outside: 0
+        }
+    );
+    assert_eq!(
+        harness.delivered.stream,
+        bytes_of(0, 25).into_iter().map(Some).collect::<Vec<_>>()
+    );
     assert_eq!(harness.space.held, 0);
 }
 
@@ -144,9 +195,22 @@ fn bytes_that_fill_a_declared_gap_are_late_and_not_repeated() {
         harness.acknowledge(30);
     }
     assert_eq!(harness.half.gaps(), 1);
-    assert_eq!(harness.send(0, 25), Arrival { new: 20, repeated: 5, outside: 0 });
+    assert_eq!(
+        harness.send(0, 25),
+        Arrival {
+            new: 20,
+            repeated: 5,
+            outside: 0
+        }
+    );
     assert_eq!((harness.delivered.late, harness.half.gaps()), (20, 0));
-    assert_eq!(harness.send(0, 20), Arrival { repeated: 20, ..Arrival::default() });
+    assert_eq!(
+        harness.send(0, 20),
+        Arrival {
+            repeated: 20,
+            ..Arrival::default()
+        }
+    );
 }
 
 #[test]
@@ -155,8 +219,21 @@ fn data_after_fin_is_outside_the_stream() {
     harness.send(0, 10);
     let fin = harness.sequence(10);
     harness.half.fin(fin);
-    assert_eq!(harness.send(10, 15), Arrival { outside: 5, ..Arrival::default() });
-    assert_eq!(harness.send(5, 12), Arrival { new: 0, repeated: 5, outside: 2 });
+    assert_eq!(
+        harness.send(10, 15),
+        Arrival {
+            outside: 5,
+            ..Arrival::default()
+        }
+    );
+    assert_eq!(
+        harness.send(5, 12),
+        Arrival {
+            new: 0,
+            repeated: 5,
+            outside: 2
+        }
+    );
     assert!(harness.half.is_at_fin() && !harness.half.is_finished());
     harness.acknowledge(11);
     assert!(harness.half.is_finished());
@@ -168,9 +245,21 @@ fn data_after_fin_is_outside_the_stream() {
 fn a_keep_alive_byte_is_outside_the_stream_and_a_retransmitted_byte_is_not() {
     let mut harness = Harness::after_syn(7);
     harness.send(0, 10);
-    assert_eq!(harness.send(9, 10), Arrival { repeated: 1, ..Arrival::default() });
+    assert_eq!(
+        harness.send(9, 10),
+        Arrival {
+            repeated: 1,
+            ..Arrival::default()
+        }
+    );
     harness.acknowledge(10);
-    assert_eq!(harness.send(9, 10), Arrival { outside: 1, ..Arrival::default() });
+    assert_eq!(
+        harness.send(9, 10),
+        Arrival {
+            outside: 1,
+            ..Arrival::default()
+        }
+    );
 }
 
 #[test]
@@ -188,7 +277,13 @@ fn earlier_bytes_after_a_mid_stream_pick_up_are_new_once() {
     let mut harness = Harness::mid_stream();
     assert_eq!(harness.send(100, 110), new(10));
     assert_eq!(harness.send(90, 100), new(10));
-    assert_eq!(harness.send(90, 100), Arrival { repeated: 10, ..Arrival::default() });
+    assert_eq!(
+        harness.send(90, 100),
+        Arrival {
+            repeated: 10,
+            ..Arrival::default()
+        }
+    );
     assert_eq!(harness.delivered.late, 10);
 }
 
@@ -207,9 +302,20 @@ fn a_sequence_number_beyond_any_window_is_outside() {
     harness.send(0, 10);
     let far = (LARGEST_WINDOW + 100) as usize;
     let sequence = harness.sequence(far);
-    let arrival =
-        harness.half.segment(sequence, &[0; 5], 5, &mut harness.space, &mut harness.delivered);
-    assert_eq!(arrival, Arrival { outside: 5, ..Arrival::default() });
+    let arrival = harness.half.segment(
+        sequence,
+        &[0; 5],
+        5,
+        &mut harness.space,
+        &mut harness.delivered,
+    );
+    assert_eq!(
+        arrival,
+        Arrival {
+            outside: 5,
+            ..Arrival::default()
+        }
+    );
 }
 
 #[test]
@@ -230,14 +336,26 @@ fn a_different_second_copy_is_counted() {
     let mut harness = Harness::after_syn(7);
     harness.send(10, 20);
     let sequence = harness.sequence(10);
-    harness.half.segment(sequence, &[0; 10], 10, &mut harness.space, &mut harness.delivered);
+    harness.half.segment(
+        sequence,
+        &[0; 10],
+        10,
+        &mut harness.space,
+        &mut harness.delivered,
+    );
     assert!(harness.half.conflicting() >= 9);
 }
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Send { start: usize, length: usize, captured: usize },
-    Acknowledge { position: usize },
+    Send {
+        start: usize,
+        length: usize,
+        captured: usize,
+    },
+    Acknowledge {
+        position: usize,
+    },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

@@ -1,0 +1,344 @@
+//! Streams cut into pieces at every place, with gaps, against what was put into them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a framing found, one way, and the sum of every byte it placed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    messages: Vec<(u64, u64)>,
+    kinds: Vec<u16>,
+    incomplete: Vec<u64>,
+    unframed: u64,
+}
+
+impl Found {
+    fn placed(&self) -> u64 {
+        self.messages
+            .iter()
+            .map(|(body, framing)| body + framing)
+            .sum::<u64>()
+            + self.incomplete.iter().sum::<u64>()
+            + self.unframed
+    }
+}
+
+impl MessageSink for Found {
+    fn message(&mut self, _: Way, message: Message) {
+        self.messages
+            .push((message.body.get(), message.framing.get()));
+        self.kinds.extend(message.label.map(|label| label.kind));
+    }
+    fn incomplete(&mut self, _: Way, bytes: IncompleteBytes) {
+        self.incomplete.push(bytes.get());
+    }
+    fn unframed(&mut self, _: Way, bytes: UnframedBytes) {
+        self.unframed += bytes.get();
+    }
+}
+
+use Way::{FromListener, ToListener};
+
+/// A frame written by hand from docs/wire-format.md.
+fn frame(kind: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x57, 0xa7, 1, 0];
+    bytes.extend((56 + body.len() as u32).to_be_bytes());
+    bytes.extend(3_u16.to_be_bytes());
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1]);
+    for number in [77_u64, 1, 5, 9] {
+        bytes.extend(number.to_be_bytes());
+    }
+    bytes.extend(body);
+    bytes
+}
+
+/// Runs a whole stream through a framing in pieces of these lengths, over and over.
+fn in_pieces(framing: &mut impl Framing, stream: &[u8], pieces: &[usize]) -> Found {
+    let mut found = Found::default();
+    let mut rest = stream;
+    for piece in pieces.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (head, tail) = rest.split_at((*piece).max(1).min(rest.len()));
+        framing.bytes(ToListener, head, &mut found);
+        rest = tail;
+    }
+    framing.end(ToListener, true, &mut found);
+    found
+}
+
+#[test]
+fn a_label_has_every_field_of_the_header() {
+    struct Labels(Vec<Label>);
+    impl MessageSink for Labels {
+        fn message(&mut self, _: Way, message: Message) {
+            self.0.extend(message.label);
+        }
+        fn incomplete(&mut self, _: Way, _: IncompleteBytes) {}
+        fn unframed(&mut self, _: Way, _: UnframedBytes) {}
+    }
+    let mut labels = Labels(Vec::new());
+    WireWatt::new(true).bytes(ToListener, &frame(4, b"body"), &mut labels);
+    let expected = Label {
+        protocol: 3,
+        kind: 4,
+        sender: 1,
+        receiver: 2,
+        incarnation: 1,
+        run: 77,
+        operation: 1,
+        sequence: 5,
+        timestamp: 9,
+    };
+    assert_eq!(labels.0, [expected]);
+}
+
+#[test]
+fn a_stream_that_does_not_begin_with_our_magic_goes_by_turns() {
+    let mut framing = WireWatt::new(true);
+    let mut found = Found::default();
+    assert!(framing.is_undecided());
+    framing.bytes(ToListener, b"GET / HTTP/1.1\r\n\r\n", &mut found);
+    assert!(framing.is_foreign());
+    framing.bytes(FromListener, b"HTTP/1.1 200 OK\r\n", &mut found);
+    framing.bytes(FromListener, b"\r\n", &mut found);
+    framing.end(FromListener, true, &mut found);
+    framing.end(ToListener, true, &mut found);
+    assert_eq!(found.messages, [(18, 0), (19, 0)]);
+}
+
+#[test]
+fn one_byte_of_magic_is_not_enough_to_be_ours() {
+    let mut framing = WireWatt::new(true);
+    let mut found = Found::default();
+    framing.bytes(ToListener, &[0x57], &mut found);
+    assert!(framing.is_undecided());
+    framing.bytes(ToListener, b"xyz", &mut found);
+    assert!(framing.is_foreign());
+    framing.end(ToListener, true, &mut found);
+    assert_eq!(found.messages, [(4, 0)]);
+}
+
+#[test]
+fn after_a_gap_frames_are_found_again_by_their_magic() {
+    let mut framing = WireWatt::new(true);
+    let mut found = Found::default();
+    framing.bytes(ToListener, &frame(1, b"first"), &mut found);
+    framing.gap(ToListener, 30, &mut found);
+    framing.bytes(ToListener, b"tail of a lost frame\x57", &mut found);
+    framing.bytes(ToListener, &frame(2, b"found"), &mut found);
+    assert_eq!(found.kinds, [1, 2]);
+    assert_eq!(found.unframed, 21);
+}
+
+#[test]
+fn a_gap_inside_a_body_is_skipped_by_arithmetic() {
+    let mut framing = WireWatt::new(true);
+    let mut found = Found::default();
+    let lost = frame(1, &[0; 100]);
+    framing.bytes(ToListener, &lost[..80], &mut found);
+    framing.gap(ToListener, 20, &mut found);
+    framing.bytes(ToListener, &lost[100..], &mut found);
+    framing.bytes(ToListener, &frame(2, b""), &mut found);
+    assert_eq!(
+        (found.kinds, found.incomplete, found.unframed),
+        (vec![2], vec![136], 0)
+    );
+}
+
+#[test]
+fn a_body_that_the_snap_length_cut_is_a_complete_message() {
+    for framing in [FramingChoice::WireWatt.framer(true)] {
+        let mut framing = framing;
+        let mut found = Found::default();
+        let bytes = frame(1, &[0; 100]);
+        framing.bytes(ToListener, &bytes[..60], &mut found);
+        framing.cut(ToListener, 96, &mut found);
+        framing.bytes(ToListener, &frame(2, b"x"), &mut found);
+        assert_eq!(found.messages, [(100, 56), (1, 56)]);
+    }
+}
+
+#[test]
+fn an_impossible_header_in_mid_stream_is_unframed() {
+    let mut broken = frame(2, b"");
+    broken[2] = 9;
+    let stream = [frame(1, b"a"), broken, frame(3, b"b")].concat();
+    let found = in_pieces(&mut WireWatt::new(true), &stream, &[7]);
+    assert_eq!((found.kinds.clone(), found.unframed), (vec![1, 3], 56));
+    assert_eq!(found.placed(), stream.len() as u64);
+}
+
+#[test]
+fn lines_end_in_lf_with_or_without_cr() {
+    let found = in_pieces(&mut Line::new(true), b"one\r\n\ntwo\nrest", &[100]);
+    assert_eq!(found.messages, [(3, 2), (0, 1), (3, 1)]);
+    assert_eq!(found.incomplete, [4]);
+    let by_bytes = in_pieces(&mut Line::new(true), b"one\r\n\ntwo\nrest", &[1]);
+    assert_eq!(found, by_bytes);
+}
+
+#[test]
+fn lines_are_found_again_behind_a_gap() {
+    let mut framing = Line::new(true);
+    let mut found = Found::default();
+    framing.bytes(ToListener, b"one\nbegun", &mut found);
+    framing.gap(ToListener, 3, &mut found);
+    framing.bytes(ToListener, b"tail\nwhole\n", &mut found);
+    assert_eq!(
+        (found.messages, found.incomplete),
+        (vec![(3, 1), (5, 1)], vec![5])
+    );
+    assert_eq!(found.unframed, 5);
+}
+
+#[test]
+fn a_line_stream_picked_up_in_the_middle_begins_at_the_next_line() {
+    let found = in_pieces(&mut Line::new(false), b"half\nwhole\n", &[3]);
+    assert_eq!((found.messages, found.unframed), (vec![(5, 1)], 5));
+}
+
+#[test]
+fn length_fields_of_every_width_order_and_coverage() {
+    for width in [1_u8, 2, 4, 8] {
+        for endian in [Endian::Big, Endian::Little] {
+            for covers in [Coverage::Body, Coverage::All] {
+                let mut stream = Vec::new();
+                let bodies = [0_u64, 1, 5, 200];
+                for body in bodies {
+                    let value = body
+                        + if covers == Coverage::All {
+                            u64::from(width)
+                        } else {
+                            0
+                        };
+                    let big = value.to_be_bytes();
+                    let mut field = big[8 - usize::from(width)..].to_vec();
+                    if endian == Endian::Little {
+                        field.reverse();
+                    }
+                    stream.extend(field);
+                    stream.extend(vec![9; body as usize]);
+                }
+                let mut framing = LengthPrefixed::new(width, endian, covers, true);
+                let found = in_pieces(&mut framing, &stream, &[3]);
+                let expected: Vec<_> = bodies.map(|body| (body, u64::from(width))).to_vec();
+                assert_eq!(found.messages, expected, "{width} {endian:?} {covers:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_length_prefixed_stream_stays_lost_behind_a_gap_that_hides_a_length() {
+    let mut framing = LengthPrefixed::new(2, Endian::Big, Coverage::Body, true);
+    let mut found = Found::default();
+    framing.bytes(ToListener, &[0, 3, 1], &mut found);
+    framing.gap(ToListener, 2, &mut found);
+    framing.bytes(ToListener, &[0, 1, 7], &mut found);
+    assert_eq!(
+        (found.messages.clone(), found.incomplete.clone()),
+        (vec![(1, 2)], vec![3])
+    );
+    framing.gap(ToListener, 1, &mut found);
+    framing.bytes(ToListener, &[0, 1, 7], &mut found);
+    assert_eq!((found.messages.len(), found.unframed), (1, 3));
+}
+
+#[test]
+fn a_turn_ends_at_the_answer_or_at_fin() {
+    let mut framing = Turn::default();
+    let mut found = Found::default();
+    framing.arrived(ToListener, 10, &mut found);
+    framing.arrived(ToListener, 5, &mut found);
+    framing.arrived(FromListener, 7, &mut found);
+    framing.arrived(ToListener, 2, &mut found);
+    framing.end(FromListener, true, &mut found);
+    assert_eq!(found.messages, [(15, 0), (7, 0)]);
+    framing.end(ToListener, true, &mut found);
+    assert_eq!(found.messages.len(), 3);
+    framing.arrived(ToListener, 4, &mut found);
+    framing.end(ToListener, false, &mut found);
+    assert_eq!(found.incomplete, [4]);
+}
+
+#[test]
+fn framings_are_written_as_they_are_read() {
+    for text in [
+        "wirewatt",
+        "line",
+        "turn",
+        "segment",
+        "length-prefixed/2/little/all",
+    ] {
+        assert_eq!(text.parse::<FramingChoice>().unwrap().to_string(), text);
+    }
+    let default = "length-prefixed".parse::<FramingChoice>().unwrap();
+    assert_eq!(default.to_string(), "length-prefixed/4/big/body");
+    for text in ["", "lines", "turn/4", "length-prefixed/3", "resp"] {
+        assert!(text.parse::<FramingChoice>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn markers_are_read_and_other_datagrams_are_not() {
+    let mut bytes = b"WWMK\x01\x03\x00\x07".to_vec();
+    bytes.extend(42_u64.to_be_bytes());
+    bytes.extend(b"phase two");
+    let marker = Marker::decode(&bytes).unwrap();
+    let (purpose, name) = (Purpose::Named, "phase two".to_owned());
+    assert_eq!(
+        marker,
+        Marker {
+            purpose,
+            cpu: 7,
+            nonce: 42,
+            name
+        }
+    );
+    assert_eq!(Marker::decode(&bytes[..15]), None);
+    bytes[4] = 2;
+    assert_eq!(Marker::decode(&bytes), None);
+}
+
+proptest! {
+    #[test]
+    fn frames_are_found_however_the_stream_is_cut(
+        bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..12),
+        pieces in prop::collection::vec(1_usize..300, 1..10),
+    ) {
+        let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(1, body)).collect();
+        let found = in_pieces(&mut WireWatt::new(true), &stream, &pieces);
+        let expected: Vec<_> = bodies.iter().map(|body| (body.len() as u64, 56)).collect();
+        prop_assert_eq!(&found.messages, &expected);
+        prop_assert_eq!(found.placed(), stream.len() as u64);
+    }
+
+    #[test]
+    fn every_byte_of_any_stream_is_placed_once(
+        choice in prop::sample::select(vec!["wirewatt", "line", "length-prefixed/1", "length-prefixed/2/little/all"]),
+        from_beginning: bool,
+        events in prop::collection::vec(
+            (0_u8..5, prop::collection::vec(prop::sample::select(vec![0x57_u8, 0xa7, 1, 0, 10, 13, 56]), 0..80)),
+            0..20,
+        ),
+    ) {
+        let mut framing = choice.parse::<FramingChoice>().unwrap().framer(from_beginning);
+        let mut found = Found::default();
+        let mut given = 0;
+        for (what, bytes) in events {
+            let n = bytes.len() as u64;
+            match what {
+                0 => framing.gap(ToListener, n, &mut found),
+                1 => { framing.cut(ToListener, n, &mut found); given += n; }
+                2 => { framing.late(ToListener, n, &mut found); given += n; }
+                _ => { framing.bytes(ToListener, &bytes, &mut found); given += n; }
+            }
+        }
+        framing.end(ToListener, false, &mut found);
+        prop_assert_eq!(found.placed(), given);
+    }
+}
