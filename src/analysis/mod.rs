@@ -1,14 +1,26 @@
 //! The engine: packets in, an [`Analysis`] out. One path for live and saved captures.
+//!
+//! In: captured packets and a [`ProtocolPlan`]. Out: tallies of every protocol, of what belongs to
+//! none and of what could not be decoded, with the evidence that streams give of the capture's
+//! completeness. Memory stays flat while captures grow: connections that have ended are folded
+//! into their protocol's tally. Nothing here knows where packets come from.
 
+mod accumulator;
 mod completeness;
+mod connection;
+mod engine;
+mod plan;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
+pub use engine::{Analyzer, LiveTotals};
+pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
 
+use crate::message::Marker;
 use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{GapBytes, Packets, Timestamp};
 
 /// What a capture held.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Analysis {
     /// The earliest packet's time.
     pub first_packet: Option<Timestamp>,
@@ -41,6 +53,8 @@ pub struct Evidence {
     pub mid_stream_connections: u64,
     /// Overlapping stream bytes whose second copy differed from the first.
     pub conflicting_bytes: u64,
+    /// Connections that were still open and were forgotten to keep memory flat.
+    pub forgotten_connections: u64,
 }
 
 /// A marker datagram that the capture showed.
@@ -48,12 +62,9 @@ pub struct Evidence {
 pub struct MarkerSeen {
     /// When.
     pub timestamp: Timestamp,
-    /// What for: 1 opening, 2 closing, 3 named (docs/wire-format.md).
-    pub purpose: u8,
-    /// The processor that it was sent from.
-    pub cpu: u16,
-    /// The run's nonce.
-    pub nonce: u64,
-    /// Its name, where it has one.
-    pub name: String,
+    /// What it said.
+    pub marker: Marker,
 }
+
+#[cfg(test)]
+mod tests;

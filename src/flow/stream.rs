@@ -14,9 +14,9 @@ pub trait StreamSink {
     fn cut(&mut self, n: u64);
     /// The next `n` bytes were in no captured packet.
     fn gap(&mut self, n: u64);
-    /// `n` bytes that lie before the current position came after all: in a gap that had been
-    /// declared, or before the byte at which a mid-stream pick-up began.
-    fn late(&mut self, n: u64);
+    /// `n` bytes that lie before the current position came after all: `of_gap` of them in a gap
+    /// that had been declared, the others before the byte at which a mid-stream pick-up began.
+    fn late(&mut self, n: u64, of_gap: u64);
     /// Whether the bytes themselves are of use. Where not, out-of-order data is held by length.
     fn wants_bytes(&self) -> bool;
 }
@@ -139,9 +139,9 @@ impl HalfStream {
         self.anchor == Anchor::Syn
     }
 
-    /// Whether this SYN is the one that the stream began with.
-    pub fn is_own_syn(&self, sequence: u32) -> bool {
-        self.anchor == Anchor::Syn && self.position(sequence.wrapping_add(1)) == 0
+    /// Whether a SYN with this sequence number can be this stream's: its first, or a repetition.
+    pub fn can_begin_with(&self, sequence: u32) -> bool {
+        self.anchor == Anchor::None || self.position(sequence.wrapping_add(1)) == 0
     }
 
     /// Whether FIN was seen, and everything up to it acknowledged.
@@ -178,14 +178,17 @@ impl HalfStream {
             .map_or(0, |disorder| disorder.conflicting)
     }
 
-    /// SYN with this sequence number: the stream's first byte has the next one.
+    /// SYN with this sequence number, with which the stream [can begin](Self::can_begin_with): its
+    /// first byte has the next number.
     pub fn syn(&mut self, sequence: u32) {
+        if self.anchor == Anchor::None {
+            self.next = sequence.wrapping_add(1);
+        }
         if self.anchor != Anchor::Syn {
             self.anchor = Anchor::Syn;
-            self.next = sequence.wrapping_add(1);
-            self.offset = 0;
-            self.acknowledged = 0;
-            self.disorder = None;
+            if let Some(disorder) = &mut self.disorder {
+                disorder.missing.retain(|missing| missing.declared);
+            }
         }
     }
 
@@ -266,9 +269,9 @@ impl HalfStream {
         }
         if start < self.offset && start < end {
             let below = self.offset.min(end) - start;
-            let late = self.fill_missing(start, start + below);
+            let (late, of_gap) = self.fill_missing(start, start + below);
             if late > 0 {
-                sink.late(late as u64);
+                sink.late(late as u64, of_gap as u64);
             }
             arrival.new += late as u32;
             arrival.repeated += (below - late) as u32;
@@ -302,14 +305,16 @@ impl HalfStream {
         arrival
     }
 
-    /// FIN behind this sequence number's byte: the stream ends here.
+    /// FIN behind this sequence number's byte: the stream ends here. One that would end it before
+    /// data that was seen is not this stream's.
     pub fn fin(&mut self, sequence: u32) {
         if self.anchor == Anchor::None {
             self.pick_up(sequence, Anchor::MidStream);
         }
         let position = self.position(sequence);
-        if self.fin.is_none() && (position - self.offset).abs() <= LARGEST_WINDOW {
-            self.fin = Some(position.max(self.offset));
+        let seen = self.offset.max(self.held_end());
+        if self.fin.is_none() && (seen..=seen + LARGEST_WINDOW).contains(&position) {
+            self.fin = Some(position);
         }
     }
 
@@ -360,16 +365,19 @@ impl HalfStream {
 
     /// The connection has ended or the capture has: what is still missing will not come.
     pub fn close(&mut self, space: &mut HoldingSpace, sink: &mut impl StreamSink) {
-        let held_end = self
-            .disorder
-            .as_ref()
-            .and_then(|disorder| disorder.held.last_key_value())
-            .map_or(0, |(start, held)| start + held.length);
         let proven = self
             .acknowledged_data()
-            .max(held_end)
+            .max(self.held_end())
             .max(self.fin.unwrap_or(0));
         self.declare_gaps_up_to(proven, space, sink);
+    }
+
+    /// Where held data ends.
+    fn held_end(&self) -> i64 {
+        self.disorder
+            .as_ref()
+            .and_then(|disorder| disorder.held.last_key_value())
+            .map_or(0, |(start, held)| start + held.length)
     }
 
     /// The acknowledged offset without the number that FIN takes.
@@ -509,11 +517,11 @@ impl HalfStream {
     }
 
     /// Takes `start..end` out of the missing ranges and returns how many bytes of it were missing.
-    fn fill_missing(&mut self, start: i64, end: i64) -> i64 {
+    fn fill_missing(&mut self, start: i64, end: i64) -> (i64, i64) {
         let Some(disorder) = &mut self.disorder else {
-            return 0;
+            return (0, 0);
         };
-        let mut filled = 0;
+        let (mut filled, mut of_gap) = (0, 0);
         let mut still_missing = Vec::with_capacity(disorder.missing.len() + 1);
         for missing in disorder.missing.drain(..) {
             let (from, to) = (missing.start.max(start), missing.end.min(end));
@@ -522,6 +530,9 @@ impl HalfStream {
                 continue;
             }
             filled += to - from;
+            if missing.declared {
+                of_gap += to - from;
+            }
             if missing.start < from {
                 still_missing.push(Missing {
                     end: from,
@@ -536,7 +547,7 @@ impl HalfStream {
             }
         }
         disorder.missing = still_missing;
-        filled
+        (filled, of_gap)
     }
 }
 

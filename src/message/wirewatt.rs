@@ -5,7 +5,7 @@ use super::{Framing, Label, Message, MessageSink, Turn, Way};
 use crate::units::{FramingBytes, IncompleteBytes, MessageBytes, UnframedBytes};
 
 const HEADER: usize = 56;
-const MAGIC: [u8; 2] = [0x57, 0xa7];
+const MAGIC: [u8; 2] = WireWatt::MAGIC;
 const VERSION: u8 = 1;
 const FLAGS: u8 = 0;
 const LONGEST: u32 = 1 << 24;
@@ -51,6 +51,9 @@ const SEARCHING: State = State::Header {
 };
 
 impl WireWatt {
+    /// The first two bytes of every frame.
+    pub const MAGIC: [u8; 2] = [0x57, 0xa7];
+
     /// For a connection that is seen from its beginning or not.
     pub fn new(from_beginning: bool) -> Self {
         let state = if from_beginning { AT_START } else { SEARCHING };
@@ -168,12 +171,14 @@ impl WireWatt {
         }
         let at_beginning = self.from_beginning && !self.ours && !*searching;
         if at_beginning && !field[..*have].starts_with(&MAGIC) {
-            // The stream is not ours. All of it goes by turns, these bytes included.
-            let taken = *have as u64;
-            *have = 0;
-            self.foreign
-                .insert(Turn::default())
-                .arrived(way, taken, sink);
+            // Not ours. All of it goes by turns, and what waited to be told apart with it.
+            let taken = std::mem::take(have) as u64;
+            let mut turn = Turn::default();
+            if let State::Header { have, .. } = &mut self.ways[way.opposite() as usize] {
+                turn.arrived(way.opposite(), std::mem::take(have) as u64, sink);
+            }
+            turn.arrived(way, taken, sink);
+            self.foreign = Some(turn);
             return tail;
         }
         // Not a header: its first byte is passed over, up to where the next one may begin.

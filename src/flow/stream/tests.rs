@@ -25,7 +25,8 @@ impl StreamSink for Delivered {
         self.gap += n;
         self.stream.extend((0..n).map(|_| None));
     }
-    fn late(&mut self, n: u64) {
+    fn late(&mut self, n: u64, of_gap: u64) {
+        assert!(of_gap <= n);
         self.late += n;
     }
     fn wants_bytes(&self) -> bool {

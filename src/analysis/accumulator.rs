@@ -1,0 +1,328 @@
+//! Counts of one row of the report while the analysis runs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use rustc_hash::FxHashMap;
+
+use super::connection::{Connection, Counts};
+use crate::message::{Label, Way};
+use crate::protocols;
+use crate::tally::{
+    Bucket, BytesByClass, DirectionTally, Operations, PacketCounts, Pair, PairTally, ProtocolTally,
+    Series,
+};
+use crate::units::{
+    Connections, GapBytes, IpBytes, Messages, Packets, PayloadBytes, Timestamp, WireBytes,
+};
+
+/// Past this many pairs, further ones are counted together.
+const MOST_PAIRS: usize = 10_000;
+
+/// The name of the pairs that are counted together.
+const OTHERS: &str = "others";
+
+/// What the connections of one protocol have added up to, foreign ones apart.
+#[derive(Debug, Default)]
+pub(super) struct Accumulator {
+    connections: Connections,
+    refused: Connections,
+    counts: [Counts; 2],
+    kinds: FxHashMap<(u16, u16), Messages>,
+    acknowledged: FxHashMap<(u16, u16), Messages>,
+    processes: FxHashMap<(u32, u32), PairTally>,
+    hosts: FxHashMap<(Host, Host), PairTally>,
+    others: PairTally,
+    operations: FxHashMap<u64, Intervals>,
+    series: Series,
+    bucket_start: i64,
+    bucket: Bucket,
+}
+
+/// One end of a pair: a listener with its port, a client without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Host {
+    Client(IpAddr),
+    Listener(SocketAddr),
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Client(address) => address.fmt(f),
+            Self::Listener(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Accumulator {
+    /// Enters a message with a header of ours, `length` bytes in all.
+    pub fn labelled(&mut self, label: &Label, length: u64) {
+        *self.kinds.entry((label.protocol, label.kind)).or_default() += 1;
+        if label.operation != 0 {
+            self.operations
+                .entry(label.run)
+                .or_default()
+                .insert(label.operation);
+        }
+        let pair = (label.sender, label.receiver);
+        let room = self.processes.len() < MOST_PAIRS || self.processes.contains_key(&pair);
+        let tally = if room {
+            self.processes.entry(pair).or_default()
+        } else {
+            &mut self.others
+        };
+        tally.messages += 1;
+        tally.payload += length;
+    }
+
+    /// Enters that a message of this kind was acknowledged.
+    pub fn acknowledged(&mut self, kind: (u16, u16)) {
+        *self.acknowledged.entry(kind).or_default() += 1;
+    }
+
+    /// Enters a packet, and the messages that it completed, into the time series.
+    #[inline]
+    pub fn tick(&mut self, time: Timestamp, packets: u64, messages: u64, ip: u32) {
+        let start = self.series.start_of(time);
+        if start != self.bucket_start {
+            self.flush_bucket();
+            self.bucket_start = start;
+        }
+        self.bucket.packets += packets;
+        self.bucket.messages += messages;
+        self.bucket.ip += u64::from(ip);
+    }
+
+    fn flush_bucket(&mut self) {
+        if self.bucket != Bucket::default() {
+            self.series
+                .add(self.bucket_start, &std::mem::take(&mut self.bucket));
+        }
+    }
+
+    /// Takes over a connection's time series, once it is known whose row it belongs to.
+    pub fn take_early(&mut self, connection: &mut Connection) {
+        if let Some(early) = connection.early.take() {
+            self.flush_bucket();
+            self.series.merge(&early);
+        }
+    }
+
+    /// Adds a connection that has ended.
+    pub fn fold(&mut self, connection: &Connection) {
+        self.connections += 1;
+        if connection.refused {
+            self.refused += 1;
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&connection.counts) {
+            mine.merge(theirs);
+        }
+        if !self.processes.is_empty() {
+            return;
+        }
+        let client = Host::Client(connection.initiator().ip());
+        let listener = Host::Listener(connection.listener());
+        for (way, pair) in [
+            (Way::ToListener, (client, listener)),
+            (Way::FromListener, (listener, client)),
+        ] {
+            let counts = &connection.counts[way as usize];
+            if counts.bytes.payload == PayloadBytes::ZERO {
+                continue;
+            }
+            let room = self.hosts.len() < MOST_PAIRS || self.hosts.contains_key(&pair);
+            let tally = if room {
+                self.hosts.entry(pair).or_default()
+            } else {
+                &mut self.others
+            };
+            tally.messages += counts.messages;
+            tally.payload += counts.bytes.payload;
+        }
+    }
+
+    /// Whether nothing was ever counted here.
+    pub fn is_empty(&self) -> bool {
+        self.connections == Connections::ZERO
+    }
+
+    /// Bytes that no packet showed.
+    pub fn gap_bytes(&self) -> GapBytes {
+        self.counts
+            .iter()
+            .map(|counts| counts.bytes.gap_bytes)
+            .sum()
+    }
+
+    /// Packets, messages, IP bytes and payload so far.
+    pub fn totals(&self) -> (Packets, Messages, IpBytes, PayloadBytes) {
+        self.counts
+            .iter()
+            .fold(Default::default(), |sum, counts| add_totals(sum, counts))
+    }
+
+    /// The report's row.
+    pub fn into_tally(mut self, operation: Option<String>) -> ProtocolTally {
+        self.flush_bucket();
+        let [to_listener, from_listener] = &self.counts;
+        let direction = |counts: &Counts| DirectionTally {
+            messages: counts.messages,
+            packets: counts.packets.iter().copied().map(Packets::new).sum(),
+            payload: counts.bytes.payload,
+        };
+        let (to, from) = (direction(to_listener), direction(from_listener));
+        let mut counts = to_listener.clone();
+        counts.merge(from_listener);
+        let mut pairs: BTreeMap<Pair, PairTally> = BTreeMap::new();
+        // Once frames have named processes, the addresses of their connections say nothing more.
+        if self.processes.is_empty() {
+            pairs.extend(self.hosts.iter().map(|((from, to), tally)| {
+                (
+                    Pair {
+                        from: from.to_string(),
+                        to: to.to_string(),
+                    },
+                    *tally,
+                )
+            }));
+        }
+        pairs.extend(self.processes.iter().map(|((from, to), tally)| {
+            (
+                Pair {
+                    from: from.to_string(),
+                    to: to.to_string(),
+                },
+                *tally,
+            )
+        }));
+        if self.others != PairTally::default() {
+            let others = Pair {
+                from: OTHERS.to_owned(),
+                to: OTHERS.to_owned(),
+            };
+            pairs.insert(others, self.others);
+        }
+        ProtocolTally {
+            connections: self.connections,
+            refused_connections: self.refused,
+            messages: counts.messages,
+            incomplete_messages: counts.incomplete_messages,
+            messages_by_kind: named(&self.kinds),
+            acknowledged_by_kind: named(&self.acknowledged),
+            packets: PacketCounts::from_classes(counts.packets),
+            bytes_by_class: BytesByClass::from_classes(counts.ip_by_class),
+            bytes: counts.layers(),
+            to_listener: to,
+            from_listener: from,
+            pairs,
+            series: self.series,
+            operations: Operations {
+                count: self.operations.values().map(Intervals::count).sum(),
+                kind: operation,
+            },
+            projection: counts.projection,
+            ..ProtocolTally::default()
+        }
+    }
+}
+
+/// Adds one way's counts to packets, messages, IP bytes and payload.
+pub(super) fn add_totals(
+    sum: (Packets, Messages, IpBytes, PayloadBytes),
+    counts: &Counts,
+) -> (Packets, Messages, IpBytes, PayloadBytes) {
+    (
+        sum.0 + counts.packets.iter().copied().map(Packets::new).sum(),
+        sum.1 + counts.messages,
+        sum.2 + counts.ip_by_class.iter().copied().map(IpBytes::new).sum(),
+        sum.3 + counts.bytes.payload,
+    )
+}
+
+impl Counts {
+    /// Adds another connection's counts of the same way, or the other way's.
+    pub fn merge(&mut self, other: &Self) {
+        for class in 0..self.packets.len() {
+            self.packets[class] += other.packets[class];
+            self.ip_by_class[class] += other.ip_by_class[class];
+        }
+        self.bytes.merge(&other.bytes);
+        self.messages += other.messages;
+        self.incomplete_messages += other.incomplete_messages;
+        self.projection.merge(&other.projection);
+    }
+
+    /// All layers, with the two that follow from the others.
+    pub fn layers(&self) -> crate::tally::LayerBytes {
+        let ip: IpBytes = self.ip_by_class.iter().copied().map(IpBytes::new).sum();
+        let bytes = &self.bytes;
+        let wire = bytes.link_header.get() + ip.get() + bytes.link_trailer.get();
+        crate::tally::LayerBytes {
+            ip,
+            wire: WireBytes::new(wire),
+            ..*bytes
+        }
+    }
+}
+
+/// Counts by the names of their kinds.
+fn named(kinds: &FxHashMap<(u16, u16), Messages>) -> BTreeMap<String, Messages> {
+    let mut named = BTreeMap::new();
+    for (&(protocol, kind), messages) in kinds {
+        let name = protocols::by_number(protocol)
+            .and_then(|protocol| protocol.kind(kind))
+            .map_or_else(
+                || format!("protocol-{protocol}-kind-{kind}"),
+                |kind| kind.name.clone(),
+            );
+        *named.entry(name).or_default() += *messages;
+    }
+    named
+}
+
+/// A set of numbers kept as intervals: operation ids are nearly consecutive.
+#[derive(Debug, Default)]
+struct Intervals(BTreeMap<u64, u64>);
+
+impl Intervals {
+    fn insert(&mut self, n: u64) {
+        let before = self
+            .0
+            .range(..=n)
+            .next_back()
+            .map(|(start, end)| (*start, *end));
+        let start = match before {
+            Some((_, end)) if end >= n => return,
+            Some((start, end)) if end + 1 == n => start,
+            _ => n,
+        };
+        let end = n
+            .checked_add(1)
+            .and_then(|next| self.0.remove(&next))
+            .unwrap_or(n);
+        self.0.insert(start, end);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|(start, end)| end - start + 1).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn intervals_count_like_a_set(numbers in prop::collection::vec(0_u64..60, 0..100)) {
+            let mut intervals = Intervals::default();
+            for n in &numbers {
+                intervals.insert(*n);
+            }
+            let set: std::collections::BTreeSet<_> = numbers.into_iter().collect();
+            prop_assert_eq!(intervals.count(), set.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One connection at work: its two streams, its framing, and its counts until they are folded.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::accumulator::Accumulator;
+use crate::flow::{ConnectionKey, Direction, HalfStream, HoldingSpace, ProtocolIndex, StreamSink};
+use crate::message::{Framer, Message, MessageSink, Way};
+use crate::packet::Lengths;
+use crate::tally::{LayerBytes, PacketClass, Projection, Series};
+use crate::units::{IncompleteBytes, Messages, Timestamp, UnframedBytes};
+
+/// Everything known of one connection, or of one UDP flow.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub key: ConnectionKey,
+    /// Whose ports the listening end has.
+    pub protocol: Option<ProtocolIndex>,
+    /// The way that packets of [`Direction::Up`] go.
+    up_way: Way,
+    pub streams: [HalfStream; 2],
+    pub framer: Framer,
+    pub counts: [Counts; 2],
+    pub standing: Standing,
+    /// The time series until it is known whether the connection is ours or foreign.
+    pub early: Option<Box<Series>>,
+    /// Messages by kind that have not been acknowledged yet, where frames name kinds.
+    unacknowledged: Option<Box<[VecDeque<Unacknowledged>; 2]>>,
+    pub last_seen: Timestamp,
+    ended: [bool; 2],
+    reset: [bool; 2],
+    pub refused: bool,
+    pub mid_stream: bool,
+    pub closed: bool,
+    /// Since the last round of the search for connections to forget.
+    pub in_use: bool,
+}
+
+/// Whether the streams on a built-in range are ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Undecided,
+    Ours,
+    Foreign,
+}
+
+/// A message's last stream offset, and its protocol and kind by number.
+#[derive(Debug, Clone, Copy)]
+struct Unacknowledged {
+    end: u64,
+    kind: (u16, u16),
+}
+
+/// Counts of one way of a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    /// Packets by [`PacketClass`].
+    pub packets: [u64; PacketClass::COUNT],
+    /// IP bytes by [`PacketClass`].
+    pub ip_by_class: [u64; PacketClass::COUNT],
+    /// Bytes by layer, but for `ip` and `wire`, which follow from the others.
+    pub bytes: LayerBytes,
+    pub messages: Messages,
+    pub incomplete_messages: Messages,
+    pub projection: Projection,
+    /// Bytes that were declared gaps, those included that came late.
+    gap_declared: u64,
+    /// New bytes that came behind the stream's position.
+    late: u64,
+}
+
+impl Counts {
+    /// Enters one packet's headers.
+    #[inline]
+    pub fn packet(&mut self, class: PacketClass, lengths: &Lengths) {
+        let ip = lengths.ip();
+        self.packets[class as usize] += 1;
+        self.ip_by_class[class as usize] += u64::from(ip);
+        self.bytes.link_header += u64::from(lengths.link_header);
+        self.bytes.ip_header += u64::from(lengths.ip_header);
+        self.bytes.transport_header += u64::from(lengths.transport_header);
+        if lengths.tunnel_header | lengths.link_trailer | lengths.surplus != 0 {
+            self.bytes.tunnel_header += u64::from(lengths.tunnel_header);
+            self.bytes.link_trailer += u64::from(lengths.link_trailer);
+            self.bytes.outside_stream += u64::from(lengths.surplus);
+        }
+        let headers = ip - lengths.payload;
+        self.projection.add_packet(headers, lengths.payload);
+    }
+
+    /// Stream offset up to which every byte has been placed.
+    fn placed(&self) -> u64 {
+        let bytes = &self.bytes;
+        bytes.message.get()
+            + bytes.framing.get()
+            + bytes.incomplete.get()
+            + bytes.unframed.get()
+            + self.gap_declared
+            - self.late
+    }
+}
+
+impl Connection {
+    pub fn new(
+        key: ConnectionKey,
+        protocol: Option<ProtocolIndex>,
+        up_way: Way,
+        framer: Framer,
+        time: Timestamp,
+    ) -> Self {
+        let standing = if framer.is_undecided() {
+            Standing::Undecided
+        } else {
+            Standing::Ours
+        };
+        Self {
+            key,
+            protocol,
+            up_way,
+            streams: Default::default(),
+            counts: Default::default(),
+            early: (standing == Standing::Undecided).then(Default::default),
+            standing,
+            framer,
+            unacknowledged: None,
+            last_seen: time,
+            ended: [false; 2],
+            reset: [false; 2],
+            refused: false,
+            mid_stream: false,
+            closed: false,
+            in_use: true,
+        }
+    }
+
+    /// Which of the two streams packets of this direction belong to.
+    #[inline]
+    pub fn way(&self, direction: Direction) -> Way {
+        match direction {
+            Direction::Up => self.up_way,
+            Direction::Down => self.up_way.opposite(),
+        }
+    }
+
+    /// The listening end.
+    pub fn listener(&self) -> SocketAddr {
+        match self.up_way {
+            Way::ToListener => self.key.source(Direction::Down),
+            Way::FromListener => self.key.source(Direction::Up),
+        }
+    }
+
+    /// The other end.
+    pub fn initiator(&self) -> SocketAddr {
+        match self.up_way {
+            Way::ToListener => self.key.source(Direction::Up),
+            Way::FromListener => self.key.source(Direction::Down),
+        }
+    }
+
+    /// The connection's streams and, apart from them, everything that takes what they deliver.
+    #[inline]
+    pub fn split<'a>(
+        &'a mut self,
+        way: Way,
+        accumulator: Option<&'a mut Accumulator>,
+    ) -> (&'a mut HalfStream, Tap<'a>) {
+        let book = Book {
+            counts: &mut self.counts,
+            unacknowledged: &mut self.unacknowledged,
+            accumulator,
+            messages: 0,
+        };
+        (
+            &mut self.streams[way as usize],
+            Tap {
+                way,
+                framer: &mut self.framer,
+                book,
+            },
+        )
+    }
+
+    /// RST from this way's sender: it sends nothing more.
+    pub fn reset(&mut self, way: Way) {
+        let never_accepted = !self.streams[Way::FromListener as usize].began_with_syn();
+        let asked = self.streams[Way::ToListener as usize].began_with_syn();
+        if way == Way::FromListener && asked && never_accepted && !self.mid_stream {
+            self.refused = true;
+        }
+        self.reset[way as usize] = true;
+        self.closed = true;
+    }
+
+    /// Whether this way's sender has reset the connection.
+    #[inline]
+    pub fn is_reset(&self, way: Way) -> bool {
+        self.reset[way as usize]
+    }
+
+    /// Tells the framing that a stream has reached its FIN, once.
+    pub fn end_at_fin(&mut self, way: Way, accumulator: Option<&mut Accumulator>) -> u64 {
+        if self.ended[way as usize] || !self.streams[way as usize].is_at_fin() {
+            return 0;
+        }
+        self.ended[way as usize] = true;
+        let (_, mut tap) = self.split(way, accumulator);
+        tap.framer.end(way, true, &mut tap.book);
+        tap.book.messages
+    }
+
+    /// Nothing more will come: holes become gaps, and what is unfinished is incomplete. Returns
+    /// how many messages that completed.
+    pub fn end(
+        &mut self,
+        space: &mut HoldingSpace,
+        mut accumulator: Option<&mut Accumulator>,
+    ) -> u64 {
+        let mut messages = 0;
+        for way in [Way::ToListener, Way::FromListener] {
+            let (stream, mut tap) = self.split(way, accumulator.as_deref_mut());
+            stream.close(space, &mut tap);
+            messages += tap.book.messages;
+            messages += self.end_at_fin(way, accumulator.as_deref_mut());
+        }
+        for way in [Way::ToListener, Way::FromListener] {
+            // Also after FIN: bytes from before a mid-stream pick-up may have come since.
+            let (_, mut tap) = self.split(way, accumulator.as_deref_mut());
+            tap.framer.end(way, false, &mut tap.book);
+            messages += tap.book.messages;
+            self.acknowledge_messages(way, accumulator.as_deref_mut());
+        }
+        messages
+    }
+
+    /// Counts the messages of this way that the peer has now acknowledged.
+    #[inline]
+    pub fn acknowledge_messages(&mut self, way: Way, accumulator: Option<&mut Accumulator>) {
+        if let Some(unacknowledged) = &mut self.unacknowledged
+            && let Some(accumulator) = accumulator
+        {
+            let up_to = self.streams[way as usize].acknowledged();
+            let queue = &mut unacknowledged[way as usize];
+            while let Some(message) = queue.front()
+                && message.end <= up_to
+            {
+                accumulator.acknowledged(message.kind);
+                queue.pop_front();
+            }
+        }
+    }
+}
+
+/// What takes a stream's bytes: the framing, and behind it the book.
+pub(super) struct Tap<'a> {
+    way: Way,
+    pub framer: &'a mut Framer,
+    pub book: Book<'a>,
+}
+
+impl StreamSink for Tap<'_> {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.framer.bytes(self.way, bytes, &mut self.book);
+    }
+
+    fn cut(&mut self, n: u64) {
+        self.framer.cut(self.way, n, &mut self.book);
+    }
+
+    fn gap(&mut self, n: u64) {
+        let counts = &mut self.book.counts[self.way as usize];
+        counts.bytes.gap_bytes += n;
+        counts.gap_declared += n;
+        self.framer.gap(self.way, n, &mut self.book);
+    }
+
+    fn late(&mut self, n: u64, of_gap: u64) {
+        let counts = &mut self.book.counts[self.way as usize];
+        let gap_bytes = counts.bytes.gap_bytes.get() - of_gap;
+        counts.bytes.gap_bytes = crate::units::GapBytes::new(gap_bytes);
+        counts.late += n;
+        self.framer.late(self.way, n, &mut self.book);
+    }
+
+    #[inline]
+    fn wants_bytes(&self) -> bool {
+        self.framer.reads_bytes()
+    }
+}
+
+/// Where messages are entered.
+pub(super) struct Book<'a> {
+    counts: &'a mut [Counts; 2],
+    unacknowledged: &'a mut Option<Box<[VecDeque<Unacknowledged>; 2]>>,
+    accumulator: Option<&'a mut Accumulator>,
+    /// Messages entered since the book was opened.
+    pub messages: u64,
+}
+
+impl MessageSink for Book<'_> {
+    #[inline]
+    fn message(&mut self, way: Way, message: Message) {
+        let counts = &mut self.counts[way as usize];
+        counts.messages += 1;
+        counts.bytes.message += message.body;
+        counts.bytes.framing += message.framing;
+        self.messages += 1;
+        if let (Some(label), Some(accumulator)) = (&message.label, &mut self.accumulator) {
+            accumulator.labelled(label, message.body.get() + message.framing.get());
+            let kind = (label.protocol, label.kind);
+            let queues = self.unacknowledged.get_or_insert_default();
+            queues[way as usize].push_back(Unacknowledged {
+                end: counts.placed(),
+                kind,
+            });
+        }
+    }
+
+    fn incomplete(&mut self, way: Way, bytes: IncompleteBytes) {
+        let counts = &mut self.counts[way as usize];
+        counts.incomplete_messages += 1;
+        counts.bytes.incomplete += bytes;
+    }
+
+    #[inline]
+    fn unframed(&mut self, way: Way, bytes: UnframedBytes) {
+        self.counts[way as usize].bytes.unframed += bytes;
+    }
+}

@@ -1,0 +1,673 @@
+//! The way of a packet: decoded, found its connection, counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::accumulator::{Accumulator, add_totals};
+use super::connection::{Connection, Counts, Standing};
+use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
+use crate::capture::CapturedPacket;
+use crate::flow::{Arrival, ConnectionKey, Direction, HoldingSpace, ProtocolIndex, TransportKind};
+use crate::message::{
+    Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way, WireWatt,
+};
+use crate::packet::{
+    self, Addresses, Datagram, Lengths, Packet, Reason, Segment, TcpFlags, Transport,
+};
+use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
+use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
+
+/// Connections that are followed at once. Past that, one that has been silent is forgotten.
+const MOST_CONNECTIONS: usize = 32_768;
+
+/// Ended connections that are kept a while longer, for what comes late.
+const MOST_ENDED: usize = 1024;
+
+/// Room for out-of-order data of all connections.
+const HOLDING_SPACE: usize = 16 << 20;
+
+/// Counts packets into an [`Analysis`].
+pub struct Analyzer {
+    plan: Arc<ProtocolPlan>,
+    /// Each connection's place.
+    table: FxHashMap<ConnectionKey, u32>,
+    connections: Vec<Option<Box<Connection>>>,
+    free: Vec<u32>,
+    /// The connection of the last packet: the next is often of the same.
+    latest: Option<(ConnectionKey, u32)>,
+    /// Ended connections, the longest ended first.
+    ended: VecDeque<ConnectionKey>,
+    /// Where the search for silent connections goes on.
+    hand: usize,
+    space: HoldingSpace,
+    /// Two a protocol: its own and foreign streams.
+    rows: Vec<Accumulator>,
+    /// TCP and UDP outside all ports, as folded; and other IP protocols.
+    unclassified: Counts,
+    undecoded: Counts,
+    not_ip: u64,
+    reasons: BTreeMap<Reason, u64>,
+    packets: u64,
+    first_packet: Timestamp,
+    last_packet: Timestamp,
+    evidence: Evidence,
+    markers: Vec<MarkerSeen>,
+}
+
+/// A protocol's counts while a capture goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveTotals {
+    /// The protocol, or `unclassified` or `undecoded`.
+    pub name: String,
+    /// Packets.
+    pub packets: Packets,
+    /// Complete messages.
+    pub messages: Messages,
+    /// IP bytes.
+    pub ip: IpBytes,
+    /// Unique payload.
+    pub payload: PayloadBytes,
+}
+
+impl Analyzer {
+    /// An analyzer that has seen nothing.
+    pub fn new(plan: Arc<ProtocolPlan>) -> Self {
+        let rows = plan
+            .protocols()
+            .iter()
+            .flat_map(|_| [Accumulator::default(), Accumulator::default()]);
+        Self {
+            rows: rows.collect(),
+            plan,
+            table: FxHashMap::default(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            latest: None,
+            ended: VecDeque::new(),
+            hand: 0,
+            space: HoldingSpace::new(HOLDING_SPACE),
+            unclassified: Counts::default(),
+            undecoded: Counts::default(),
+            not_ip: 0,
+            reasons: BTreeMap::new(),
+            packets: 0,
+            first_packet: Timestamp::from_nanos(i64::MAX),
+            last_packet: Timestamp::from_nanos(i64::MIN),
+            evidence: Evidence::default(),
+            markers: Vec::new(),
+        }
+    }
+
+    /// Counts one packet.
+    #[inline]
+    pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
+        self.packets += 1;
+        self.first_packet = self.first_packet.min(packet.timestamp);
+        self.last_packet = self.last_packet.max(packet.timestamp);
+        if (packet.data.len() as u64) < u64::from(packet.original_length) {
+            self.evidence.truncated_packets += 1;
+        }
+        match packet::decode(packet.link_type, packet.data, packet.original_length) {
+            Ok(Packet {
+                lengths,
+                addresses,
+                transport: Transport::Tcp(segment),
+            }) => {
+                self.segment(packet.timestamp, &lengths, &addresses, &segment);
+            }
+            Ok(Packet {
+                lengths,
+                addresses,
+                transport: Transport::Udp(datagram),
+            }) => {
+                self.datagram(packet.timestamp, &lengths, &addresses, &datagram);
+            }
+            Ok(Packet {
+                lengths,
+                transport: Transport::Other { .. },
+                ..
+            }) => {
+                self.unclassified.packet(PacketClass::Other, &lengths);
+                self.unclassified.bytes.payload += u64::from(lengths.payload);
+                self.unclassified.bytes.unframed += u64::from(lengths.payload);
+            }
+            Err(undecoded) => {
+                *self.reasons.entry(undecoded.reason).or_default() += 1;
+                self.not_ip += u64::from(undecoded.lengths.not_ip);
+                self.undecoded
+                    .packet(PacketClass::Other, &undecoded.lengths);
+            }
+        }
+    }
+
+    /// All packets so far.
+    pub fn packets(&self) -> Packets {
+        Packets::new(self.packets)
+    }
+
+    /// Marker datagrams so far, in capture order.
+    pub fn markers(&self) -> &[MarkerSeen] {
+        &self.markers
+    }
+
+    /// Counts so far, of each protocol that was seen or asked for, then of the rest.
+    pub fn live_totals(&self) -> Vec<LiveTotals> {
+        let mut rows: Vec<_> = self.rows.iter().map(Accumulator::totals).collect();
+        let empty: (Packets, Messages, IpBytes, PayloadBytes) = Default::default();
+        let mut unclassified = add_totals(empty, &self.unclassified);
+        for connection in self.connections.iter().flatten() {
+            let sum = match row_of(connection) {
+                Some(row) => &mut rows[row],
+                None => &mut unclassified,
+            };
+            for counts in &connection.counts {
+                *sum = add_totals(*sum, counts);
+            }
+        }
+        let live = |name: &str, sum: (Packets, Messages, IpBytes, PayloadBytes)| LiveTotals {
+            name: name.to_owned(),
+            packets: sum.0,
+            messages: sum.1,
+            ip: sum.2,
+            payload: sum.3,
+        };
+        let mut totals = Vec::new();
+        for (protocol, rows) in self.plan.protocols().iter().zip(rows.chunks(2)) {
+            if protocol.by_user || rows[0] != empty {
+                totals.push(live(&protocol.name, rows[0]));
+            }
+            if rows[1] != empty {
+                totals.push(live(&format!("{} (foreign)", protocol.name), rows[1]));
+            }
+        }
+        totals.push(live("unclassified", unclassified));
+        let undecoded = add_totals(empty, &self.undecoded);
+        if undecoded != empty {
+            totals.push(live("undecoded", undecoded));
+        }
+        totals
+    }
+
+    /// Ends every connection and gives the result.
+    pub fn finish(mut self) -> Analysis {
+        for slot in 0..self.connections.len() {
+            self.fold(slot as u32);
+        }
+        let plan = Arc::clone(&self.plan);
+        let mut protocols = Vec::new();
+        let mut rows = self.rows.into_iter();
+        for protocol in plan.protocols() {
+            for foreign in [false, true] {
+                let Some(row) = rows.next() else { break };
+                if row.is_empty() && (foreign || !protocol.by_user) {
+                    continue;
+                }
+                let framing = if foreign {
+                    FramingChoice::Turn
+                } else {
+                    protocol.framing
+                };
+                self.evidence.gap_bytes += row.gap_bytes();
+                protocols.push(ProtocolTally {
+                    name: protocol.name.clone(),
+                    ports: protocol.ports.to_string(),
+                    framing: framing.name().to_owned(),
+                    approximate: framing.is_approximate(),
+                    foreign,
+                    ..row.into_tally(protocol.operation.clone().filter(|_| !foreign))
+                });
+            }
+        }
+        self.evidence.gap_bytes += self.unclassified.bytes.gap_bytes;
+        let mut undecoded = self.undecoded.layers();
+        undecoded.wire += self.not_ip;
+        let seen = self.packets > 0;
+        Analysis {
+            first_packet: seen.then_some(self.first_packet),
+            last_packet: seen.then_some(self.last_packet),
+            packets: Packets::new(self.packets),
+            protocols,
+            unclassified: Unclassified {
+                packets: PacketCounts::from_classes(self.unclassified.packets),
+                bytes: self.unclassified.layers(),
+            },
+            undecoded: Undecoded {
+                packets: PacketCounts::from_classes(self.undecoded.packets),
+                bytes: undecoded,
+                not_ip: WireBytes::new(self.not_ip),
+                reasons: self
+                    .reasons
+                    .iter()
+                    .map(|(reason, packets)| (reason.to_string(), Packets::new(*packets)))
+                    .collect(),
+            },
+            evidence: self.evidence,
+            markers: self.markers,
+        }
+    }
+
+    #[inline]
+    fn segment(
+        &mut self,
+        time: Timestamp,
+        lengths: &Lengths,
+        addresses: &Addresses,
+        segment: &Segment<'_>,
+    ) {
+        let (key, direction) = ConnectionKey::new(
+            addresses,
+            segment.source_port,
+            segment.destination_port,
+            TransportKind::Tcp,
+        );
+        let mut slot = match self.find(&key) {
+            Some(slot) => slot,
+            None => self.open(key, direction, segment.flags, time),
+        };
+        let flags = segment.flags;
+        let special = flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
+        if special && flags.any(TcpFlags::SYN) {
+            slot = self.synchronize(slot, key, direction, segment, time);
+        }
+
+        let Self {
+            connections,
+            rows,
+            space,
+            ..
+        } = self;
+        let Some(connection) = connections[slot as usize].as_deref_mut() else {
+            return;
+        };
+        connection.in_use = true;
+        let way = connection.way(direction);
+        let row = row_of(connection);
+        let mut accumulator = row.map(|row| &mut rows[row]);
+        let length = lengths.payload;
+        let data_sequence = segment
+            .sequence
+            .wrapping_add(u32::from(flags.any(TcpFlags::SYN)));
+        let mut messages = 0;
+
+        let arrival = if length == 0 {
+            if !special {
+                connection.streams[way as usize].empty_segment(segment.sequence);
+            }
+            Arrival::default()
+        } else if connection.is_reset(way) || flags.any(TcpFlags::RST) {
+            Arrival {
+                outside: length,
+                ..Arrival::default()
+            }
+        } else {
+            let (stream, mut tap) = connection.split(way, accumulator.as_deref_mut());
+            let arrival = stream.segment(data_sequence, segment.payload, length, space, &mut tap);
+            tap.framer
+                .arrived(way, u64::from(arrival.new), &mut tap.book);
+            messages += tap.book.messages;
+            arrival
+        };
+        if flags.any(TcpFlags::ACK) && !flags.any(TcpFlags::RST) {
+            let peer = way.opposite();
+            let (stream, mut tap) = connection.split(peer, accumulator.as_deref_mut());
+            stream.acknowledge(segment.acknowledgment, space, &mut tap);
+            messages += tap.book.messages;
+            connection.acknowledge_messages(peer, accumulator.as_deref_mut());
+        }
+        if special {
+            if flags.any(TcpFlags::FIN) {
+                connection.streams[way as usize].fin(data_sequence.wrapping_add(length));
+            }
+            if flags.any(TcpFlags::RST) {
+                connection.reset(way);
+            }
+        }
+        for way in [Way::ToListener, Way::FromListener] {
+            messages += connection.end_at_fin(way, accumulator.as_deref_mut());
+        }
+
+        let class = if flags.any(TcpFlags::SYN) {
+            PacketClass::Handshake
+        } else if special {
+            PacketClass::Teardown
+        } else if arrival.repeated > 0 {
+            PacketClass::Retransmission
+        } else if arrival.new > 0 {
+            PacketClass::Data
+        } else if length == 0 && flags.any(TcpFlags::ACK) {
+            PacketClass::PureAck
+        } else {
+            PacketClass::Other
+        };
+        let counts = &mut connection.counts[way as usize];
+        counts.packet(class, lengths);
+        if length > 0 {
+            counts.bytes.payload += u64::from(arrival.new);
+            counts.bytes.retransmitted += u64::from(arrival.repeated);
+            counts.bytes.outside_stream += u64::from(arrival.outside);
+        }
+        tick(connection, rows, time, messages, lengths.ip());
+        if !connection.closed && connection.streams.iter().all(|stream| stream.is_finished()) {
+            connection.closed = true;
+            self.retire(key);
+        } else if flags.any(TcpFlags::RST) {
+            self.retire(key);
+        }
+    }
+
+    #[inline]
+    fn find(&mut self, key: &ConnectionKey) -> Option<u32> {
+        match &self.latest {
+            Some((latest, slot)) if latest == key => Some(*slot),
+            _ => {
+                let slot = *self.table.get(key)?;
+                self.latest = Some((*key, slot));
+                Some(slot)
+            }
+        }
+    }
+
+    /// SYN: begins a stream, or is repeated, or begins the next connection between the same ports.
+    #[cold]
+    fn synchronize(
+        &mut self,
+        slot: u32,
+        key: ConnectionKey,
+        direction: Direction,
+        segment: &Segment<'_>,
+        time: Timestamp,
+    ) -> u32 {
+        let begins = |connection: &Connection| {
+            let way = connection.way(direction);
+            !connection.closed && connection.streams[way as usize].can_begin_with(segment.sequence)
+        };
+        let slot = match &self.connections[slot as usize] {
+            Some(connection) if begins(connection) => slot,
+            _ => {
+                self.fold(slot);
+                self.open(key, direction, segment.flags, time)
+            }
+        };
+        if let Some(connection) = self.connections[slot as usize].as_deref_mut() {
+            let way = connection.way(direction);
+            connection.streams[way as usize].syn(segment.sequence);
+        }
+        slot
+    }
+
+    /// A connection's first packet.
+    #[cold]
+    fn open(
+        &mut self,
+        key: ConnectionKey,
+        direction: Direction,
+        flags: TcpFlags,
+        time: Timestamp,
+    ) -> u32 {
+        let ports = self.plan.ports();
+        let source = key.source(direction).port();
+        let destination = key.source(direction.opposite()).port();
+        let kind = key.transport();
+        let syn = kind == TransportKind::Tcp && flags.any(TcpFlags::SYN);
+        let destination_listens = if syn {
+            !flags.any(TcpFlags::ACK)
+        } else {
+            ports.second_listens(kind, source, destination)
+        };
+        let way = if destination_listens {
+            Way::ToListener
+        } else {
+            Way::FromListener
+        };
+        let up_way = if direction == Direction::Up {
+            way
+        } else {
+            way.opposite()
+        };
+        let listening = if destination_listens {
+            destination
+        } else {
+            source
+        };
+        let protocol = ports.protocol(kind, listening);
+        let framer = match protocol {
+            None => Framer::Unframed,
+            Some(protocol) => {
+                let choice = self.plan.get(protocol).framing;
+                choice.framer(kind == TransportKind::Udp || syn)
+            }
+        };
+        let mut connection = Box::new(Connection::new(key, protocol, up_way, framer, time));
+        connection.mid_stream = kind == TransportKind::Tcp && !syn;
+        self.evidence.mid_stream_connections += u64::from(connection.mid_stream);
+
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.connections.len() < MOST_CONNECTIONS => {
+                self.connections.push(None);
+                (self.connections.len() - 1) as u32
+            }
+            None => self.forget_a_silent_one(),
+        };
+        self.connections[slot as usize] = Some(connection);
+        self.table.insert(key, slot);
+        self.latest = Some((key, slot));
+        slot
+    }
+
+    /// Frees the place of a connection that has been silent for a whole round of the search.
+    fn forget_a_silent_one(&mut self) -> u32 {
+        loop {
+            let slot = self.hand as u32;
+            self.hand = (self.hand + 1) % self.connections.len();
+            match self.connections[slot as usize].as_deref_mut() {
+                Some(connection) if connection.in_use => connection.in_use = false,
+                connection => {
+                    let open = connection.is_some_and(|connection| {
+                        !connection.closed && connection.key.transport() == TransportKind::Tcp
+                    });
+                    self.evidence.forgotten_connections += u64::from(open);
+                    self.fold(slot);
+                    // `fold` has put it among the free ones.
+                    return self.free.pop().unwrap_or(slot);
+                }
+            }
+        }
+    }
+
+    /// Keeps an ended connection a while, and folds the one that ended longest ago.
+    #[cold]
+    fn retire(&mut self, key: ConnectionKey) {
+        self.ended.push_back(key);
+        if self.ended.len() > MOST_ENDED
+            && let Some(oldest) = self.ended.pop_front()
+            && let Some(&slot) = self.table.get(&oldest)
+            && self.connections[slot as usize]
+                .as_ref()
+                .is_some_and(|connection| connection.closed)
+        {
+            self.fold(slot);
+        }
+    }
+
+    /// Ends a connection and adds it to its row.
+    fn fold(&mut self, slot: u32) {
+        let Some(mut connection) = self.connections[slot as usize].take() else {
+            return;
+        };
+        self.table.remove(&connection.key);
+        self.latest = None;
+        self.free.push(slot);
+        let row = row_of(&connection);
+        let messages = connection.end(&mut self.space, row.map(|row| &mut self.rows[row]));
+        self.evidence.gaps += connection
+            .streams
+            .iter()
+            .map(|stream| stream.gaps())
+            .sum::<u64>();
+        self.evidence.conflicting_bytes += connection
+            .streams
+            .iter()
+            .map(|stream| stream.conflicting())
+            .sum::<u64>();
+        decide(&mut connection);
+        match row_of(&connection) {
+            Some(row) => {
+                let row = &mut self.rows[row];
+                row.take_early(&mut connection);
+                if messages > 0 {
+                    row.tick(connection.last_seen, 0, messages, 0);
+                }
+                row.fold(&connection);
+            }
+            None => connection
+                .counts
+                .iter()
+                .for_each(|counts| self.unclassified.merge(counts)),
+        }
+    }
+
+    fn datagram(
+        &mut self,
+        time: Timestamp,
+        lengths: &Lengths,
+        addresses: &Addresses,
+        datagram: &Datagram<'_>,
+    ) {
+        let (key, direction) = ConnectionKey::new(
+            addresses,
+            datagram.source_port,
+            datagram.destination_port,
+            TransportKind::Udp,
+        );
+        let slot = match self.find(&key) {
+            Some(slot) => slot,
+            None => self.open(key, direction, TcpFlags::new(0), time),
+        };
+        let Self {
+            connections,
+            rows,
+            plan,
+            markers,
+            ..
+        } = self;
+        let Some(connection) = connections[slot as usize].as_deref_mut() else {
+            return;
+        };
+        connection.in_use = true;
+        let way = connection.way(direction);
+        if connection.protocol == Some(plan.marker())
+            && let Some(marker) = Marker::decode(datagram.payload)
+        {
+            markers.push(MarkerSeen {
+                timestamp: time,
+                marker,
+            });
+        }
+
+        let length = u64::from(lengths.payload);
+        let class = if length > 0 {
+            PacketClass::Data
+        } else {
+            PacketClass::Other
+        };
+        let counts = &mut connection.counts[way as usize];
+        counts.packet(class, lengths);
+        counts.bytes.payload += length;
+        let mut messages = 0;
+        if length > 0 {
+            messages = frame_datagram(connection, way, datagram.payload, length, rows);
+        }
+        tick(connection, rows, time, messages, lengths.ip());
+    }
+}
+
+/// A datagram is a stream of its own: frames of ours where it begins with one, otherwise one
+/// message. Returns how many messages it held.
+fn frame_datagram(
+    connection: &mut Connection,
+    way: Way,
+    payload: &[u8],
+    length: u64,
+    rows: &mut [Accumulator],
+) -> u64 {
+    if connection.protocol.is_none() {
+        connection.counts[way as usize].bytes.unframed += UnframedBytes::new(length);
+        return 0;
+    }
+    let reads_frames = matches!(connection.framer, Framer::WireWatt(_));
+    let ours = reads_frames && payload.starts_with(&WireWatt::MAGIC);
+    let row = row_of(connection);
+    let (_, mut tap) = connection.split(way, row.map(|row| &mut rows[row]));
+    if ours {
+        let mut own = WireWatt::new(true);
+        own.bytes(way, payload, &mut tap.book);
+        let cut = length - payload.len() as u64;
+        if cut > 0 {
+            own.cut(way, cut, &mut tap.book);
+        }
+        own.end(way, true, &mut tap.book);
+    } else {
+        SegmentFraming.arrived(way, length, &mut tap.book);
+    }
+    let messages = tap.book.messages;
+    if reads_frames && connection.standing == Standing::Undecided {
+        connection.standing = if ours {
+            Standing::Ours
+        } else {
+            Standing::Foreign
+        };
+    }
+    messages
+}
+
+/// The row that a connection counts into, foreign ones in the second of their protocol's two.
+#[inline]
+fn row_of(connection: &Connection) -> Option<usize> {
+    let ProtocolIndex(index) = connection.protocol?;
+    Some(2 * usize::from(index) + usize::from(connection.standing == Standing::Foreign))
+}
+
+/// Settles whether a connection is ours, as soon as its framing knows.
+#[inline]
+fn decide(connection: &mut Connection) {
+    if connection.standing == Standing::Undecided {
+        if connection.framer.is_foreign() {
+            connection.standing = Standing::Foreign;
+        } else if !connection.framer.is_undecided() {
+            connection.standing = Standing::Ours;
+        }
+    }
+}
+
+/// Enters a packet and the messages that it completed into the time series.
+#[inline]
+fn tick(
+    connection: &mut Connection,
+    rows: &mut [Accumulator],
+    time: Timestamp,
+    messages: u64,
+    ip: u32,
+) {
+    connection.last_seen = time;
+    if connection.standing == Standing::Undecided || connection.early.is_some() {
+        decide(connection);
+        if let Some(early) = &mut connection.early {
+            let bucket = Bucket {
+                messages: Messages::new(messages),
+                packets: Packets::new(1),
+                ip: IpBytes::new(u64::from(ip)),
+            };
+            early.add(early.start_of(time), &bucket);
+        }
+        if connection.standing != Standing::Undecided
+            && let Some(row) = row_of(connection)
+        {
+            rows[row].take_early(connection);
+        }
+    } else if let Some(row) = row_of(connection) {
+        rows[row].tick(time, 1, messages, ip);
+    }
+}

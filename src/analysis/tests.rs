@@ -1,0 +1,508 @@
+//! Conversations built packet by packet, and every number that they must give.
+
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::capture::CapturedPacket;
+use crate::units::LinkType;
+
+const CLIENT: u16 = 40_000;
+const RING: u16 = 7100;
+
+/// A capture written by hand.
+struct Capture {
+    analyzer: Analyzer,
+    time: i64,
+    sequence: [u32; 2],
+    ports: [u16; 2],
+}
+
+/// Who sends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Client = 0,
+    Listener = 1,
+}
+
+use End::{Client, Listener};
+
+impl Capture {
+    fn with(definitions: &[&str]) -> Self {
+        let definitions: Vec<_> = definitions
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        let plan = Arc::new(ProtocolPlan::new(&definitions).unwrap());
+        Self {
+            analyzer: Analyzer::new(plan),
+            time: 1_700_000_000_000_000_000,
+            sequence: [1000, u32::MAX - 2],
+            ports: [CLIENT, RING],
+        }
+    }
+
+    fn on_ports(mut self, client: u16, listener: u16) -> Self {
+        self.ports = [client, listener];
+        self
+    }
+
+    /// One segment at the sender's current sequence number plus `ahead`.
+    fn raw(&mut self, from: End, flags: &str, ahead: u32, payload: &[u8]) {
+        let (me, peer) = (from as usize, 1 - from as usize);
+        let mut builder = PacketBuilder::ethernet2([0; 6], [0; 6])
+            .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+            .tcp(
+                self.ports[me],
+                self.ports[peer],
+                self.sequence[me].wrapping_add(ahead),
+                1000,
+            );
+        for flag in flags.chars() {
+            builder = match flag {
+                'S' => builder.syn(),
+                'F' => builder.fin(),
+                'R' => builder.rst(),
+                'A' => builder.ack(self.sequence[peer]),
+                _ => builder,
+            };
+        }
+        let mut data = Vec::new();
+        builder.write(&mut data, payload).unwrap();
+        self.feed(&data, data.len());
+    }
+
+    fn feed(&mut self, data: &[u8], captured: usize) {
+        self.time += 1_000_000;
+        self.analyzer.packet(&CapturedPacket {
+            timestamp: Timestamp::from_nanos(self.time),
+            link_type: LinkType(1),
+            original_length: data.len() as u32,
+            data: &data[..captured],
+        });
+    }
+
+    fn send(&mut self, from: End, flags: &str, payload: &[u8]) {
+        self.raw(from, flags, 0, payload);
+        let extra = flags.contains(['S', 'F']) as u32;
+        let sequence = &mut self.sequence[from as usize];
+        *sequence = sequence.wrapping_add(payload.len() as u32 + extra);
+    }
+
+    fn connect(&mut self) {
+        self.send(Client, "S", b"");
+        self.send(Listener, "SA", b"");
+        self.send(Client, "A", b"");
+    }
+
+    fn close(&mut self) {
+        self.send(Client, "FA", b"");
+        self.send(Listener, "FA", b"");
+        self.send(Client, "A", b"");
+    }
+
+    /// The result, after every identity was checked.
+    fn finish(self) -> Analysis {
+        let live = self.analyzer.live_totals();
+        let analysis = self.analyzer.finish();
+        check_identities(&analysis);
+        let live: u64 = live.iter().map(|row| row.packets.get()).sum();
+        assert_eq!(live, analysis.packets.get());
+        analysis
+    }
+}
+
+fn check_identities(analysis: &Analysis) {
+    let none = Vec::<String>::new();
+    let mut total = analysis.unclassified.packets.total + analysis.undecoded.packets.total;
+    for row in &analysis.protocols {
+        assert_eq!(
+            row.bytes.broken_identities(Default::default()),
+            none,
+            "{}",
+            row.name
+        );
+        total += row.packets.total;
+        let classes = &row.bytes_by_class;
+        let by_class = classes.handshake.get()
+            + classes.teardown.get()
+            + classes.retransmission.get()
+            + classes.data.get()
+            + classes.pure_ack.get()
+            + classes.other.get();
+        assert_eq!(by_class, row.bytes.ip.get());
+        let (to, from) = (&row.to_listener, &row.from_listener);
+        assert_eq!(to.packets + from.packets, row.packets.total);
+        assert_eq!(to.messages + from.messages, row.messages);
+        assert_eq!(to.payload + from.payload, row.bytes.payload);
+        let buckets = row.series.buckets.values();
+        let (mut packets, mut messages, mut ip) = Default::default();
+        for bucket in buckets {
+            packets += bucket.packets;
+            messages += bucket.messages;
+            ip += bucket.ip;
+        }
+        assert_eq!(
+            (packets, messages, ip),
+            (row.packets.total, row.messages, row.bytes.ip)
+        );
+    }
+    assert_eq!(
+        analysis
+            .unclassified
+            .bytes
+            .broken_identities(Default::default()),
+        none
+    );
+    assert_eq!(
+        analysis
+            .undecoded
+            .bytes
+            .broken_identities(analysis.undecoded.not_ip),
+        none
+    );
+    assert_eq!(total, analysis.packets);
+}
+
+/// A frame of the ring's token, from docs/wire-format.md.
+fn token(operation: u64, sequence: u64, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x57, 0xa7, 1, 0];
+    bytes.extend((56 + body.len() as u32).to_be_bytes());
+    bytes.extend([0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+    for number in [9, operation, sequence, 3] {
+        bytes.extend(u64::to_be_bytes(number));
+    }
+    bytes.extend(body);
+    bytes
+}
+
+#[test]
+fn a_whole_conversation_is_counted_in_every_column() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    capture.send(
+        Client,
+        "A",
+        &[token(1, 1, b"abc"), token(1, 2, b"")].concat(),
+    );
+    capture.send(Listener, "A", b"");
+    let third = token(2, 3, b"defg");
+    capture.send(Client, "A", &third[..10]);
+    capture.send(Client, "A", &third[10..]);
+    capture.send(Listener, "A", b"");
+    capture.close();
+    let analysis = capture.finish();
+    let [ring] = &analysis.protocols[..] else {
+        panic!("{:?}", analysis.protocols)
+    };
+    assert_eq!(
+        (ring.name.as_str(), ring.framing.as_str()),
+        ("ring", "wirewatt")
+    );
+    assert_eq!(ring.messages.get(), 3);
+    assert_eq!(ring.messages_by_kind["token"].get(), 3);
+    assert_eq!(ring.acknowledged_by_kind["token"].get(), 3);
+    assert_eq!(
+        ring.operations,
+        crate::tally::Operations {
+            count: 2,
+            kind: Some("circulation".into())
+        }
+    );
+    assert_eq!(
+        (ring.bytes.message.get(), ring.bytes.framing.get()),
+        (7, 168)
+    );
+    let packets = &ring.packets;
+    assert_eq!(
+        [
+            packets.total,
+            packets.handshake,
+            packets.data,
+            packets.pure_ack,
+            packets.teardown
+        ]
+        .map(|count| count.get()),
+        [11, 2, 3, 4, 2]
+    );
+    assert_eq!(ring.to_listener.messages.get(), 3);
+    assert_eq!(ring.pairs.len(), 1);
+    assert_eq!(analysis.evidence, Evidence::default());
+    assert_eq!(ring.connections.get(), 1);
+}
+
+#[test]
+fn a_refused_connection_is_evidence() {
+    let mut capture = Capture::with(&[]);
+    capture.send(Client, "S", b"");
+    capture.send(Listener, "RA", b"");
+    let analysis = capture.finish();
+    let ring = &analysis.protocols[0];
+    assert_eq!(
+        (ring.connections.get(), ring.refused_connections.get()),
+        (1, 1)
+    );
+    assert_eq!(ring.packets.total.get(), 2);
+    assert_eq!(analysis.evidence.gaps, 0);
+}
+
+#[test]
+fn a_reset_of_an_open_connection_is_no_refusal() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    capture.send(Listener, "R", b"");
+    assert_eq!(capture.finish().protocols[0].refused_connections.get(), 0);
+}
+
+#[test]
+fn foreign_streams_have_a_row_of_their_own() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    capture.send(Client, "A", b"\x80\x04\x95pickle");
+    capture.send(Listener, "A", b"answer");
+    capture.close();
+    let analysis = capture.finish();
+    let [ring] = &analysis.protocols[..] else {
+        panic!("one row")
+    };
+    assert!(ring.foreign && ring.approximate);
+    assert_eq!((ring.framing.as_str(), ring.messages.get()), ("turn", 2));
+    assert_eq!(ring.packets.total.get(), 8);
+}
+
+#[test]
+fn messages_are_found_whatever_segments_carry_them_even_repeated_and_out_of_order() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    let stream = [token(1, 1, b"abc"), token(1, 2, b"defgh"), token(1, 3, b"")].concat();
+    capture.raw(Client, "A", 100, &stream[100..]);
+    capture.raw(Client, "A", 0, &stream[..40]);
+    capture.raw(Client, "A", 20, &stream[20..110]);
+    capture.raw(Client, "A", 0, &stream);
+    let ring = &capture.finish().protocols[0];
+    assert_eq!(ring.messages.get(), 3);
+    assert_eq!(ring.bytes.payload.get() as usize, stream.len());
+    assert_eq!(
+        ring.bytes.retransmitted.get() as usize,
+        20 + 10 + stream.len()
+    );
+    assert_eq!(
+        (ring.packets.data.get(), ring.packets.retransmission.get()),
+        (2, 2)
+    );
+}
+
+#[test]
+fn a_lost_packet_is_a_gap_and_its_message_incomplete() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    let (first, lost, third) = (
+        token(1, 1, b"abc"),
+        token(1, 2, &[7; 200]),
+        token(1, 3, b""),
+    );
+    capture.send(Client, "A", &first);
+    capture.send(Client, "A", &lost[..80]);
+    // The capture misses 100 bytes.
+    capture.sequence[0] = capture.sequence[0].wrapping_add(100);
+    capture.send(Client, "A", &[&lost[180..], &third].concat());
+    capture.send(Listener, "A", b"");
+    capture.close();
+    let analysis = capture.finish();
+    let ring = &analysis.protocols[0];
+    assert_eq!(
+        (ring.messages.get(), ring.incomplete_messages.get()),
+        (2, 1)
+    );
+    assert_eq!(ring.bytes.gap_bytes.get(), 100);
+    assert_eq!(ring.bytes.incomplete.get(), 256 - 100);
+    assert_eq!(
+        (analysis.evidence.gaps, analysis.evidence.gap_bytes.get()),
+        (1, 100)
+    );
+    // The message with the hole counts neither as complete nor as acknowledged.
+    assert_eq!(ring.acknowledged_by_kind["token"].get(), 2);
+}
+
+#[test]
+fn a_new_connection_on_the_same_ports_is_another() {
+    let mut capture = Capture::with(&["redis=6379:segment"]).on_ports(50_000, 6379);
+    for _ in 0..3 {
+        capture.connect();
+        capture.send(Client, "A", b"PING");
+        capture.send(Listener, "A", b"PONG!");
+        capture.close();
+        capture.sequence = [capture.sequence[0].wrapping_add(77_777), 5];
+    }
+    let redis = &capture.finish().protocols[0];
+    assert_eq!((redis.connections.get(), redis.messages.get()), (3, 6));
+    assert_eq!(
+        (
+            redis.to_listener.payload.get(),
+            redis.from_listener.payload.get()
+        ),
+        (12, 15)
+    );
+    assert_eq!(redis.pairs.len(), 2);
+}
+
+#[test]
+fn syn_decides_who_listens_even_against_the_ranges() {
+    // The client happens to have a port of ours.
+    let mut capture = Capture::with(&[]).on_ports(RING, 50_000);
+    capture.connect();
+    let analysis = capture.finish();
+    assert!(analysis.protocols.is_empty());
+    assert_eq!(analysis.unclassified.packets.total.get(), 3);
+    // Without SYN the range decides.
+    let mut capture = Capture::with(&[]).on_ports(RING, 50_000);
+    capture.send(Listener, "A", b"");
+    assert_eq!(capture.finish().protocols[0].name, "ring");
+}
+
+#[test]
+fn a_connection_picked_up_in_mid_stream_finds_its_frames() {
+    let mut capture = Capture::with(&[]);
+    capture.send(Client, "A", b"end of something");
+    capture.send(Client, "A", &token(1, 1, b"abc"));
+    let analysis = capture.finish();
+    let ring = &analysis.protocols[0];
+    assert_eq!((ring.messages.get(), ring.bytes.unframed.get()), (1, 16));
+    assert_eq!(analysis.evidence.mid_stream_connections, 1);
+}
+
+#[test]
+fn packets_cut_by_the_snap_length_count_in_full() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    let bytes = token(1, 1, &[1; 500]);
+    let mut data = Vec::new();
+    PacketBuilder::ethernet2([0; 6], [0; 6])
+        .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+        .tcp(CLIENT, RING, capture.sequence[0], 1000)
+        .write(&mut data, &bytes)
+        .unwrap();
+    capture.feed(&data, 14 + 20 + 20 + 60);
+    capture.sequence[0] += bytes.len() as u32;
+    capture.send(Client, "A", &token(1, 2, b"x"));
+    let analysis = capture.finish();
+    let ring = &analysis.protocols[0];
+    assert_eq!((ring.messages.get(), ring.bytes.message.get()), (2, 501));
+    assert_eq!(analysis.evidence.truncated_packets.get(), 1);
+    assert_eq!(analysis.evidence.gaps, 0);
+}
+
+#[test]
+fn markers_are_seen_and_counted_apart() {
+    let mut capture = Capture::with(&[]);
+    let mut payload = b"WWMK\x01\x01\x00\x02".to_vec();
+    payload.extend(42_u64.to_be_bytes());
+    let mut data = Vec::new();
+    PacketBuilder::ethernet2([0; 6], [0; 6])
+        .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+        .udp(40_000, 8790)
+        .write(&mut data, &payload)
+        .unwrap();
+    capture.feed(&data, data.len());
+    let analysis = capture.finish();
+    assert_eq!(analysis.markers[0].marker.nonce, 42);
+    assert_eq!(
+        (
+            analysis.protocols[0].name.as_str(),
+            analysis.protocols[0].messages.get()
+        ),
+        ("marker", 1)
+    );
+}
+
+#[test]
+fn frames_of_ours_in_datagrams() {
+    let mut capture = Capture::with(&[]);
+    let datagram = |payload: &[u8]| {
+        let mut data = Vec::new();
+        PacketBuilder::ethernet2([0; 6], [0; 6])
+            .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+            .udp(40_000, RING)
+            .write(&mut data, payload)
+            .unwrap();
+        data
+    };
+    let data = datagram(&token(1, 1, b"abc"));
+    capture.feed(&data, data.len());
+    let analysis = capture.finish();
+    let ring = &analysis.protocols[0];
+    assert_eq!(
+        (ring.foreign, ring.messages_by_kind["token"].get()),
+        (false, 1)
+    );
+
+    let mut capture = Capture::with(&[]);
+    let data = datagram(b"not ours");
+    capture.feed(&data, data.len());
+    assert!(capture.finish().protocols[0].foreign);
+}
+
+#[test]
+fn many_connections_keep_memory_flat_and_lose_no_count() {
+    let mut capture = Capture::with(&["x=80"]);
+    let connections = 40_000_u32;
+    for i in 0..connections {
+        capture.ports = [10_000 + (i % 50_000) as u16, 80];
+        capture.sequence = [i, 2 * i];
+        capture.send(Client, "S", b"");
+    }
+    let analysis = capture.finish();
+    assert_eq!(
+        analysis.protocols[0].packets.total.get(),
+        u64::from(connections)
+    );
+    assert_eq!(
+        analysis.protocols[0].connections.get(),
+        u64::from(connections)
+    );
+    assert_eq!(
+        analysis.evidence.forgotten_connections,
+        u64::from(connections) - 32_768
+    );
+}
+
+#[test]
+fn a_fin_below_data_that_was_seen_ends_nothing() {
+    let mut capture = Capture::with(&[]);
+    capture.send(Client, "S", b"");
+    capture.raw(Client, "A", 1, &[87]);
+    capture.raw(Client, "FA", 0xc000_0000, &[87; 45]);
+    let ring = &capture.finish().protocols[0];
+    assert_eq!(
+        (ring.bytes.payload.get(), ring.bytes.gap_bytes.get()),
+        (1, 1)
+    );
+}
+
+proptest! {
+    #[test]
+    fn identities_hold_for_any_traffic(
+        framing in prop::sample::select(vec!["wirewatt", "line", "length-prefixed/1", "turn", "segment"]),
+        packets in prop::collection::vec(
+            (any::<bool>(), prop::sample::select(vec!["S", "SA", "A", "FA", "R", "RA", "", "PA", "SF"]),
+             prop_oneof![4 => Just(0_u32), 1 => 0_u32..500, 1 => any::<u32>()],
+             prop::collection::vec(prop::sample::select(vec![0x57_u8, 0xa7, 1, 0, 10]), 0..120),
+             prop_oneof![4 => Just(500_usize), 1 => 0_usize..120], prop::sample::select(vec![RING, 5000, 80])),
+            0..40,
+        ),
+    ) {
+        let mut capture = Capture::with(&[&format!("mine=5000:{framing}")]);
+        for (from_client, flags, ahead, payload, _captured, port) in packets {
+            capture.ports[1] = port;
+            let from = if from_client { Client } else { Listener };
+            if ahead == 0 {
+                capture.send(from, flags, &payload);
+            } else {
+                capture.raw(from, flags, ahead, &payload);
+            }
+        }
+        capture.finish();
+    }
+}
