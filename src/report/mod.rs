@@ -5,6 +5,8 @@
 //! `docs/report.schema.json`, and its text, JSON and HTML. Nothing here counts or judges; what each
 //! figure means is in `docs/report.md`.
 
+pub mod chart;
+pub mod html;
 pub mod json;
 mod number;
 mod table;
@@ -133,6 +135,14 @@ impl ProtocolReport {
     /// Whether any packet was seen on the protocol's ports.
     pub fn was_seen(&self) -> bool {
         self.tally.packets.total.get() > 0
+    }
+
+    /// The protocol's name, and whether these streams only were on its ports.
+    fn label(&self) -> String {
+        match self.tally.foreign {
+            true => format!("{} (foreign)", self.tally.name),
+            false => self.tally.name.clone(),
+        }
     }
 }
 

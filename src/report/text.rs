@@ -21,10 +21,7 @@ pub fn render(report: &Report, style: Style) -> String {
         .iter()
         .filter(|protocol| !is_marker(protocol))
     {
-        let accounts = match (&report.audit, protocol.tally.foreign) {
-            (Some(audit), false) => audit.rows_of(&protocol.tally.name).collect(),
-            _ => Vec::new(),
-        };
+        let accounts = accounts_of(report, protocol);
         if protocol.was_seen() || !accounts.is_empty() {
             lines.push(String::new());
             lines.extend(protocol_lines(protocol, &accounts, style));
@@ -131,7 +128,7 @@ fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
     lines
 }
 
-fn source_lines(report: &Report, style: Style) -> Vec<String> {
+pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
     let source = &report.source;
     let origin = match source.kind {
         SourceKind::Live => format!(
@@ -185,7 +182,7 @@ fn source_lines(report: &Report, style: Style) -> Vec<String> {
 }
 
 /// The word for a state of completeness.
-pub(super) fn state_word(state: CompletenessState) -> &'static str {
+fn state_word(state: CompletenessState) -> &'static str {
     match state {
         CompletenessState::Proven => "proven",
         CompletenessState::Consistent => "consistent",
@@ -194,11 +191,21 @@ pub(super) fn state_word(state: CompletenessState) -> &'static str {
     }
 }
 
+/// The audit's rows on a protocol. Foreign streams on its ports have none.
+pub(super) fn accounts_of<'a>(report: &'a Report, protocol: &'a ProtocolReport) -> Vec<&'a Row> {
+    match &report.audit {
+        Some(audit) if !protocol.tally.foreign => audit.rows_of(&protocol.tally.name).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn protocol_lines(protocol: &ProtocolReport, accounts: &[&Row], style: Style) -> Vec<String> {
     let tally = &protocol.tally;
     let mut lines = vec![format!(
         "{}  (ports {}, framing {})",
-        tally.name, tally.ports, tally.framing
+        protocol.label(),
+        tally.ports,
+        tally.framing
     )];
     lines.extend(wrapped(&summary(protocol), INDENT, 0, style.width));
     for remark in remarks(protocol) {
@@ -297,8 +304,15 @@ pub(super) fn remarks(protocol: &ProtocolReport) -> Vec<String> {
     remarks
 }
 
-/// Why rows are not exact; rows of the same reason together.
 fn explanations(rows: &[&Row], style: Style) -> Vec<String> {
+    let reasons = reasons(rows).into_iter();
+    reasons
+        .flat_map(|reason| wrapped(&reason, INDENT, 2, style.width))
+        .collect()
+}
+
+/// Why rows are not exact; rows of the same reason together.
+pub(super) fn reasons(rows: &[&Row]) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in rows.iter().filter(|row| !row.explanation.is_empty()) {
         match reasons
@@ -309,15 +323,10 @@ fn explanations(rows: &[&Row], style: Style) -> Vec<String> {
             None => reasons.push((&row.explanation, vec![&row.kind])),
         }
     }
-    let lines = reasons.iter().flat_map(|(reason, kinds)| {
-        wrapped(
-            &format!("{}: {reason}", kinds.join(", ")),
-            INDENT,
-            2,
-            style.width,
-        )
-    });
-    lines.collect()
+    let reasons = reasons.into_iter();
+    reasons
+        .map(|(reason, kinds)| format!("{}: {reason}", kinds.join(", ")))
+        .collect()
 }
 
 fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
@@ -367,7 +376,7 @@ fn grid_note(carbon: &Carbon) -> String {
 }
 
 /// Accounts of protocols that the capture has no entry for.
-fn lines_of_unseen(report: &Report, audit: &Audit, style: Style) -> Vec<String> {
+pub(super) fn lines_of_unseen(report: &Report, audit: &Audit, style: Style) -> Vec<String> {
     let mut lines = Vec::new();
     let mut names: Vec<&str> = audit.rows.iter().map(|row| &*row.protocol).collect();
     names.dedup();
@@ -419,7 +428,7 @@ fn audit_lines(audit: &Audit, style: Style) -> Vec<String> {
 }
 
 /// Markers, other traffic and packets that could not be decoded.
-pub(super) fn rest(report: &Report) -> Vec<(&'static str, String)> {
+fn rest(report: &Report) -> Vec<(&'static str, String)> {
     let mut rest = Vec::new();
     for marker in report
         .protocols
@@ -466,7 +475,7 @@ pub(super) fn rest(report: &Report) -> Vec<(&'static str, String)> {
     rest
 }
 
-fn rest_lines(report: &Report, style: Style) -> Vec<String> {
+pub(super) fn rest_lines(report: &Report, style: Style) -> Vec<String> {
     let rest = rest(report);
     let mut lines = Vec::new();
     if !rest.is_empty() && report.audit.is_none() {
