@@ -2,10 +2,12 @@
 
 mod report_fixture;
 
-use report_fixture::{analysis, empty, everything, models, one_protocol, two_phase_commit};
+use report_fixture::{START, analysis, empty, everything, models, one_protocol, two_phase_commit};
 use wirewatt::analysis::{Completeness, SourceLosses};
 use wirewatt::report::text::Compared;
 use wirewatt::report::{Report, Source, chart, html};
+use wirewatt::tally::{Bucket, Series};
+use wirewatt::units::Packets;
 
 /// Writes pages and charts to a folder for eyes: `REPORT_PICTURES=/tmp/pictures cargo test`.
 fn keep(name: &str, content: &str) {
@@ -94,4 +96,37 @@ fn runs_compare_on_one_page() {
     keep("comparison.html", &page);
     assert_eq!(page.matches("<svg").count(), 1);
     assert!(page.ends_with("</html>\n"));
+}
+
+/// One bucket, years between two buckets, times before the epoch, more protocols than panels.
+#[test]
+fn odd_series_are_drawn() {
+    let decade = 315_576_000_000_000_000;
+    let at = |starts: &[i64]| {
+        let mut tally = two_phase_commit();
+        tally.series = Series::default();
+        let bucket = Bucket {
+            packets: Packets::new(u64::from(u32::MAX)),
+            ..Bucket::default()
+        };
+        for start in starts {
+            tally.series.add(*start, &bucket);
+        }
+        tally
+    };
+    let series: [&[i64]; 4] = [&[0], &[-decade, START, START + decade], &[], &[-1, 1]];
+    for starts in series {
+        let analysis = analysis(vec![at(starts); 10]);
+        let losses = SourceLosses::default();
+        let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+        let report = Report::new(&analysis, completeness, Source::default(), None, &models());
+        let protocols: Vec<_> = report.seen_protocols().collect();
+        let svg = chart::traffic(&protocols).unwrap();
+        keep(&format!("odd-{}.svg", starts.len()), &svg);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{starts:?}");
+        assert_eq!(
+            svg.contains("2 protocols with fewer packets"),
+            !starts.is_empty()
+        );
+    }
 }

@@ -38,11 +38,12 @@ pub fn span(nanos: i64) -> String {
     let n = nanos as f64;
     match nanos {
         ..1_000 => format!("{nanos} ns"),
-        ..1_000_000 => format!("{:.2} µs", n / 1e3),
-        ..1_000_000_000 => format!("{:.2} ms", n / 1e6),
-        ..120_000_000_000 => format!("{:.2} s", n / 1e9),
-        ..7_200_000_000_000 => format!("{:.1} min", n / 60e9),
-        _ => format!("{:.1} h", n / 3600e9),
+        1_000..1_000_000 => format!("{:.2} µs", n / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", n / 1e6),
+        1_000_000_000..120_000_000_000 => format!("{:.2} s", n / 1e9),
+        120_000_000_000..7_200_000_000_000 => format!("{:.1} min", n / 60e9),
+        7_200_000_000_000..172_800_000_000_000 => format!("{:.1} h", n / 3600e9),
+        _ => format!("{:.1} days", n / 86_400e9),
     }
 }
 
@@ -68,6 +69,7 @@ mod tests {
     fn spans_have_a_unit_that_suits_them() {
         assert_eq!(span(0), "0 ns");
         assert_eq!(span(21_300_000), "21.30 ms");
+        assert_eq!(span(315_576_000_000_000_000), "3652.5 days");
         assert_eq!(span(61_000_000_000), "61.00 s");
     }
 }

@@ -136,13 +136,33 @@ fn draw(
     root.draw(&Text::new(words, at, text(12))).map_err(failed)
 }
 
+/// A label without the digits that binary fractions leave behind.
+fn plain(at: f64) -> String {
+    let digits = format!("{at:.3}");
+    digits
+        .trim_end_matches('0')
+        .trim_end_matches('.')
+        .to_owned()
+}
+
+/// A count that fits beside its axis; nothing at ticks between whole counts.
+fn short(count: f64) -> String {
+    match count {
+        _ if count.fract() != 0.0 => String::new(),
+        1e9.. => format!("{} G", plain(count / 1e9)),
+        1e6.. => format!("{} M", plain(count / 1e6)),
+        _ => grouped(count as u64),
+    }
+}
+
 /// Nanoseconds in the unit that suits a span, and the unit's name.
 fn unit_of(span_ns: i64) -> (f64, &'static str) {
     match span_ns {
         ..2_000_000_000 => (1e6, "ms"),
-        ..600_000_000_000 => (1e9, "s"),
-        ..36_000_000_000_000 => (60e9, "min"),
-        _ => (3600e9, "h"),
+        2_000_000_000..600_000_000_000 => (1e9, "s"),
+        600_000_000_000..36_000_000_000_000 => (60e9, "min"),
+        36_000_000_000_000..864_000_000_000_000 => (3600e9, "h"),
+        _ => (86_400e9, "days"),
     }
 }
 
@@ -170,14 +190,8 @@ fn draw_panel(
         .axis_style(colour::GREY)
         .x_labels(10)
         .y_labels(4)
-        .x_label_formatter(&|at| format!("{at}"))
-        .y_label_formatter(&|count| {
-            if count.fract() == 0.0 {
-                grouped(*count as u64)
-            } else {
-                String::new()
-            }
-        })
+        .x_label_formatter(&|at| plain(*at))
+        .y_label_formatter(&|count| short(*count))
         .label_style(text(11))
         .draw()
         .map_err(failed)?;
