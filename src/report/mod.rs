@@ -1,0 +1,289 @@
+//! The report on a capture: one value, and one exporter a file.
+//!
+//! In: an [`Analysis`], the judgement on its completeness, where its packets came from, an audit
+//! where there was one, and the energy models to apply. Out: a [`Report`] under the names of
+//! `docs/report.schema.json`, and its text, JSON and HTML. Nothing here counts or judges; what each
+//! figure means is in `docs/report.md`.
+
+pub mod chart;
+pub mod html;
+pub mod json;
+mod number;
+mod table;
+mod tables;
+pub mod text;
+mod time;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::{Analysis, Completeness};
+use crate::audit::Audit;
+use crate::energy::{self, Carbon, Energy, Estimate, Grid, Model};
+use crate::tally::{ProtocolTally, Unclassified, Undecoded};
+use crate::units::{Grams, Joules, LinkType, Timestamp};
+
+pub use table::Style;
+
+/// The schema's name. Within a version, changes only add.
+pub const SCHEMA: &str = "wirewatt-report/1";
+
+/// Everything that is known of a capture's traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// What made the report.
+    pub tool: Tool,
+    /// Where the packets came from.
+    pub source: Source,
+    /// Whether the capture showed everything that passed.
+    pub completeness: Completeness,
+    /// One entry a protocol, in the port plan's order.
+    pub protocols: Vec<ProtocolReport>,
+    /// Packets that were decoded and belong to no protocol's ports.
+    pub unclassified: Unclassified,
+    /// Packets that could not be decoded.
+    pub undecoded: Undecoded,
+    /// The accounts held against each other; absent where no accounts were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
+}
+
+/// What made a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// The program's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Tool {
+    fn this() -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// What kind of source packets came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// An interface, while it happened.
+    Live,
+    /// Saved captures.
+    #[default]
+    File,
+    /// A capture on standard input.
+    Stdin,
+}
+
+/// Where packets came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// What kind of source.
+    pub kind: SourceKind,
+    /// The interface of a live capture.
+    pub interface: Option<String>,
+    /// The files of a saved one, in the order given.
+    pub files: Vec<String>,
+    /// The earliest packet's time, in nanoseconds since the Unix epoch.
+    pub first_packet: Option<Timestamp>,
+    /// The latest packet's time, in nanoseconds since the Unix epoch.
+    pub last_packet: Option<Timestamp>,
+    /// Most bytes of a packet that the capture kept, where known.
+    pub snaplen: Option<u32>,
+    /// Link types of the packets. Wire bytes of different link types do not compare.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_types: Vec<LinkType>,
+    /// The capture filter, where there was one: what it kept out is not in the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Whether the capture was ended before what it observes was over.
+    #[serde(default)]
+    pub partial: bool,
+}
+
+/// One protocol's counts and what they cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub struct ProtocolReport {
+    /// What was counted.
+    #[serde(flatten)]
+    pub tally: ProtocolTally,
+    /// Message bodies as a share of IP bytes; null where there were no IP bytes.
+    pub goodput_share: Option<f64>,
+    /// Times of messages and operations; empty where none were taken.
+    pub latency: BTreeMap<String, serde_json::Value>,
+    /// Energy by the headline model.
+    pub energy: Energy,
+    /// Emissions of supplying it.
+    pub carbon: Carbon,
+    /// The same by further models.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub estimates: Vec<Estimate>,
+    /// Cost of one operation; absent where the framing names no operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_operation: Option<PerOperation>,
+}
+
+impl ProtocolReport {
+    /// Whether any packet was seen on the protocol's ports.
+    pub fn was_seen(&self) -> bool {
+        self.tally.packets.total.get() > 0
+    }
+
+    /// The protocol's name, and whether these streams only were on its ports.
+    fn label(&self) -> String {
+        match self.tally.foreign {
+            true => format!("{} (foreign)", self.tally.name),
+            false => self.tally.name.clone(),
+        }
+    }
+}
+
+/// A flattened struct cannot be read with `series.buckets`' integer keys in it, so the tally and
+/// its neighbours are read one after the other from the same object.
+impl TryFrom<serde_json::Value> for ProtocolReport {
+    type Error = serde_json::Error;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, Self::Error> {
+        #[derive(Deserialize)]
+        struct Beside {
+            goodput_share: Option<f64>,
+            #[serde(default)]
+            latency: BTreeMap<String, serde_json::Value>,
+            energy: Energy,
+            carbon: Carbon,
+            #[serde(default)]
+            estimates: Vec<Estimate>,
+            per_operation: Option<PerOperation>,
+        }
+        let beside = Beside::deserialize(&value)?;
+        Ok(Self {
+            tally: serde_json::from_value(value)?,
+            goodput_share: beside.goodput_share,
+            latency: beside.latency,
+            energy: beside.energy,
+            carbon: beside.carbon,
+            estimates: beside.estimates,
+            per_operation: beside.per_operation,
+        })
+    }
+}
+
+/// Mean cost of one operation. Everything on the protocol's ports is divided among its operations:
+/// handshakes, acknowledgements and retransmissions too.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PerOperation {
+    /// Complete messages for one operation.
+    pub messages: f64,
+    /// Packets for one operation.
+    pub packets: f64,
+    /// IP bytes for one operation.
+    pub ip: f64,
+    /// Energy for one operation by the headline model.
+    pub joules: Joules,
+    /// Emissions for one operation.
+    pub grams: Grams,
+}
+
+impl PerOperation {
+    fn of(tally: &ProtocolTally, estimate: &Estimate) -> Option<Self> {
+        let operations = tally.operations.count as f64;
+        (tally.operations.count > 0).then(|| Self {
+            messages: tally.messages.get() as f64 / operations,
+            packets: tally.packets.total.get() as f64 / operations,
+            ip: tally.bytes.ip.get() as f64 / operations,
+            joules: Joules(estimate.energy.joules.0 / operations),
+            grams: Grams(estimate.carbon.grams.0 / operations),
+        })
+    }
+}
+
+/// The models whose figures go into a report.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The model of each protocol's `energy` and `carbon`.
+    pub headline: Model,
+    /// The models of its `estimates`.
+    pub further: Vec<Model>,
+    /// The grid that supplies the energy.
+    pub grid: Grid,
+}
+
+impl Models {
+    /// The library's headline model, all its others, and this grid.
+    pub fn of(library: &energy::Library, grid: Grid) -> Result<Self, energy::EnergyError> {
+        let headline = library.model(energy::HEADLINE_MODEL)?.clone();
+        let others = library.models().iter();
+        Ok(Self {
+            further: others
+                .filter(|m| m.name != headline.name)
+                .cloned()
+                .collect(),
+            headline,
+            grid,
+        })
+    }
+}
+
+impl Report {
+    /// The report on an analysed capture. The times in `source` are taken from the analysis.
+    pub fn new(
+        analysis: &Analysis,
+        completeness: Completeness,
+        source: Source,
+        audit: Option<Audit>,
+        models: &Models,
+    ) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            tool: Tool::this(),
+            source: Source {
+                first_packet: analysis.first_packet,
+                last_packet: analysis.last_packet,
+                ..source
+            },
+            completeness,
+            protocols: analysis
+                .protocols
+                .iter()
+                .map(|tally| protocol_report(tally, models))
+                .collect(),
+            unclassified: analysis.unclassified,
+            undecoded: analysis.undecoded.clone(),
+            audit,
+        }
+    }
+
+    /// The protocols on whose ports a packet was seen, without the marker datagrams.
+    pub fn seen_protocols(&self) -> impl Iterator<Item = &ProtocolReport> {
+        self.protocols
+            .iter()
+            .filter(|protocol| protocol.was_seen() && !is_marker(protocol))
+    }
+}
+
+/// Whether the entry counts WireWatt's own marker datagrams.
+fn is_marker(protocol: &ProtocolReport) -> bool {
+    protocol.tally.name == crate::protocols::MARKER_NAME
+}
+
+fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
+    let estimate = |model| energy::estimate(tally, model, &models.grid);
+    let headline = estimate(&models.headline);
+    ProtocolReport {
+        tally: tally.clone(),
+        goodput_share: tally.bytes.goodput_share(),
+        latency: BTreeMap::new(),
+        per_operation: PerOperation::of(tally, &headline),
+        energy: headline.energy,
+        carbon: headline.carbon,
+        estimates: models.further.iter().map(estimate).collect(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Figures for people: grouped digits, two significant digits with an SI prefix, shares.
+
+/// SI prefixes by power of ten.
+const PREFIXES: [(i32, &str); 12] = [
+    (-24, "y"),
+    (-21, "z"),
+    (-18, "a"),
+    (-15, "f"),
+    (-12, "p"),
+    (-9, "n"),
+    (-6, "µ"),
+    (-3, "m"),
+    (0, ""),
+    (3, "k"),
+    (6, "M"),
+    (9, "G"),
+];
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Two significant digits with an SI prefix: `8.6 µJ`, `86 µJ`, `860 µJ`. Modelled figures are not
+/// known better.
+pub fn modelled(value: f64, unit: &str) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value} {unit}");
+    }
+    let mut exponent = value.abs().log10().floor() as i32;
+    let mut digits = (value / 10_f64.powi(exponent - 1)).round();
+    if digits.abs() >= 100.0 {
+        digits /= 10.0;
+        exponent += 1;
+    }
+    let power = exponent.div_euclid(3) * 3;
+    let (power, prefix) = PREFIXES[usize::try_from((power + 24) / 3)
+        .unwrap_or(0)
+        .min(PREFIXES.len() - 1)];
+    let scaled = digits * 10_f64.powi(exponent - 1 - power);
+    let decimals = usize::try_from(1 - (exponent - power)).unwrap_or(0);
+    format!("{scaled:.decimals$} {prefix}{unit}")
+}
+
+/// A share of one as a percentage with one decimal.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A mean: whole where it is whole, else with two decimals.
+pub fn mean(value: f64) -> String {
+    if value.fract() == 0.0 && value < 1e15 {
+        return grouped(value as u64);
+    }
+    let hundredths = (value * 100.0).round() as u64;
+    format!("{}.{:02}", grouped(hundredths / 100), hundredths % 100)
+}
+
+/// `1 message`, `2 messages`, `3 entries`.
+pub fn counted(n: u64, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else if let Some(stem) = noun.strip_suffix('y') {
+        format!("{} {stem}ies", grouped(n))
+    } else {
+        format!("{} {noun}s", grouped(n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
+        for (n, text) in cases {
+            assert_eq!(grouped(n), text);
+        }
+        assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn modelled_figures_have_two_significant_digits() {
+        let cases = [
+            (0.0, "0 J"),
+            (8.64e-6, "8.6 µJ"),
+            (86.4e-6, "86 µJ"),
+            (864e-6, "860 µJ"),
+            (9.96e-6, "10 µJ"),
+            (99.6e-6, "100 µJ"),
+            (999.6e-6, "1.0 mJ"),
+            (1.0, "1.0 J"),
+            (72e-6, "72 µJ"),
+            (3.6e6, "3.6 MJ"),
+            (1.5e13, "15000 GJ"),
+            (2.3e-19, "230 zJ"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(modelled(value, "J"), text);
+        }
+    }
+
+    #[test]
+    fn means_and_shares() {
+        assert_eq!(mean(12.0), "12");
+        assert_eq!(mean(1234.5), "1,234.50");
+        assert_eq!(mean(0.005), "0.01");
+        assert_eq!(percent(0.0704), "7.0 %");
+        assert_eq!(counted(1, "entry"), "1 entry");
+        assert_eq!(counted(2000, "entry"), "2,000 entries");
+        assert_eq!(counted(0, "message"), "0 messages");
+    }
+}

@@ -1,0 +1,299 @@
+//! The report's tables, which text and HTML share.
+
+use super::number::{counted, grouped, mean, modelled, percent};
+use super::table::{Align, Table};
+use super::text::Compared;
+use super::{PerOperation, ProtocolReport};
+use crate::audit::{Expected, Row, Verdict};
+use crate::energy::Estimate;
+use crate::units::Messages;
+
+/// The accounts of one protocol. Columns that repeat another one are left out.
+pub fn accounts(rows: &[&Row]) -> Table {
+    type Cell = fn(&Row) -> Messages;
+    let any = |differs: fn(&Row) -> bool| rows.iter().any(|row| differs(row));
+    let columns: [(&'static str, bool, Cell); 9] = [
+        ("attempted", any(|r| r.attempted != r.sent), |r| r.attempted),
+        ("refused", any(|r| r.refused.get() > 0), |r| r.refused),
+        ("suppressed", any(|r| r.suppressed.get() > 0), |r| {
+            r.suppressed
+        }),
+        ("unknown", any(|r| r.unknown.get() > 0), |r| r.unknown),
+        ("sent", true, |r| r.sent),
+        ("acked", any(|r| r.acknowledged != r.wire), |r| {
+            r.acknowledged
+        }),
+        ("received", true, |r| r.received),
+        ("handled", any(|r| r.handled != r.received), |r| r.handled),
+        ("wire", true, |r| r.wire),
+    ];
+    let columns: Vec<_> = columns.into_iter().filter(|(_, shown, _)| *shown).collect();
+    let mut headings = vec![("kind", Align::Left), ("formula", Align::Right)];
+    headings.extend(columns.iter().map(|(heading, ..)| (*heading, Align::Right)));
+    headings.push(("verdict", Align::Left));
+    let mut table = Table::new(headings);
+    for row in rows {
+        let mut cells = vec![row.kind.clone(), formula(row.expected)];
+        cells.extend(columns.iter().map(|(.., count)| grouped(count(row).get())));
+        cells.push(row.verdict.to_string());
+        table.row(cells);
+    }
+    if rows.len() > 1 {
+        let mut cells = vec!["all".to_owned(), formula(expected_in_all(rows))];
+        cells.extend(columns.iter().map(|(.., count)| {
+            let total: Messages = rows.iter().map(|row| count(row)).sum();
+            grouped(total.get())
+        }));
+        cells.push(worst(rows).map_or_else(String::new, |verdict| verdict.to_string()));
+        table.row(cells);
+    }
+    table
+}
+
+/// The formula's sum over rows, or nothing where a row has none.
+pub fn expected_in_all(rows: &[&Row]) -> Option<Expected> {
+    let sum = rows.iter().map(|row| row.expected);
+    sum.reduce(|sum, next| Some(sum?.plus(next?))).flatten()
+}
+
+/// The worst of the rows' verdicts.
+pub fn worst(rows: &[&Row]) -> Option<Verdict> {
+    rows.iter().map(|row| row.verdict).max()
+}
+
+fn formula(expected: Option<Expected>) -> String {
+    match expected {
+        None => "-".to_owned(),
+        Some(Expected::Number(number)) => grouped(number.get()),
+        Some(Expected::Interval { low, high }) => {
+            format!("{}..{}", grouped(low.get()), grouped(high.get()))
+        }
+    }
+}
+
+/// Packets and their IP bytes by class. Classes without packets are left out.
+pub fn packets(protocol: &ProtocolReport) -> Table {
+    let (packets, bytes) = (&protocol.tally.packets, &protocol.tally.bytes_by_class);
+    let mut table = Table::new([
+        ("packets by class", Align::Left),
+        ("packets", Align::Right),
+        ("IP bytes", Align::Right),
+    ]);
+    for (class, packets, bytes) in [
+        ("handshake", packets.handshake, bytes.handshake),
+        ("data", packets.data, bytes.data),
+        ("pure ACK", packets.pure_ack, bytes.pure_ack),
+        (
+            "retransmission",
+            packets.retransmission,
+            bytes.retransmission,
+        ),
+        ("teardown", packets.teardown, bytes.teardown),
+        ("other", packets.other, bytes.other),
+    ] {
+        if packets.get() > 0 {
+            table.row(vec![
+                class.to_owned(),
+                grouped(packets.get()),
+                grouped(bytes.get()),
+            ]);
+        }
+    }
+    let total = vec![
+        "all".to_owned(),
+        grouped(packets.total.get()),
+        grouped(protocol.tally.bytes.ip.get()),
+    ];
+    table.row(total);
+    table
+}
+
+/// Bytes by layer, from message bodies outwards, each sum below its parts. Layers without bytes are
+/// left out.
+pub fn layers(protocol: &ProtocolReport) -> Table {
+    let bytes = &protocol.tally.bytes;
+    let wire = bytes.wire.get();
+    let mut table = Table::new([
+        ("bytes by layer", Align::Left),
+        ("bytes", Align::Right),
+        ("of wire", Align::Right),
+    ]);
+    for (layer, bytes, always) in [
+        ("    message bodies", bytes.message.get(), true),
+        ("    framing", bytes.framing.get(), false),
+        ("    incomplete", bytes.incomplete.get(), false),
+        ("    unframed", bytes.unframed.get(), false),
+        ("  payload", bytes.payload.get(), true),
+        ("  retransmitted", bytes.retransmitted.get(), false),
+        ("  outside stream", bytes.outside_stream.get(), false),
+        ("  transport header", bytes.transport_header.get(), false),
+        ("  tunnel header", bytes.tunnel_header.get(), false),
+        ("  IP header", bytes.ip_header.get(), false),
+        ("IP packets", bytes.ip.get(), true),
+        ("link header", bytes.link_header.get(), false),
+        ("link trailer", bytes.link_trailer.get(), false),
+        ("wire", wire, true),
+    ] {
+        if always || bytes > 0 {
+            let share = match wire {
+                0 => "-".to_owned(),
+                _ => percent(bytes as f64 / wire as f64),
+            };
+            table.row(vec![layer.to_owned(), grouped(bytes), share]);
+        }
+    }
+    table
+}
+
+/// Energy and emissions by each model of the report.
+pub fn energy(protocol: &ProtocolReport) -> Table {
+    let gas = protocol.carbon.gas.label();
+    let mut table = Table::new([
+        ("model", Align::Left),
+        ("class", Align::Left),
+        ("energy", Align::Right),
+        ("low - high", Align::Right),
+        (gas, Align::Right),
+        ("low - high", Align::Right),
+    ]);
+    for Estimate { energy, carbon } in estimates(protocol) {
+        table.row(vec![
+            energy.model.clone(),
+            energy.class.to_string(),
+            modelled(energy.joules.0, "J"),
+            ends(
+                energy.low.map(|joules| joules.0),
+                energy.high.map(|joules| joules.0),
+                "J",
+            ),
+            modelled(carbon.grams.0, "g"),
+            ends(
+                carbon.low.map(|grams| grams.0),
+                carbon.high.map(|grams| grams.0),
+                "g",
+            ),
+        ]);
+    }
+    table
+}
+
+/// The headline estimate and the further ones.
+pub fn estimates(protocol: &ProtocolReport) -> Vec<Estimate> {
+    let headline = Estimate {
+        energy: protocol.energy.clone(),
+        carbon: protocol.carbon.clone(),
+    };
+    std::iter::once(headline)
+        .chain(protocol.estimates.iter().cloned())
+        .collect()
+}
+
+fn ends(low: Option<f64>, high: Option<f64>, unit: &str) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) => {
+            format!("{} - {}", modelled(low, unit), modelled(high, unit))
+        }
+        _ => "no range".to_owned(),
+    }
+}
+
+/// What one operation costs, in one line.
+pub fn per_operation(protocol: &ProtocolReport, cost: &PerOperation) -> String {
+    format!(
+        "{} messages, {} packets, {} IP bytes, {}, {} {}",
+        mean(cost.messages),
+        mean(cost.packets),
+        mean(cost.ip),
+        modelled(cost.joules.0, "J"),
+        modelled(cost.grams.0, "g"),
+        protocol.carbon.gas.label()
+    )
+}
+
+/// What one operation is called.
+pub fn operation_of(protocol: &ProtocolReport) -> &str {
+    protocol
+        .tally
+        .operations
+        .kind
+        .as_deref()
+        .unwrap_or("operation")
+}
+
+/// One row a run, to compare algorithms: what was counted, and what it costs.
+pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
+    let gas = runs
+        .iter()
+        .find_map(|run| run.report.seen_protocols().next())
+        .map_or("gas", |protocol| protocol.carbon.gas.label());
+    let mut counts = Table::new([
+        ("algorithm", Align::Left),
+        ("N", Align::Right),
+        ("verdict", Align::Left),
+        ("formula", Align::Right),
+        ("wire", Align::Right),
+        ("packets", Align::Right),
+        ("IP bytes", Align::Right),
+        ("goodput", Align::Right),
+    ]);
+    let mut costs = Table::new([
+        ("algorithm", Align::Left),
+        ("energy", Align::Right),
+        (gas, Align::Right),
+        ("operations", Align::Right),
+        ("messages/op", Align::Right),
+        ("IP bytes/op", Align::Right),
+        ("energy/op", Align::Right),
+    ]);
+    let dash = || "-".to_owned();
+    for run in runs {
+        let name = run.protocol.to_owned();
+        let n = run.processes.map_or_else(dash, |n| grouped(n.into()));
+        let rows: Vec<&Row> = run
+            .report
+            .audit
+            .iter()
+            .flat_map(|audit| audit.rows_of(run.protocol))
+            .collect();
+        let verdict = worst(&rows).map_or_else(dash, |verdict| verdict.to_string());
+        let formula = formula(expected_in_all(&rows));
+        let Some(protocol) = run.protocol_report() else {
+            let zero = || "0".to_owned();
+            counts.row(vec![
+                name,
+                n,
+                verdict,
+                formula,
+                zero(),
+                zero(),
+                zero(),
+                dash(),
+            ]);
+            continue;
+        };
+        let tally = &protocol.tally;
+        counts.row(vec![
+            name.clone(),
+            n,
+            verdict,
+            formula,
+            grouped(tally.messages.get()),
+            grouped(tally.packets.total.get()),
+            grouped(tally.bytes.ip.get()),
+            protocol.goodput_share.map_or_else(dash, percent),
+        ]);
+        let per = |figure: &dyn Fn(&PerOperation) -> String| {
+            protocol.per_operation.as_ref().map_or_else(dash, figure)
+        };
+        costs.row(vec![
+            name,
+            modelled(protocol.energy.joules.0, "J"),
+            modelled(protocol.carbon.grams.0, "g"),
+            per(&|_| counted(tally.operations.count, operation_of(protocol))),
+            per(&|cost| mean(cost.messages)),
+            per(&|cost| mean(cost.ip)),
+            per(&|cost| modelled(cost.joules.0, "J")),
+        ]);
+    }
+    [counts, costs]
+}

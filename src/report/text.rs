@@ -1,0 +1,488 @@
+//! The report for people: plain text that stands on 80 columns.
+
+use super::number::{counted, grouped, percent};
+use super::table::{self, Style, beside, wrapped};
+use super::{ProtocolReport, Report, SourceKind, is_marker, tables, time};
+use crate::analysis::CompletenessState;
+use crate::audit::{Audit, Row, Verdict};
+use crate::energy::{Carbon, Gas};
+use crate::tally::ProtocolTally;
+
+/// Columns by which what belongs to a protocol is indented.
+const INDENT: usize = 2;
+/// Columns of the labels of what concerns the whole report.
+const MARGIN: usize = 14;
+
+/// The whole report.
+pub fn render(report: &Report, style: Style) -> String {
+    let mut lines = source_lines(report, style);
+    for protocol in report
+        .protocols
+        .iter()
+        .filter(|protocol| !is_marker(protocol))
+    {
+        let accounts = accounts_of(report, protocol);
+        if protocol.was_seen() || !accounts.is_empty() {
+            lines.push(String::new());
+            lines.extend(protocol_lines(protocol, &accounts, style));
+        }
+    }
+    if let Some(audit) = &report.audit {
+        lines.extend(lines_of_unseen(report, audit, style));
+    }
+    let notes = cost_notes(report);
+    if !notes.is_empty() {
+        lines.extend([String::new(), "what the models include".to_owned()]);
+    }
+    for note in notes {
+        lines.extend(wrapped(&note, INDENT, 2, style.width));
+    }
+    if let Some(audit) = &report.audit {
+        lines.push(String::new());
+        lines.extend(audit_lines(audit, style));
+    }
+    lines.extend(rest_lines(report, style));
+    joined(lines)
+}
+
+/// One run in a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared<'a> {
+    /// The algorithm, by its protocol's name.
+    pub protocol: &'a str,
+    /// The number of its processes, where known.
+    pub processes: Option<u32>,
+    /// The run's report.
+    pub report: &'a Report,
+}
+
+impl<'a> Compared<'a> {
+    /// The run's own entry of that protocol, rather than one of foreign streams on its ports.
+    pub(super) fn protocol_report(&self) -> Option<&'a ProtocolReport> {
+        let all = self.report.protocols.iter();
+        all.filter(|entry| entry.tally.name == self.protocol)
+            .min_by_key(|entry| entry.tally.foreign)
+    }
+}
+
+/// Several runs beside each other, one row an algorithm.
+pub fn comparison(runs: &[Compared<'_>], style: Style) -> String {
+    let [counts, costs] = tables::comparison(runs);
+    let mut lines = counts.lines(0, style);
+    lines.push(String::new());
+    lines.extend(costs.lines(0, style));
+    if let Some(protocol) = runs
+        .iter()
+        .find_map(|run| run.report.seen_protocols().next())
+    {
+        lines.push(String::new());
+        let note = format!(
+            "energy by {} ({}), as if on the wire; {}",
+            protocol.energy.model,
+            protocol.energy.class,
+            grid_note(&protocol.carbon)
+        );
+        lines.extend(wrapped(&note, 0, 2, style.width));
+    }
+    joined(lines)
+}
+
+/// A live capture's totals so far: one line a protocol with packets, and one for the rest.
+pub fn live_lines(tallies: &[ProtocolTally], other_packets: u64) -> Vec<String> {
+    let mut table = table::Table::new([
+        ("protocol", table::Align::Left),
+        ("packets", table::Align::Right),
+        ("messages", table::Align::Right),
+        ("IP bytes", table::Align::Right),
+        ("payload", table::Align::Right),
+    ]);
+    for tally in tallies.iter().filter(|tally| tally.packets.total.get() > 0) {
+        table.row(vec![
+            tally.name.clone(),
+            grouped(tally.packets.total.get()),
+            grouped(tally.messages.get()),
+            grouped(tally.bytes.ip.get()),
+            grouped(tally.bytes.payload.get()),
+        ]);
+    }
+    let dash = || "-".to_owned();
+    table.row(vec![
+        "other".to_owned(),
+        grouped(other_packets),
+        dash(),
+        dash(),
+        dash(),
+    ]);
+    table.lines(0, Style::default())
+}
+
+fn joined(mut lines: Vec<String>) -> String {
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Text under a label in the margin.
+fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
+    let mut lines = wrapped(text, MARGIN, 0, style.width);
+    lines[0].replace_range(..MARGIN, &format!("{label:MARGIN$}"));
+    lines
+}
+
+pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
+    let source = &report.source;
+    let origin = match source.kind {
+        SourceKind::Live => format!(
+            "live capture of {}",
+            source.interface.as_deref().unwrap_or("an interface")
+        ),
+        SourceKind::Stdin => "capture from standard input".to_owned(),
+        SourceKind::File => source.files.join(", "),
+    };
+    let mut lines = labelled("source", &origin, style);
+    if let (Some(first), Some(last)) = (source.first_packet, source.last_packet) {
+        let span = last.as_nanos().saturating_sub(first.as_nanos());
+        let span = format!("{} + {}", time::rfc3339(first), time::span(span));
+        lines.extend(labelled("", &span, style));
+    }
+    if let Some(filter) = &source.filter {
+        let filter = format!("{filter} (what it kept out is not counted)");
+        lines.extend(labelled("filter", &filter, style));
+    }
+    if source.partial {
+        lines.extend(labelled(
+            "partial",
+            "ended before what it observes was over",
+            style,
+        ));
+    }
+    let completeness = &report.completeness;
+    let dropped = |count: Option<crate::units::Packets>, by: &str| match count {
+        Some(count) => format!("{} dropped by the {by}", grouped(count.get())),
+        None => format!("{by}'s drops unknown"),
+    };
+    let statement = format!(
+        "{}: {} seen, {}, {}",
+        state_word(completeness.state),
+        counted(completeness.packets_seen.get(), "packet"),
+        dropped(completeness.packets_dropped, "capture"),
+        dropped(completeness.softnet_dropped, "kernel"),
+    );
+    lines.extend(labelled("completeness", &statement, style));
+    for reason in &completeness.reasons {
+        lines.extend(labelled("", reason, style));
+    }
+    if completeness.truncated_packets.get() > 0 {
+        let cut = format!(
+            "{} cut by the snap length; original lengths are counted",
+            counted(completeness.truncated_packets.get(), "packet")
+        );
+        lines.extend(labelled("", &cut, style));
+    }
+    lines
+}
+
+/// The word for a state of completeness.
+fn state_word(state: CompletenessState) -> &'static str {
+    match state {
+        CompletenessState::Proven => "proven",
+        CompletenessState::Consistent => "consistent",
+        CompletenessState::Incomplete => "incomplete",
+        CompletenessState::Unknown => "unknown",
+    }
+}
+
+/// The audit's rows on a protocol. Foreign streams on its ports have none.
+pub(super) fn accounts_of<'a>(report: &'a Report, protocol: &'a ProtocolReport) -> Vec<&'a Row> {
+    match &report.audit {
+        Some(audit) if !protocol.tally.foreign => audit.rows_of(&protocol.tally.name).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn protocol_lines(protocol: &ProtocolReport, accounts: &[&Row], style: Style) -> Vec<String> {
+    let tally = &protocol.tally;
+    let mut lines = vec![format!(
+        "{}  (ports {}, framing {})",
+        protocol.label(),
+        tally.ports,
+        tally.framing
+    )];
+    lines.extend(wrapped(&summary(protocol), INDENT, 0, style.width));
+    for remark in remarks(protocol) {
+        lines.extend(wrapped(&remark, INDENT, 2, style.width));
+    }
+    if !accounts.is_empty() {
+        lines.push(String::new());
+        lines.extend(tables::accounts(accounts).lines(INDENT, style));
+        lines.extend(explanations(accounts, style));
+    } else if !tally.messages_by_kind.is_empty() {
+        let kinds: Vec<_> = tally
+            .messages_by_kind
+            .iter()
+            .map(|(kind, messages)| format!("{kind} {}", grouped(messages.get())))
+            .collect();
+        lines.push(String::new());
+        lines.extend(wrapped(
+            &format!("by kind: {}", kinds.join(", ")),
+            INDENT,
+            2,
+            style.width,
+        ));
+    }
+    if !protocol.was_seen() {
+        return lines;
+    }
+    lines.push(String::new());
+    let packets = tables::packets(protocol).lines(INDENT, style);
+    let layers = tables::layers(protocol).lines(0, style);
+    lines.extend(beside(&packets, &layers, INDENT, style.width));
+    lines.push(String::new());
+    lines.extend(cost_lines(protocol, style));
+    lines
+}
+
+/// Messages, connections, operations and the goodput share in a sentence.
+pub(super) fn summary(protocol: &ProtocolReport) -> String {
+    let tally = &protocol.tally;
+    let mut parts = vec![
+        counted(tally.messages.get(), "message"),
+        format!("{} on", counted(tally.packets.total.get(), "packet")),
+    ];
+    let refused = match tally.refused_connections.get() {
+        0 => String::new(),
+        refused => format!(" ({} refused)", grouped(refused)),
+    };
+    let connections = counted(tally.connections.get(), "connection");
+    parts[1] = format!("{} {connections}{refused}", parts[1]);
+    if tally.operations.count > 0 {
+        parts.push(counted(
+            tally.operations.count,
+            tables::operation_of(protocol),
+        ));
+    }
+    if let Some(share) = protocol.goodput_share {
+        parts.push(format!(
+            "goodput share {} (message / IP bytes)",
+            percent(share)
+        ));
+    }
+    parts.join(", ")
+}
+
+/// What keeps the protocol's figures from being taken at face value.
+pub(super) fn remarks(protocol: &ProtocolReport) -> Vec<String> {
+    let tally = &protocol.tally;
+    let mut remarks = Vec::new();
+    if tally.foreign {
+        remarks.push(format!(
+            "foreign: these streams were on {}'s ports and were not its own",
+            tally.name
+        ));
+    }
+    match (tally.approximate, tally.framing.as_str()) {
+        (true, "segment") => remarks
+            .push("`segment` is a fallback: each data segment is counted as a message".to_owned()),
+        (true, "turn") => remarks.push(
+            "`turn` approximates: each change of direction is counted as the start of a message"
+                .to_owned(),
+        ),
+        (true, framing) => remarks.push(format!("`{framing}` only approximates messages")),
+        (false, _) => {}
+    }
+    if tally.incomplete_messages.get() > 0 {
+        remarks.push(format!(
+            "{} not seen whole and not counted",
+            counted(tally.incomplete_messages.get(), "message")
+        ));
+    }
+    if tally.bytes.gap_bytes.get() > 0 {
+        remarks.push(format!(
+            "{} of its streams that no packet showed are in no figure",
+            counted(tally.bytes.gap_bytes.get(), "byte")
+        ));
+    }
+    remarks
+}
+
+fn explanations(rows: &[&Row], style: Style) -> Vec<String> {
+    let reasons = reasons(rows).into_iter();
+    reasons
+        .flat_map(|reason| wrapped(&reason, INDENT, 2, style.width))
+        .collect()
+}
+
+/// Why rows are not exact; rows of the same reason together.
+pub(super) fn reasons(rows: &[&Row]) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for row in rows.iter().filter(|row| !row.explanation.is_empty()) {
+        match reasons
+            .iter_mut()
+            .find(|(reason, _)| *reason == row.explanation)
+        {
+            Some((_, kinds)) => kinds.push(&row.kind),
+            None => reasons.push((&row.explanation, vec![&row.kind])),
+        }
+    }
+    let reasons = reasons.into_iter();
+    reasons
+        .map(|(reason, kinds)| format!("{}: {reason}", kinds.join(", ")))
+        .collect()
+}
+
+fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}energy and emissions, as if on the wire",
+        " ".repeat(INDENT)
+    )];
+    lines.extend(tables::energy(protocol).lines(INDENT, style));
+    if let Some(cost) = &protocol.per_operation {
+        let text = format!(
+            "per {}: {}",
+            tables::operation_of(protocol),
+            tables::per_operation(protocol, cost)
+        );
+        lines.push(String::new());
+        lines.extend(wrapped(&text, INDENT, 2, style.width));
+    }
+    lines
+}
+
+/// What the figures of each model include, and the grid's rate.
+pub(super) fn cost_notes(report: &Report) -> Vec<String> {
+    let Some(protocol) = report.seen_protocols().next() else {
+        return Vec::new();
+    };
+    let mut notes: Vec<String> = tables::estimates(protocol)
+        .iter()
+        .map(|estimate| format!("{}: {}", estimate.energy.model, estimate.energy.boundary))
+        .collect();
+    notes.push(grid_note(&protocol.carbon));
+    notes
+}
+
+fn grid_note(carbon: &Carbon) -> String {
+    let gas = match carbon.gas {
+        Gas::Co2 => "CO2 alone, without CH4 and N2O".to_owned(),
+        Gas::Co2e => format!(
+            "CO2e by {}",
+            carbon.gwp_basis.as_deref().unwrap_or("an unnamed basis")
+        ),
+        Gas::Unspecified => "gas not specified".to_owned(),
+    };
+    format!(
+        "grid {}: {:.1} g/kWh, {gas}",
+        carbon.grid, carbon.grams_per_kwh
+    )
+}
+
+/// Accounts of protocols that the capture has no entry for.
+pub(super) fn lines_of_unseen(report: &Report, audit: &Audit, style: Style) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut names: Vec<&str> = audit.rows.iter().map(|row| &*row.protocol).collect();
+    names.dedup();
+    for name in names {
+        if report
+            .protocols
+            .iter()
+            .all(|p| p.tally.name != name || p.tally.foreign)
+        {
+            let rows: Vec<&Row> = audit.rows_of(name).collect();
+            lines.extend([
+                String::new(),
+                format!("{name}  (nothing of it in the capture)"),
+                String::new(),
+            ]);
+            lines.extend(tables::accounts(&rows).lines(INDENT, style));
+            lines.extend(explanations(&rows, style));
+        }
+    }
+    lines
+}
+
+/// What a verdict means, in a sentence.
+pub(super) fn verdict_meaning(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Exact => "all accounts are equal",
+        Verdict::Within => "all accounts are equal and within the formula's interval",
+        Verdict::Explained => "every difference has evidence",
+        Verdict::Inconclusive => "the wire cannot tell",
+        Verdict::Mismatch => "the accounts contradict each other",
+    }
+}
+
+fn audit_lines(audit: &Audit, style: Style) -> Vec<String> {
+    let verdict = audit.verdict.to_string();
+    let word = if style.color {
+        table::painted(&verdict)
+    } else {
+        verdict
+    };
+    let mut lines = vec![format!(
+        "verdict       {word}: {}",
+        verdict_meaning(audit.verdict)
+    )];
+    for remark in &audit.remarks {
+        lines.extend(labelled("", remark, style));
+    }
+    lines
+}
+
+/// Markers, other traffic and packets that could not be decoded.
+fn rest(report: &Report) -> Vec<(&'static str, String)> {
+    let mut rest = Vec::new();
+    for marker in report
+        .protocols
+        .iter()
+        .filter(|p| is_marker(p) && p.was_seen())
+    {
+        rest.push((
+            "markers",
+            format!(
+                "{} of WireWatt's own, {} IP bytes",
+                counted(marker.tally.packets.total.get(), "packet"),
+                grouped(marker.tally.bytes.ip.get())
+            ),
+        ));
+    }
+    let other = &report.unclassified;
+    if other.packets.total.get() > 0 {
+        rest.push((
+            "other",
+            format!(
+                "{} on no protocol's ports, {} IP bytes",
+                counted(other.packets.total.get(), "packet"),
+                grouped(other.bytes.ip.get())
+            ),
+        ));
+    }
+    let undecoded = &report.undecoded;
+    if undecoded.packets.total.get() > 0 {
+        let reasons: Vec<_> = undecoded
+            .reasons
+            .iter()
+            .map(|(reason, packets)| format!("{reason} {}", grouped(packets.get())))
+            .collect();
+        rest.push((
+            "not decoded",
+            format!(
+                "{}, {} wire bytes ({})",
+                counted(undecoded.packets.total.get(), "packet"),
+                grouped(undecoded.bytes.wire.get()),
+                reasons.join(", ")
+            ),
+        ));
+    }
+    rest
+}
+
+pub(super) fn rest_lines(report: &Report, style: Style) -> Vec<String> {
+    let rest = rest(report);
+    let mut lines = Vec::new();
+    if !rest.is_empty() && report.audit.is_none() {
+        lines.push(String::new());
+    }
+    for (label, words) in rest {
+        lines.extend(labelled(label, &words, style));
+    }
+    lines
+}

@@ -1,0 +1,75 @@
+//! Times for people.
+
+use crate::units::Timestamp;
+
+const NANOS: i64 = 1_000_000_000;
+
+/// A time as RFC 3339 has it, in UTC with nanoseconds.
+pub fn rfc3339(time: Timestamp) -> String {
+    let seconds = time.as_nanos().div_euclid(NANOS);
+    let nanos = time.as_nanos().rem_euclid(NANOS);
+    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let of_day = seconds.rem_euclid(86_400);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{nanos:09}Z",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+/// Year, month and day of a day since the Unix epoch in the Gregorian calendar: years begin in
+/// March, so that the leap day is the last of its year, and repeat after 400 years of 146,097 days.
+fn date(day_since_epoch: i64) -> (i64, i64, i64) {
+    let day = day_since_epoch + 719_468; // since 0000-03-01
+    let era = day.div_euclid(146_097);
+    let day = day.rem_euclid(146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month + 2) / 5 + 1;
+    let month_of_year = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month_of_year <= 2);
+    (year, month_of_year, day_of_month)
+}
+
+/// A span of nanoseconds in the unit that suits it.
+pub fn span(nanos: i64) -> String {
+    let n = nanos as f64;
+    match nanos {
+        ..1_000 => format!("{nanos} ns"),
+        1_000..1_000_000 => format!("{:.2} µs", n / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", n / 1e6),
+        1_000_000_000..120_000_000_000 => format!("{:.2} s", n / 1e9),
+        120_000_000_000..7_200_000_000_000 => format!("{:.1} min", n / 60e9),
+        7_200_000_000_000..172_800_000_000_000 => format!("{:.1} h", n / 3600e9),
+        _ => format!("{:.1} days", n / 86_400e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_date_1() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (-1, "1969-12-31T23:59:59.999999999Z"),
+            (951_782_400 * NANOS, "2000-02-29T00:00:00.000000000Z"),
+            (1_700_000_000 * NANOS + 5, "2023-11-14T22:13:20.000000005Z"),
+            (4_107_542_400 * NANOS, "2100-03-01T00:00:00.000000000Z"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(rfc3339(Timestamp::from_nanos(nanos)), text);
+        }
+    }
+
+    #[test]
+    fn spans_have_a_unit_that_suits_them() {
+        assert_eq!(span(0), "0 ns");
+        assert_eq!(span(21_300_000), "21.30 ms");
+        assert_eq!(span(315_576_000_000_000_000), "3652.5 days");
+        assert_eq!(span(61_000_000_000), "61.00 s");
+    }
+}

@@ -1,0 +1,132 @@
+//! The page and its charts.
+
+mod report_fixture;
+
+use report_fixture::{START, analysis, empty, everything, models, one_protocol, two_phase_commit};
+use wirewatt::analysis::{Completeness, SourceLosses};
+use wirewatt::report::text::Compared;
+use wirewatt::report::{Report, Source, chart, html};
+use wirewatt::tally::{Bucket, Series};
+use wirewatt::units::Packets;
+
+/// Writes pages and charts to a folder for eyes: `REPORT_PICTURES=/tmp/pictures cargo test`.
+fn keep(name: &str, content: &str) {
+    if let Some(folder) = std::env::var_os("REPORT_PICTURES") {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(std::path::Path::new(&folder).join(name), content).unwrap();
+    }
+}
+
+#[test]
+fn a_page_needs_nothing_from_elsewhere() {
+    for (name, report) in [
+        ("empty", empty()),
+        ("one", one_protocol()),
+        ("everything", everything()),
+    ] {
+        let page = html::render(&report).unwrap();
+        keep(&format!("{name}.html"), &page);
+        for outside in [
+            "<script", "<link", "<img", "@import", "url(", "href=", "src=",
+        ] {
+            assert!(!page.contains(outside), "{name}: {outside}");
+        }
+        let addresses = page.matches("http").count();
+        let namespaces = page.matches("http://www.w3.org/2000/svg").count();
+        assert_eq!(
+            addresses, namespaces,
+            "{name}: only the SVG namespace is an address"
+        );
+        assert!(page.ends_with("</html>\n"));
+    }
+}
+
+#[test]
+fn charts_are_drawn_for_every_report() {
+    for (name, report) in [
+        ("empty", empty()),
+        ("one", one_protocol()),
+        ("everything", everything()),
+    ] {
+        let protocols: Vec<_> = report.seen_protocols().collect();
+        let traffic = chart::traffic(&protocols).unwrap();
+        let layers = chart::layers(&protocols).unwrap();
+        keep(&format!("{name}-traffic.svg"), &traffic);
+        keep(&format!("{name}-layers.svg"), &layers);
+        for svg in [traffic, layers] {
+            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+            assert!(
+                !svg.contains("NaN") && !svg.contains("inf"),
+                "{name}: {svg}"
+            );
+        }
+    }
+}
+
+/// Names come from files that anyone may have written.
+#[test]
+fn names_are_text_and_never_markup() {
+    let mut tally = two_phase_commit();
+    tally.name = "<script>alert('&')</script>".to_owned();
+    tally.operations.kind = Some("<b>".to_owned());
+    let analysis = analysis(vec![tally]);
+    let losses = SourceLosses::default();
+    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+    let source = Source {
+        files: vec!["<i>.pcap".to_owned()],
+        ..Source::default()
+    };
+    let report = Report::new(&analysis, completeness, source, None, &models());
+    let page = html::render(&report).unwrap();
+    for markup in ["<script", "<b>", "<i>"] {
+        assert!(!page.contains(markup), "{markup} in {page}");
+    }
+    assert!(page.contains("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;"));
+}
+
+#[test]
+fn runs_compare_on_one_page() {
+    let (one, all) = (one_protocol(), everything());
+    let run = |protocol, report| Compared {
+        protocol,
+        processes: Some(4),
+        report,
+    };
+    let page = html::comparison(&[run("two-phase-commit", &one), run("redis", &all)]).unwrap();
+    keep("comparison.html", &page);
+    assert_eq!(page.matches("<svg").count(), 1);
+    assert!(page.ends_with("</html>\n"));
+}
+
+/// One bucket, years between two buckets, times before the epoch, more protocols than panels.
+#[test]
+fn odd_series_are_drawn() {
+    let decade = 315_576_000_000_000_000;
+    let at = |starts: &[i64]| {
+        let mut tally = two_phase_commit();
+        tally.series = Series::default();
+        let bucket = Bucket {
+            packets: Packets::new(u64::from(u32::MAX)),
+            ..Bucket::default()
+        };
+        for start in starts {
+            tally.series.add(*start, &bucket);
+        }
+        tally
+    };
+    let series: [&[i64]; 4] = [&[0], &[-decade, START, START + decade], &[], &[-1, 1]];
+    for starts in series {
+        let analysis = analysis(vec![at(starts); 10]);
+        let losses = SourceLosses::default();
+        let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+        let report = Report::new(&analysis, completeness, Source::default(), None, &models());
+        let protocols: Vec<_> = report.seen_protocols().collect();
+        let svg = chart::traffic(&protocols).unwrap();
+        keep(&format!("odd-{}.svg", starts.len()), &svg);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{starts:?}");
+        assert_eq!(
+            svg.contains("2 protocols with fewer packets"),
+            !starts.is_empty()
+        );
+    }
+}
