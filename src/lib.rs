@@ -2,5 +2,8 @@
 
 pub mod algorithm;
 pub mod capture;
+pub mod cli;
+pub mod ledger;
+pub mod node;
 pub mod protocols;
 pub mod units;
