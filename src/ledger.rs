@@ -52,7 +52,10 @@ impl FrameBytes {
 
 impl std::ops::AddAssign for FrameBytes {
     fn add_assign(&mut self, other: Self) {
-        debug_assert!(self.0.checked_add(other.0).is_some(), "FrameBytes overflowed");
+        debug_assert!(
+            self.0.checked_add(other.0).is_some(),
+            "FrameBytes overflowed"
+        );
         self.0 = self.0.saturating_add(other.0);
     }
 }
@@ -109,7 +112,9 @@ pub struct Record {
 
 /// Now, as ledgers and histories write it.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
@@ -151,8 +156,15 @@ impl Writer {
             .append(true)
             .create(true)
             .open(path)
-            .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, line: Vec::with_capacity(320) })
+            .map_err(|source| LedgerError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            line: Vec::with_capacity(320),
+        })
     }
 
     /// Appends one record with one `write(2)`.
@@ -165,11 +177,17 @@ impl Writer {
             Ok(n) if n == self.line.len() => Ok(()),
             Ok(n) => Err(io::Error::new(
                 io::ErrorKind::WriteZero,
-                format!("only {n} of a record's {} bytes were written", self.line.len()),
+                format!(
+                    "only {n} of a record's {} bytes were written",
+                    self.line.len()
+                ),
             )),
             Err(error) => Err(error),
         };
-        written.map_err(|source| LedgerError::Io { path: self.path.clone(), source })
+        written.map_err(|source| LedgerError::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -186,8 +204,10 @@ pub struct Reader<R> {
 impl Reader<BufReader<File>> {
     /// Opens a ledger.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let file = File::open(path)
-            .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(|source| LedgerError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(Self::new(path, BufReader::with_capacity(1 << 16, file)))
     }
 }
@@ -195,7 +215,13 @@ impl Reader<BufReader<File>> {
 impl<R: BufRead> Reader<R> {
     /// Reads a ledger from `input`; errors call it `path`.
     pub fn new(path: &Path, input: R) -> Self {
-        Self { path: path.to_owned(), input, text: Vec::new(), line: 0, torn: false }
+        Self {
+            path: path.to_owned(),
+            input,
+            text: Vec::new(),
+            line: 0,
+            torn: false,
+        }
     }
 
     /// Whether the last line was torn. Known when the iterator has ended.
@@ -212,7 +238,12 @@ impl<R: BufRead> Iterator for Reader<R> {
         match self.input.read_until(b'\n', &mut self.text) {
             Ok(0) => return None,
             Ok(_) => self.line += 1,
-            Err(source) => return Some(Err(LedgerError::Io { path: self.path.clone(), source })),
+            Err(source) => {
+                return Some(Err(LedgerError::Io {
+                    path: self.path.clone(),
+                    source,
+                }));
+            }
         }
         let whole = self.text.last() == Some(&b'\n');
         match serde_json::from_slice(&self.text) {
@@ -221,9 +252,11 @@ impl<R: BufRead> Iterator for Reader<R> {
                 self.torn = true;
                 None
             }
-            Err(source) => {
-                Some(Err(LedgerError::Record { path: self.path.clone(), line: self.line, source }))
-            }
+            Err(source) => Some(Err(LedgerError::Record {
+                path: self.path.clone(),
+                line: self.line,
+                source,
+            })),
         }
     }
 }
@@ -320,7 +353,10 @@ impl Totals {
 
     /// The counts of one message kind.
     pub fn kind(&self, protocol: &str, kind: &str) -> Counts {
-        self.kinds.get(&(protocol.to_owned(), kind.to_owned())).copied().unwrap_or_default()
+        self.kinds
+            .get(&(protocol.to_owned(), kind.to_owned()))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The counts of all kinds together.
@@ -374,9 +410,21 @@ mod tests {
         one.append(&record(Event::Sent, "token", 0)).unwrap();
         let totals = Totals::read(&path).unwrap();
         let counts = totals.kind("ring", "token");
-        assert_eq!((counts.attempted.get(), counts.sent.get(), counts.handled.get()), (50, 1, 50));
+        assert_eq!(
+            (
+                counts.attempted.get(),
+                counts.sent.get(),
+                counts.handled.get()
+            ),
+            (50, 1, 50)
+        );
         assert!(counts.balanced());
-        assert_eq!(totals.nodes[&1][&("ring".into(), "token".into())].handled.get(), 50);
+        assert_eq!(
+            totals.nodes[&1][&("ring".into(), "token".into())]
+                .handled
+                .get(),
+            50
+        );
         assert_eq!(totals.sent_bytes.get(), 60);
         assert!(!totals.torn);
     }
@@ -391,8 +439,13 @@ mod tests {
         assert!(reader.torn());
 
         let bad = format!("{whole}\n{{\"event\":\"lost\"}}\n{whole}\n");
-        let error = Reader::new(path, bad.as_bytes()).find_map(Result::err).unwrap();
-        assert!(error.to_string().starts_with("ledger.jsonl, line 2: "), "{error}");
+        let error = Reader::new(path, bad.as_bytes())
+            .find_map(Result::err)
+            .unwrap();
+        assert!(
+            error.to_string().starts_with("ledger.jsonl, line 2: "),
+            "{error}"
+        );
     }
 
     #[test]

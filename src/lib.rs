@@ -3,6 +3,7 @@
 pub mod algorithm;
 pub mod capture;
 pub mod cli;
+pub mod experiment;
 pub mod ledger;
 pub mod node;
 pub mod protocols;

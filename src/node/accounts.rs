@@ -27,8 +27,16 @@ struct Books {
 impl Accounts {
     /// Accounts of process `me`, written to `ledger`.
     pub fn new(me: ProcessId, protocol: &'static Protocol, ledger: Writer) -> Self {
-        let books = Books { ledger, channels: BTreeMap::new(), failure: None };
-        Self { me, protocol, books: RefCell::new(books) }
+        let books = Books {
+            ledger,
+            channels: BTreeMap::new(),
+            failure: None,
+        };
+        Self {
+            me,
+            protocol,
+            books: RefCell::new(books),
+        }
     }
 
     /// Records an event of the message in this frame.
@@ -37,7 +45,11 @@ impl Accounts {
             event,
             Event::Attempted | Event::Suppressed | Event::Refused | Event::Sent
         );
-        let peer = if sending { frame.receiver } else { frame.sender };
+        let peer = if sending {
+            frame.receiver
+        } else {
+            frame.sender
+        };
         let kind = self.protocol.kind(frame.kind);
         let record = Record {
             event,
@@ -58,13 +70,21 @@ impl Accounts {
         if let Err(error) = books.ledger.append(&record) {
             books.failure.get_or_insert(error);
         }
-        books.channels.entry(ProcessId(peer)).or_default().count(event);
+        books
+            .channels
+            .entry(ProcessId(peer))
+            .or_default()
+            .count(event);
     }
 
     /// The counters of every channel so far.
     pub fn channels(&self) -> Vec<ChannelCounts> {
         let books = self.books.borrow();
-        books.channels.iter().map(|(&peer, &counts)| ChannelCounts { peer, counts }).collect()
+        books
+            .channels
+            .iter()
+            .map(|(&peer, &counts)| ChannelCounts { peer, counts })
+            .collect()
     }
 
     /// The first failure of the ledger, once.

@@ -100,12 +100,16 @@ impl Frame {
         {
             return Err(CodecError::Flags(flags));
         }
-        let Some(length) = bytes.get(4..8) else { return Ok(None) };
+        let Some(length) = bytes.get(4..8) else {
+            return Ok(None);
+        };
         let length = u32_at(length, 0) as usize;
         if !(HEADER_LEN..=MAX_FRAME_LEN).contains(&length) {
             return Err(CodecError::Length(length as u64));
         }
-        let Some(frame) = bytes.get(..length) else { return Ok(None) };
+        let Some(frame) = bytes.get(..length) else {
+            return Ok(None);
+        };
         let (header, body) = frame.split_at(HEADER_LEN);
         let frame = Self {
             protocol: u16_at(header, 8),
@@ -124,7 +128,9 @@ impl Frame {
 }
 
 fn array_at<const LEN: usize>(bytes: &[u8], offset: usize) -> [u8; LEN] {
-    bytes[offset..offset + LEN].try_into().expect("a slice of that length")
+    bytes[offset..offset + LEN]
+        .try_into()
+        .expect("a slice of that length")
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> u16 {
@@ -176,7 +182,10 @@ mod tests {
     /// The fenced blocks of hexadecimal bytes in the specification, comments after `|` left out.
     fn worked_bytes() -> Vec<Vec<u8>> {
         let text = include_str!("../../docs/wire-format.md");
-        let blocks = text.split("```hex\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let blocks = text
+            .split("```hex\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap());
         blocks
             .map(|block| {
                 block
@@ -223,10 +232,19 @@ mod tests {
 
     #[test]
     fn a_frame_longer_than_the_format_allows_is_not_written() {
-        let longest = Frame { body: vec![0; MAX_FRAME_LEN - HEADER_LEN], ..vote_request() };
+        let longest = Frame {
+            body: vec![0; MAX_FRAME_LEN - HEADER_LEN],
+            ..vote_request()
+        };
         assert!(longest.encode().is_ok());
-        let longer = Frame { body: vec![0; MAX_FRAME_LEN - HEADER_LEN + 1], ..vote_request() };
-        assert_eq!(longer.encode(), Err(CodecError::Length(MAX_FRAME_LEN as u64 + 1)));
+        let longer = Frame {
+            body: vec![0; MAX_FRAME_LEN - HEADER_LEN + 1],
+            ..vote_request()
+        };
+        assert_eq!(
+            longer.encode(),
+            Err(CodecError::Length(MAX_FRAME_LEN as u64 + 1))
+        );
     }
 
     proptest! {

@@ -179,15 +179,17 @@ pub enum FaultKind {
 }
 
 /// Why a node cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum NodeError {
     /// Another socket listens on the node's address.
+    #[error("{address} is in use")]
     PortInUse {
         /// The address.
         address: SocketAddr,
     },
     /// The node cannot listen for another reason.
+    #[error("cannot listen on {address}: {detail}")]
     CannotListen {
         /// The address.
         address: SocketAddr,
@@ -195,11 +197,13 @@ pub enum NodeError {
         detail: String,
     },
     /// The configuration makes no sense.
+    #[error("{detail}")]
     Configuration {
         /// Why.
         detail: String,
     },
     /// A line of the control protocol that cannot be read or has no place.
+    #[error("{detail}")]
     Control {
         /// What was wrong.
         detail: String,
@@ -234,15 +238,21 @@ pub enum LineError {
 
 /// Writes a message as a line, newline included.
 pub fn to_line<T: Serialize>(message: T) -> String {
-    let mut line = serde_json::to_string(&Line { v: VERSION, message })
-        .expect("control messages are plain data");
+    let mut line = serde_json::to_string(&Line {
+        v: VERSION,
+        message,
+    })
+    .expect("control messages are plain data");
     line.push('\n');
     line
 }
 
 /// Reads a line.
 pub fn from_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, LineError> {
-    let syntax = |source| LineError::Syntax { line: line.chars().take(200).collect(), source };
+    let syntax = |source| LineError::Syntax {
+        line: line.chars().take(200).collect(),
+        source,
+    };
     #[derive(Deserialize)]
     struct OnlyVersion {
         v: u32,
@@ -252,7 +262,9 @@ pub fn from_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, LineEr
     if v != VERSION {
         return Err(LineError::Version(v));
     }
-    serde_json::from_str::<Line<T>>(line).map(|line| line.message).map_err(syntax)
+    serde_json::from_str::<Line<T>>(line)
+        .map(|line| line.message)
+        .map_err(syntax)
 }
 
 #[cfg(test)]
@@ -278,7 +290,10 @@ mod tests {
         for line in lines {
             let message: T = from_line(line).unwrap_or_else(|error| panic!("{error}"));
             let written: serde_json::Value = serde_json::from_str(&to_line(message)).unwrap();
-            assert_eq!(written, serde_json::from_str::<serde_json::Value>(line).unwrap());
+            assert_eq!(
+                written,
+                serde_json::from_str::<serde_json::Value>(line).unwrap()
+            );
         }
     }
 
@@ -291,9 +306,18 @@ mod tests {
     #[test]
     fn another_version_and_nonsense_are_refused() {
         let newer = r#"{"v":2,"type":"dance"}"#;
-        assert!(matches!(from_line::<Command>(newer), Err(LineError::Version(2))));
-        assert!(matches!(from_line::<Command>("hello"), Err(LineError::Syntax { .. })));
+        assert!(matches!(
+            from_line::<Command>(newer),
+            Err(LineError::Version(2))
+        ));
+        assert!(matches!(
+            from_line::<Command>("hello"),
+            Err(LineError::Syntax { .. })
+        ));
         let unknown = r#"{"v":1,"type":"dance"}"#;
-        assert!(matches!(from_line::<Command>(unknown), Err(LineError::Syntax { .. })));
+        assert!(matches!(
+            from_line::<Command>(unknown),
+            Err(LineError::Syntax { .. })
+        ));
     }
 }

@@ -61,17 +61,24 @@ pub enum RunError {
 /// finishes it or goes away. It ignores SIGINT: on Ctrl-C the controller finishes its nodes.
 pub fn run_controlled(algorithm: &str) -> Result<(), RunError> {
     // A handler that sets a flag nobody reads: the signal no longer ends the process.
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
+    signal_hook::flag::register(
+        signal_hook::consts::SIGINT,
+        Arc::new(AtomicBool::new(false)),
+    )?;
     // Standard input closes with the controller too, but a stopped node would not read that.
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(io::Error::from)?;
     let commands = read_commands();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, control(algorithm, commands));
     if let Err(RunError::Control(detail)) = &result {
         // The controller may be gone as well: then nobody is left to be told.
-        let _ = say(Reply::Error(NodeError::Control { detail: detail.clone() }));
+        let _ = say(Reply::Error(NodeError::Control {
+            detail: detail.clone(),
+        }));
     }
     result
 }
@@ -94,15 +101,16 @@ fn read_commands() -> UnboundedReceiver<Result<Command, LineError>> {
 fn say(reply: Reply) -> Result<(), RunError> {
     let mut output = io::stdout().lock();
     let said = output.write_all(control::to_line(reply).as_bytes());
-    said.and_then(|()| output.flush()).map_err(|_| RunError::ControllerGone)
+    said.and_then(|()| output.flush())
+        .map_err(|_| RunError::ControllerGone)
 }
 
-fn fault(
-    what: FaultKind,
-    peer: Option<ProcessId>,
-    detail: &impl ToString,
-) -> Result<(), RunError> {
-    say(Reply::Fault(NodeFault { what, peer, detail: detail.to_string() }))
+fn fault(what: FaultKind, peer: Option<ProcessId>, detail: &impl ToString) -> Result<(), RunError> {
+    say(Reply::Fault(NodeFault {
+        what,
+        peer,
+        detail: detail.to_string(),
+    }))
 }
 
 type Commands = UnboundedReceiver<Result<Command, LineError>>;
@@ -115,12 +123,16 @@ async fn next_command(commands: &mut Commands) -> Result<Command, RunError> {
 async fn control(algorithm: &str, mut commands: Commands) -> Result<(), RunError> {
     let configuration = match next_command(&mut commands).await? {
         Command::Configure(configuration) => configuration,
-        other => return Err(RunError::Control(format!("expected configure, not {other:?}"))),
+        other => {
+            return Err(RunError::Control(format!(
+                "expected configure, not {other:?}"
+            )));
+        }
     };
     let (mut node, events) = match Node::set_up(algorithm, configuration).await {
         Ok(node) => node,
         Err(error) => {
-            let told = format!("{error:?}");
+            let told = error.to_string();
             say(Reply::Error(error))?;
             return Err(RunError::Setup(told));
         }
@@ -167,18 +179,32 @@ impl Node {
         let most = codec::MAX_FRAME_LEN - codec::HEADER_LEN - ROOM_FOR_ITEM;
         if configuration.payload > most {
             let payload = configuration.payload;
-            return Err(refuse(format!("a payload of {payload} bytes; at most {most} fit")));
+            return Err(refuse(format!(
+                "a payload of {payload} bytes; at most {most} fit"
+            )));
         }
         let algorithm = catalog::by_name(algorithm).map_err(|error| refuse(error.to_string()))?;
-        let setup = Setup { id, n, rounds, options: &configuration.options };
-        let process = algorithm.build(&setup).map_err(|error| refuse(error.to_string()))?;
+        let setup = Setup {
+            id,
+            n,
+            rounds,
+            options: &configuration.options,
+        };
+        let process = algorithm
+            .build(&setup)
+            .map_err(|error| refuse(error.to_string()))?;
         let ledger =
             Writer::open(&configuration.ledger).map_err(|error| refuse(error.to_string()))?;
         let address = configuration.peers[id.index()];
-        let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => NodeError::PortInUse { address },
-            _ => NodeError::CannotListen { address, detail: error.to_string() },
-        })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => NodeError::PortInUse { address },
+                _ => NodeError::CannotListen {
+                    address,
+                    detail: error.to_string(),
+                },
+            })?;
         let accounts = Rc::new(Accounts::new(id, algorithm.protocol(), ledger));
         let identity = Identity {
             me: id,
@@ -215,7 +241,9 @@ impl Node {
         mut commands: Commands,
         mut events: UnboundedReceiver<Event>,
     ) -> Result<(), RunError> {
-        say(Reply::Listening { address: self.configuration.peers[self.me().index()] })?;
+        say(Reply::Listening {
+            address: self.configuration.peers[self.me().index()],
+        })?;
         loop {
             let timer = self.next_timer();
             let due = timer.map_or_else(Instant::now, |(due, _)| due);
@@ -262,13 +290,18 @@ impl Node {
                 let patience = std::time::Duration::from_secs(5);
                 let adopted = tokio::time::timeout(patience, self.network.adopt(&links)).await;
                 if adopted.is_err() {
-                    fault(FaultKind::Missing, None, &"a connection dialled to here did not come")?;
+                    fault(
+                        FaultKind::Missing,
+                        None,
+                        &"a connection dialled to here did not come",
+                    )?;
                 }
                 self.start()
             }
-            Command::Counters { poll } => {
-                say(Reply::Counters { poll, channels: self.accounts.channels() })
-            }
+            Command::Counters { poll } => say(Reply::Counters {
+                poll,
+                channels: self.accounts.channels(),
+            }),
             Command::Quiesce => {
                 self.quiescing = true;
                 self.process.quiesce();
@@ -317,7 +350,10 @@ impl Node {
         if self.algorithm.channels == Channels::Unordered {
             return self.handle(frame, connection);
         }
-        let order = self.orders.entry((frame.sender, frame.incarnation)).or_default();
+        let order = self
+            .orders
+            .entry((frame.sender, frame.incarnation))
+            .or_default();
         for (frame, connection) in order.release(frame.sequence, (frame, connection)) {
             self.handle(frame, connection)?;
         }
@@ -329,8 +365,8 @@ impl Node {
         // Rule IR2: later than both the own clock and the message's timestamp.
         self.clock = self.clock.max(frame.timestamp) + 1;
         let body = Body::from_bytes(frame.body.clone()).unpad(self.configuration.payload);
-        let exchange = self.network.connections() == Connections::PerExchange
-            && !connection.dialled_here();
+        let exchange =
+            self.network.connections() == Connections::PerExchange && !connection.dialled_here();
         match body {
             Ok(body) => {
                 let message = Message {
@@ -341,7 +377,9 @@ impl Node {
                 };
                 let reply = exchange.then(|| (from, connection.clone()));
                 let mut result = Ok(());
-                self.step(reply, |process, step| result = process.receive(&message, step))?;
+                self.step(reply, |process, step| {
+                    result = process.receive(&message, step)
+                })?;
                 if let Err(error) = result {
                     fault(FaultKind::Protocol, Some(from), &error)?;
                 }
@@ -386,11 +424,26 @@ impl Node {
     ) -> Result<(), RunError> {
         for action in actions {
             match action {
-                Action::Send { to, kind, operation, body } if to == self.me() => {
+                Action::Send {
+                    to,
+                    kind,
+                    operation,
+                    body,
+                } if to == self.me() => {
                     let from = self.me();
-                    self.to_self.push_back(Message { from, kind, operation, body });
+                    self.to_self.push_back(Message {
+                        from,
+                        kind,
+                        operation,
+                        body,
+                    });
                 }
-                Action::Send { to, kind, operation, body } => {
+                Action::Send {
+                    to,
+                    kind,
+                    operation,
+                    body,
+                } => {
                     let over = reply.as_ref().filter(|(requester, _)| *requester == to);
                     let over = over.map(|(_, connection)| connection.clone());
                     let frame = self.frame(to, kind, operation, &body);
@@ -409,7 +462,10 @@ impl Node {
                     }
                 }
                 Action::Report(outcome) => {
-                    say(Reply::History { time: ledger::now(), outcome })?;
+                    say(Reply::History {
+                        time: ledger::now(),
+                        outcome,
+                    })?;
                 }
             }
         }
@@ -443,7 +499,9 @@ impl Node {
 
     /// Survives the end of the process, not a loss of power: nothing is forced to the disk.
     fn persist(&self, bytes: &[u8]) -> io::Result<()> {
-        let Some(path) = &self.configuration.state else { return Ok(()) };
+        let Some(path) = &self.configuration.state else {
+            return Ok(());
+        };
         let mut half_written = path.clone().into_os_string();
         half_written.push(".new");
         let half_written = PathBuf::from(half_written);
@@ -460,6 +518,8 @@ impl Node {
             () = self.network.finish(&without) => {}
             _ = next_command(&mut commands) => return Err(RunError::ControllerGone),
         }
-        say(Reply::Finished { channels: self.accounts.channels() })
+        say(Reply::Finished {
+            channels: self.accounts.channels(),
+        })
     }
 }

@@ -11,7 +11,10 @@ pub struct ChannelOrder<T> {
 
 impl<T> Default for ChannelOrder<T> {
     fn default() -> Self {
-        Self { next: 1, early: BTreeMap::new() }
+        Self {
+            next: 1,
+            early: BTreeMap::new(),
+        }
     }
 }
 

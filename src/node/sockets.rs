@@ -122,7 +122,10 @@ struct Shared {
 }
 
 enum Outgoing {
-    Frame { frame: Frame, reply_over: Option<Rc<Connection>> },
+    Frame {
+        frame: Frame,
+        reply_over: Option<Rc<Connection>>,
+    },
     Close(Rc<Connection>),
 }
 
@@ -180,7 +183,9 @@ impl Network {
             let accepted = self.shared.changed.notified();
             missing.retain(|link| {
                 let open = self.shared.open.borrow();
-                let found = open.iter().find(|c| !c.dialled_here && c.remote == link.address);
+                let found = open
+                    .iter()
+                    .find(|c| !c.dialled_here && c.remote == link.address);
                 if let Some(connection) = found {
                     self.shared.identify(connection, link.peer);
                 }
@@ -221,17 +226,23 @@ impl Network {
     pub async fn finish(&self, without: &BTreeSet<ProcessId>) {
         self.until(|shared| {
             let queued = shared.queued.borrow();
-            queued.iter().all(|(peer, &items)| items == 0 || without.contains(peer))
+            queued
+                .iter()
+                .all(|(peer, &items)| items == 0 || without.contains(peer))
         })
         .await;
         let waited_for = |connection: &Rc<Connection>| {
-            connection.peer.get().is_none_or(|peer| !without.contains(&peer))
+            connection
+                .peer
+                .get()
+                .is_none_or(|peer| !without.contains(&peer))
         };
         let open: Vec<_> = self.shared.open.borrow().iter().cloned().collect();
         for connection in open.iter().filter(|connection| waited_for(connection)) {
             self.shared.half_close(connection);
         }
-        self.until(|shared| !shared.open.borrow().iter().any(waited_for)).await;
+        self.until(|shared| !shared.open.borrow().iter().any(waited_for))
+            .await;
     }
 
     async fn until(&self, condition: impl Fn(&Shared) -> bool) {
@@ -247,7 +258,11 @@ impl Network {
 
 impl Shared {
     fn fault(&self, what: FaultKind, peer: Option<ProcessId>, detail: &impl ToString) {
-        let fault = NodeFault { what, peer, detail: detail.to_string() };
+        let fault = NodeFault {
+            what,
+            peer,
+            detail: detail.to_string(),
+        };
         // The node that listens to events outlives every task that sends them.
         let _ = self.events.send(Event::Fault(fault));
     }
@@ -285,7 +300,10 @@ impl Shared {
     fn identify(&self, connection: &Rc<Connection>, peer: ProcessId) {
         connection.peer.set(Some(peer));
         if self.identity.connections == Connections::Persistent {
-            self.links.borrow_mut().entry(peer).or_insert_with(|| connection.clone());
+            self.links
+                .borrow_mut()
+                .entry(peer)
+                .or_insert_with(|| connection.clone());
         }
     }
 
@@ -299,8 +317,12 @@ impl Shared {
 
     fn forget_if_closed(&self, connection: &Rc<Connection>) {
         if connection.read_closed.get() && connection.write_closed.get() {
-            self.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, connection));
-            self.links.borrow_mut().retain(|_, link| !Rc::ptr_eq(link, connection));
+            self.open
+                .borrow_mut()
+                .retain(|open| !Rc::ptr_eq(open, connection));
+            self.links
+                .borrow_mut()
+                .retain(|_, link| !Rc::ptr_eq(link, connection));
             self.changed.notify_waiters();
         }
     }
@@ -323,14 +345,19 @@ impl Shared {
         reply_over: Option<Rc<Connection>>,
     ) {
         let refuse = |reason: String| {
-            self.accounts.record(ledger::Event::Refused, &frame, Some(reason));
+            self.accounts
+                .record(ledger::Event::Refused, &frame, Some(reason));
         };
         let bytes = match frame.encode() {
             Ok(bytes) => bytes,
             Err(error) => return refuse(error.to_string()),
         };
         let persistent = self.identity.connections == Connections::Persistent;
-        let existing = if persistent { self.link(peer) } else { reply_over };
+        let existing = if persistent {
+            self.link(peer)
+        } else {
+            reply_over
+        };
         let connection = match existing {
             Some(connection) => connection,
             None => match self.dial(peer).await {
@@ -339,7 +366,10 @@ impl Shared {
             },
         };
         if persistent {
-            self.links.borrow_mut().entry(peer).or_insert_with(|| connection.clone());
+            self.links
+                .borrow_mut()
+                .entry(peer)
+                .or_insert_with(|| connection.clone());
         }
         match connection.write_all(&bytes).await {
             Ok(()) => self.accounts.record(ledger::Event::Sent, &frame, None),
@@ -369,7 +399,13 @@ impl Shared {
     }
 
     fn arrived(&self, frame: Frame, connection: &Rc<Connection>) {
-        let Identity { me, run, protocol, peers, .. } = &self.identity;
+        let Identity {
+            me,
+            run,
+            protocol,
+            peers,
+            ..
+        } = &self.identity;
         let ours = frame.protocol == *protocol && frame.run == *run && frame.receiver == me.0;
         if !ours || frame.sender as usize >= peers.len() || frame.sender == me.0 {
             let detail = format!(
@@ -382,7 +418,10 @@ impl Shared {
             self.identify(connection, ProcessId(frame.sender));
         }
         self.accounts.record(ledger::Event::Arrived, &frame, None);
-        let _ = self.events.send(Event::Arrived { frame, connection: connection.clone() });
+        let _ = self.events.send(Event::Arrived {
+            frame,
+            connection: connection.clone(),
+        });
     }
 }
 
@@ -392,7 +431,11 @@ async fn accept(shared: Rc<Shared>, listener: TcpListener) {
         let registered =
             accepted.and_then(|(stream, remote)| shared.register(stream, remote, None));
         if let Err(error) = registered {
-            shared.fault(FaultKind::Reset, None, &format!("accepting a connection: {error}"));
+            shared.fault(
+                FaultKind::Reset,
+                None,
+                &format!("accepting a connection: {error}"),
+            );
             // Out of descriptors, for one: without a pause this loop would spin on the error.
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
