@@ -140,6 +140,9 @@ async fn control(algorithm: &str, mut commands: Commands) -> Result<(), RunError
     node.run(commands, events).await
 }
 
+/// A frame, and the connection that it came over.
+type Arrival = (Frame, Rc<Connection>);
+
 /// An operating-system process that runs one process of an algorithm.
 struct Node {
     configuration: Configuration,
@@ -152,10 +155,10 @@ struct Node {
     /// The last sequence number used on the channel to each process.
     sequences: BTreeMap<ProcessId, u64>,
     /// By sender and its incarnation.
-    orders: BTreeMap<(u32, u32), ChannelOrder<(Frame, Rc<Connection>)>>,
+    orders: BTreeMap<(u32, u32), ChannelOrder<Arrival>>,
     timers: BTreeMap<TimerId, Instant>,
     /// What arrived before the start.
-    early: Vec<(Frame, Rc<Connection>)>,
+    early: Vec<Arrival>,
     to_self: VecDeque<Message>,
     started: bool,
     quiescing: bool,
