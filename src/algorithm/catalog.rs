@@ -1,0 +1,255 @@
+//! The catalog: what every algorithm declares about itself, and how its processes are built.
+
+use super::{
+    Case, Expectation, Expected, Options, Process, ProcessId, Setup, SetupError, centralized, ring,
+    two_phase_commit,
+};
+use crate::protocols::{self, Protocol};
+
+/// Every algorithm that can be run, by name.
+static CATALOG: [&Algorithm; 3] = [
+    &centralized::ALGORITHM,
+    &ring::ALGORITHM,
+    &two_phase_commit::ALGORITHM,
+];
+
+/// Every algorithm that can be run.
+pub fn all() -> impl Iterator<Item = &'static Algorithm> {
+    CATALOG.into_iter()
+}
+
+/// The algorithm of this name.
+pub fn by_name(name: &str) -> Result<&'static Algorithm, SetupError> {
+    all()
+        .find(|algorithm| algorithm.name == name)
+        .ok_or_else(|| SetupError::UnknownAlgorithm(name.to_owned()))
+}
+
+/// Which pairs of processes exchange messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topology {
+    /// Process 0 with every other.
+    Star,
+    /// Each process with the next and the one before.
+    Ring,
+    /// Each process with every other.
+    FullMesh,
+}
+
+impl Topology {
+    /// The processes that `id` exchanges messages with among `n`, ascending.
+    pub fn neighbours(self, id: ProcessId, n: u32) -> Vec<ProcessId> {
+        let mut ids: Vec<u32> = match self {
+            Self::Star if id.0 == 0 => (1..n).collect(),
+            Self::Star => vec![0],
+            Self::Ring => vec![(id.0 + n - 1) % n, (id.0 + 1) % n],
+            Self::FullMesh => (0..n).collect(),
+        };
+        ids.retain(|&other| other != id.0);
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().map(ProcessId).collect()
+    }
+}
+
+/// What the algorithm assumes of the order of messages from one process to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    /// They come in the order in which they were sent; the runtime releases them so.
+    Fifo,
+    /// They come in any order.
+    Unordered,
+}
+
+/// What the algorithm assumes of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchrony {
+    /// Nothing.
+    Asynchronous,
+    /// Safety needs nothing; progress after a failure needs timeouts that mostly hold.
+    TimeoutsForProgress,
+    /// Correctness needs bounds on delay and speed.
+    Synchronous,
+}
+
+/// Which failures the algorithm lives with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureModel {
+    /// None: a process that dies ends the run.
+    None,
+    /// Processes that stop for ever.
+    CrashStop,
+    /// Processes that stop and come back with what they persisted.
+    CrashRecovery,
+    /// Processes that do anything.
+    Byzantine,
+}
+
+/// An option of an algorithm's workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does and how its value is written.
+    pub about: &'static str,
+    /// What holds where it is not given.
+    pub default: &'static str,
+}
+
+/// What an algorithm declares about itself.
+pub struct Algorithm {
+    /// Its name, as in `data/protocols.toml`.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Where it is from.
+    pub citation: &'static str,
+    /// Who talks to whom.
+    pub topology: Topology,
+    /// What it assumes of the order of messages.
+    pub channels: Channels,
+    /// What it assumes of time.
+    pub synchrony: Synchrony,
+    /// Which failures it lives with.
+    pub failures: FailureModel,
+    /// Who starts operations, and how, in words.
+    pub workload: &'static str,
+    /// The least number of processes.
+    pub least: u32,
+    /// Its own options.
+    pub options: &'static [OptionSpec],
+    /// Messages of one operation without failures, in words.
+    pub formula: &'static str,
+    /// Messages of one operation without failures among `n` processes.
+    pub per_operation: fn(n: u32) -> Expected,
+    /// How many operations a run of `n` processes and so many rounds has.
+    pub operations: fn(n: u32, rounds: u32) -> u64,
+    /// The formula's account of a case: one row for each message kind.
+    pub expected: fn(&Case<'_>) -> Vec<Expectation>,
+    /// Builds a process. [`Algorithm::build`] checks the setup first.
+    pub process: fn(&Setup<'_>) -> Result<Box<dyn Process>, SetupError>,
+}
+
+impl Algorithm {
+    /// The protocol that it speaks: number, ports, kinds, name of the operation.
+    pub fn protocol(&self) -> &'static Protocol {
+        protocols::by_name(self.name).expect("every algorithm is in the table; a test checks it")
+    }
+
+    /// Builds the process `setup.id`.
+    pub fn build(&self, setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
+        self.check(setup.n, setup.rounds, setup.options)?;
+        if setup.id.0 >= setup.n {
+            return Err(SetupError::NoSuchProcess {
+                id: setup.id,
+                n: setup.n,
+            });
+        }
+        (self.process)(setup)
+    }
+
+    /// Whether a run with these numbers and options makes sense: cheap enough to ask before
+    /// anything is started.
+    pub fn check(&self, n: u32, rounds: u32, options: &Options) -> Result<(), SetupError> {
+        if n < self.least {
+            return Err(SetupError::TooFew {
+                algorithm: self.name,
+                least: self.least,
+                n,
+            });
+        }
+        if rounds == 0 {
+            return Err(SetupError::NoRounds);
+        }
+        for option in options.0.keys() {
+            if !self.options.iter().any(|known| known.name == option) {
+                return Err(SetupError::UnknownOption {
+                    algorithm: self.name,
+                    option: option.clone(),
+                });
+            }
+        }
+        let id = ProcessId(0);
+        (self.process)(&Setup {
+            id,
+            n,
+            rounds,
+            options,
+        })
+        .map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_algorithm_stands_in_the_table_with_its_kinds() {
+        for algorithm in all() {
+            let protocol = algorithm.protocol();
+            assert!(protocol.operation.is_some(), "{}", algorithm.name);
+            let case = Case {
+                n: 4,
+                rounds: 1,
+                options: &Options::default(),
+                outcomes: &[],
+            };
+            let rows: Vec<_> = (algorithm.expected)(&case)
+                .iter()
+                .map(|row| row.kind.to_owned())
+                .collect();
+            let kinds: Vec<_> = protocol
+                .kinds
+                .iter()
+                .map(|kind| kind.name.clone())
+                .collect();
+            assert_eq!(
+                rows, kinds,
+                "{}: one row a kind, in the table's order",
+                algorithm.name
+            );
+        }
+    }
+
+    #[test]
+    fn neighbours_are_mutual() {
+        for topology in [Topology::Star, Topology::Ring, Topology::FullMesh] {
+            for n in 1..=7 {
+                for a in (0..n).map(ProcessId) {
+                    for b in topology.neighbours(a, n) {
+                        assert_ne!(a, b);
+                        assert!(topology.neighbours(b, n).contains(&a), "{topology:?} {n}");
+                    }
+                }
+            }
+        }
+        let ids = |list: Vec<ProcessId>| list.into_iter().map(|id| id.0).collect::<Vec<_>>();
+        assert_eq!(ids(Topology::Ring.neighbours(ProcessId(0), 4)), [1, 3]);
+        assert_eq!(ids(Topology::Ring.neighbours(ProcessId(0), 2)), [1]);
+        assert_eq!(ids(Topology::Star.neighbours(ProcessId(2), 4)), [0]);
+    }
+
+    #[test]
+    fn a_setup_that_makes_no_sense_is_refused() {
+        let ring = by_name("ring").unwrap();
+        let options = Options::default();
+        assert!(matches!(
+            ring.check(1, 1, &options),
+            Err(SetupError::TooFew { .. })
+        ));
+        assert!(matches!(
+            ring.check(4, 0, &options),
+            Err(SetupError::NoRounds)
+        ));
+        let unknown = Options([("speed".to_owned(), "9".to_owned())].into());
+        assert!(matches!(
+            ring.check(4, 1, &unknown),
+            Err(SetupError::UnknownOption { .. })
+        ));
+        assert!(matches!(
+            by_name("rung"),
+            Err(SetupError::UnknownAlgorithm(_))
+        ));
+    }
+}

@@ -1,0 +1,165 @@
+//! Centralized: members join at a server, process 0, which answers each with the list of members.
+//! One exchange a member, as in the programs that this project began with (`centralized.py`
+//! counts 2 messages a member).
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{
+    Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, KindNumber, Message,
+    OperationId, Phase, Process, ProcessId, ProtocolError, Setup, Step, Synchrony, Topology,
+};
+
+const JOIN: KindNumber = KindNumber(1);
+const LIST: KindNumber = KindNumber(2);
+
+const SERVER: ProcessId = ProcessId(0);
+
+const CITATION: &str = "one exchange a member: 2(N-1) for all (centralized.py: msgCounter 2)";
+
+/// The catalog's entry.
+pub static ALGORITHM: Algorithm = Algorithm {
+    name: "centralized",
+    about: "members join at a server and get the list of members back",
+    citation: "centralized.py of the original Energy Efficiency in Distributed system algorithms",
+    topology: Topology::Star,
+    channels: Channels::Unordered,
+    synchrony: Synchrony::Asynchronous,
+    failures: FailureModel::None,
+    workload: "every member joins at once; its next join follows the answer to the one before",
+    least: 2,
+    options: &[],
+    formula: "2",
+    per_operation: |_| Expected::exactly(2),
+    operations: |n, rounds| u64::from(n - 1) * u64::from(rounds),
+    expected,
+    process,
+};
+
+fn expected(case: &Case<'_>) -> Vec<Expectation> {
+    let row = |kind| Expectation {
+        kind,
+        count: case.each(1),
+        formula: "1",
+        citation: CITATION,
+    };
+    vec![row("join"), row("list")]
+}
+
+fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, super::SetupError> {
+    Ok(if setup.id == SERVER {
+        Box::new(Server {
+            members: BTreeSet::new(),
+        })
+    } else {
+        Box::new(Member {
+            id: setup.id,
+            n: setup.n,
+            rounds: setup.rounds,
+            round: 0,
+            quiescing: false,
+        })
+    })
+}
+
+struct Server {
+    members: BTreeSet<ProcessId>,
+}
+
+impl Process for Server {
+    fn start(&mut self, _step: &mut Step<'_>) {}
+
+    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+        if message.kind != JOIN {
+            return Err(message.unexpected());
+        }
+        self.members.insert(message.from);
+        step.send(
+            message.from,
+            LIST,
+            message.operation,
+            Body::encode(&self.members),
+        );
+        Ok(())
+    }
+}
+
+struct Member {
+    id: ProcessId,
+    n: u32,
+    rounds: u32,
+    /// The join that was begun last, from 1.
+    round: u32,
+    quiescing: bool,
+}
+
+impl Member {
+    fn join(&mut self, step: &mut Step<'_>) {
+        self.round += 1;
+        let operation = OperationId::new(self.id, self.round, self.n);
+        step.report(Phase::Invoke, operation, json!({ "member": self.id }));
+        step.send(SERVER, JOIN, operation, Body::encode(&self.id));
+    }
+}
+
+impl Process for Member {
+    fn start(&mut self, step: &mut Step<'_>) {
+        self.join(step);
+    }
+
+    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+        if message.kind != LIST {
+            return Err(message.unexpected());
+        }
+        let members: BTreeSet<ProcessId> = message.read()?;
+        if !members.contains(&self.id) {
+            let what = "the list lacks the member that it answers".to_owned();
+            return Err(ProtocolError::Violation {
+                from: message.from,
+                what,
+            });
+        }
+        step.report(Phase::Ok, message.operation, json!({ "members": members }));
+        if self.round < self.rounds && !self.quiescing {
+            self.join(step);
+        }
+        Ok(())
+    }
+
+    fn quiesce(&mut self) {
+        self.quiescing = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::testing::World;
+
+    #[test]
+    fn each_member_costs_a_join_and_a_list() {
+        for n in 2..=10 {
+            for (rounds, seed) in [(1, 1), (1, 2), (3, 3)] {
+                let world = World::run(&ALGORITHM, n, rounds, &[], seed);
+                assert_eq!(world.sent("join"), u64::from((n - 1) * rounds));
+                assert_eq!(world.sent("list"), u64::from((n - 1) * rounds));
+                world.assert_formula();
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_list_names_every_member() {
+        for seed in 0..20 {
+            let world = World::run(&ALGORITHM, 6, 1, &[], seed);
+            let longest = world
+                .outcomes
+                .iter()
+                .filter(|outcome| outcome.phase == Phase::Ok)
+                .map(|outcome| outcome.value["members"].as_array().unwrap().len())
+                .max();
+            assert_eq!(longest, Some(5));
+        }
+    }
+}

@@ -1,0 +1,1015 @@
+//! The controller's side of a run: starts one operating-system process a node, leads all of them
+//! through the barrier, gathers what they tell, brings them to quiescence and to their end.
+//!
+//! In: a [`FleetConfig`]. Out: a [`FleetOutcome`] with the history, the counters, what was
+//! outstanding and who failed. Calls block; everything goes over the children's standard streams
+//! (`docs/control-protocol.md`). However nodes behave, [`Fleet::run`] returns at the latest two
+//! settle limits and a second after its deadline, and no child outlives the [`Fleet`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::algorithm::{
+    Algorithm, FailureModel, Options, Outcome, Phase, ProcessId, SetupError, catalog,
+};
+use crate::node::control::{
+    self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault, Reply,
+};
+use crate::units::{Messages, Timestamp};
+
+/// How often the caller's wish to stop is looked at: an atomic flag wakes nobody.
+const CANCEL_TICK: Duration = Duration::from_millis(20);
+/// How long nodes may take to close their connections once the user has interrupted the run.
+const INTERRUPTED_LIMIT: Duration = Duration::from_secs(1);
+/// How many lines of a node's standard error are kept.
+const KEPT_STDERR_LINES: usize = 50;
+
+/// What a fleet is started from.
+#[derive(Debug, Clone)]
+pub struct FleetConfig {
+    /// The algorithm's name.
+    pub algorithm: String,
+    /// Where each process listens, by id. Their number is N.
+    pub peers: Vec<SocketAddr>,
+    /// How often each initiator repeats its operation.
+    pub rounds: u32,
+    /// How connections are used.
+    pub connections: Connections,
+    /// Bytes of payload beside every body.
+    pub payload: usize,
+    /// The algorithm's own options.
+    pub options: Options,
+    /// Identifies the run in frames, ledger and history. Below 2^53 every JSON reader keeps it.
+    pub run: u64,
+    /// The ledger that all nodes append to. An absolute path, unless nodes share the folder.
+    pub ledger: PathBuf,
+    /// The folder for what processes persist; none: they persist into the void.
+    pub state_folder: Option<PathBuf>,
+    /// The program that runs a node, and its first arguments. The algorithm's name and
+    /// `--controlled` are appended.
+    pub node_command: Vec<OsString>,
+    /// How long nodes may take until all of them listen.
+    pub start_limit: Duration,
+    /// How long they may take until they are quiet, and then until they have ended.
+    pub settle_limit: Duration,
+}
+
+impl FleetConfig {
+    /// A fleet of `n` nodes of this program on the loopback interface, at `base_port` + id, with
+    /// one round, persistent connections and the usual limits.
+    pub fn on_loopback(
+        algorithm: &str,
+        n: u32,
+        base_port: u16,
+        run: u64,
+        ledger: PathBuf,
+    ) -> Result<Self, FleetError> {
+        let port = |id: u32| u16::try_from(u32::from(base_port).saturating_add(id)).ok();
+        let ports: Option<Vec<u16>> = (0..n).map(port).collect();
+        let ports = ports.ok_or(FleetError::NoSuchPorts { base_port, n })?;
+        let program = std::env::current_exe().map_err(|source| FleetError::Spawn {
+            program: "this program".into(),
+            source,
+        })?;
+        let address = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Ok(Self {
+            algorithm: algorithm.to_owned(),
+            peers: ports.into_iter().map(address).collect(),
+            rounds: 1,
+            connections: Connections::Persistent,
+            payload: 0,
+            options: Options::default(),
+            run,
+            ledger,
+            state_folder: None,
+            node_command: vec![program.into(), "node".into()],
+            start_limit: Duration::from_secs(10),
+            settle_limit: Duration::from_secs(5),
+        })
+    }
+
+    /// The number of processes.
+    pub fn n(&self) -> u32 {
+        u32::try_from(self.peers.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Why a fleet cannot be started. No node is left when this is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The algorithm, N, rounds or options make no sense.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// There are not that many ports.
+    #[error("{n} nodes from port {base_port} on need ports above 65535")]
+    NoSuchPorts {
+        /// The first port.
+        base_port: u16,
+        /// The number of nodes.
+        n: u32,
+    },
+    /// A node's program cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another socket listens where a node should.
+    #[error("node {node} cannot listen: {address} is in use{}; choose another --base-port", by(.holder.as_ref()))]
+    PortInUse {
+        /// The node.
+        node: ProcessId,
+        /// The address.
+        address: SocketAddr,
+        /// Who listens there, where that can be found.
+        holder: Option<PortHolder>,
+    },
+    /// A node refused to be set up for another reason.
+    #[error("node {node} cannot be set up: {error}")]
+    Node {
+        /// The node.
+        node: ProcessId,
+        /// Why.
+        error: NodeError,
+    },
+    /// A node died before it listened.
+    #[error("node {node} died before it listened: {status}{}", said(.stderr))]
+    Died {
+        /// The node.
+        node: ProcessId,
+        /// How it ended.
+        status: String,
+        /// The last lines of its standard error.
+        stderr: Vec<String>,
+    },
+    /// Nodes that did not answer within the start limit.
+    #[error("no answer from node(s) {} within {limit:?}", list(.nodes))]
+    NeverAnswered {
+        /// The nodes.
+        nodes: Vec<ProcessId>,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The caller cancelled.
+    #[error("interrupted before the start")]
+    Interrupted,
+}
+
+fn by(holder: Option<&PortHolder>) -> String {
+    holder.map_or_else(String::new, |holder| format!(" by {holder}"))
+}
+
+fn said(stderr: &[String]) -> String {
+    if stderr.is_empty() {
+        String::new()
+    } else {
+        format!("; it said: {}", stderr.join(" / "))
+    }
+}
+
+fn list(nodes: &[ProcessId]) -> String {
+    nodes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A process that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortHolder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+}
+
+impl std::fmt::Display for PortHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (pid {})", self.command, self.pid)
+    }
+}
+
+impl PortHolder {
+    /// Who listens on this TCP port, from Linux's `/proc`, as far as its permissions show.
+    pub fn find(port: u16) -> Option<Self> {
+        let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+            .iter()
+            .find_map(|table| {
+                let table = std::fs::read_to_string(table).ok()?;
+                table.lines().skip(1).find_map(|line| {
+                    let fields: Vec<&str> = line.split_whitespace().collect();
+                    let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+                    // State 0A is LISTEN (include/net/tcp_states.h).
+                    let listens = u16::from_str_radix(local_port, 16) == Ok(port)
+                        && fields.get(3) == Some(&"0A");
+                    listens.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+                })
+            })?;
+        let socket = format!("socket:[{inode}]");
+        std::fs::read_dir("/proc")
+            .ok()?
+            .flatten()
+            .find_map(|process| {
+                let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+                let holds = std::fs::read_dir(process.path().join("fd"))
+                    .ok()?
+                    .flatten()
+                    .any(|fd| {
+                        std::fs::read_link(fd.path())
+                            .is_ok_and(|to| to.as_os_str() == socket.as_str())
+                    });
+                let name =
+                    || std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                holds.then(|| Self {
+                    pid,
+                    command: name().trim().to_owned(),
+                })
+            })
+    }
+}
+
+/// One line of `history.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEvent {
+    /// The process that reported it.
+    pub node: ProcessId,
+    /// When, by that node's clock.
+    pub time: Timestamp,
+    /// The event.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How the algorithm's part of a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every operation ended.
+    Complete,
+    /// The time limit came first.
+    TimeLimit,
+    /// A node died and the algorithm does not live with that.
+    Broken,
+    /// The caller cancelled.
+    Interrupted,
+}
+
+/// Messages from one live process to another that have not come to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outstanding {
+    /// The sender.
+    pub from: ProcessId,
+    /// The receiver.
+    pub to: ProcessId,
+    /// attempted − refused − suppressed − handled.
+    pub messages: Messages,
+}
+
+/// Something that went wrong during a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FleetFault {
+    /// A node's process ended before it was told to.
+    #[error("node {node} died: {status}{}", said(.stderr))]
+    Died {
+        /// The node.
+        node: ProcessId,
+        /// How it ended.
+        status: String,
+        /// The last lines of its standard error.
+        stderr: Vec<String>,
+    },
+    /// A node did not answer and was killed.
+    #[error("node {node} never answered {to}, and was killed")]
+    NeverAnswered {
+        /// The node.
+        node: ProcessId,
+        /// The command.
+        to: &'static str,
+    },
+    /// A node reported a fault.
+    #[error("node {node} reports {:?}: {}", .fault.what, .fault.detail)]
+    Reported {
+        /// The node.
+        node: ProcessId,
+        /// The fault.
+        fault: NodeFault,
+    },
+    /// A node said that it cannot go on.
+    #[error("node {node} cannot go on: {error}")]
+    Error {
+        /// The node.
+        node: ProcessId,
+        /// Why.
+        error: NodeError,
+    },
+    /// A node wrote something that is no line of the control protocol.
+    #[error("node {node} does not speak the control protocol: {detail}")]
+    Gibberish {
+        /// The node.
+        node: ProcessId,
+        /// What it wrote.
+        detail: String,
+    },
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct FleetOutcome {
+    /// How the algorithm's part ended.
+    pub ending: Ending,
+    /// Outcome events in the order in which they reached the controller.
+    pub history: Vec<HistoryEvent>,
+    /// How many operations the run was to have.
+    pub operations: u64,
+    /// Each node's last known counters.
+    pub counters: BTreeMap<ProcessId, Vec<ChannelCounts>>,
+    /// Whether two polls in a row were identical with nothing outstanding.
+    pub quiescent: bool,
+    /// What was outstanding between live processes at the last poll.
+    pub outstanding: Vec<Outstanding>,
+    /// What went wrong.
+    pub faults: Vec<FleetFault>,
+    /// The last lines of each node's standard error, where it wrote any.
+    pub stderr: BTreeMap<ProcessId, Vec<String>>,
+}
+
+impl FleetOutcome {
+    /// Operations that ended, whatever came of them.
+    pub fn completed(&self) -> u64 {
+        self.history
+            .iter()
+            .filter(|event| event.outcome.phase != Phase::Invoke)
+            .count() as u64
+    }
+
+    /// Whether all went as it should: every operation ended, all became quiet, nothing went wrong.
+    pub fn is_clean(&self) -> bool {
+        self.ending == Ending::Complete && self.quiescent && self.faults.is_empty()
+    }
+
+    /// The outcome events alone, as the catalog's formulas take them.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.history
+            .iter()
+            .map(|event| event.outcome.clone())
+            .collect()
+    }
+}
+
+/// What a node's process gives the controller.
+enum Given {
+    Said(Reply),
+    Gibberish(String),
+    Stderr(String),
+    Ended(std::io::Result<ExitStatus>),
+}
+
+/// What ends a wait.
+enum Next {
+    Given,
+    Limit,
+    Cancelled,
+}
+
+struct Member {
+    pid: u32,
+    commands: Option<UnboundedSender<String>>,
+    kill: Arc<Notify>,
+    ended: bool,
+    /// It did not answer in time: nothing more is expected of it.
+    silent: bool,
+    listening: bool,
+    connected: bool,
+    finished: bool,
+    links: Vec<Link>,
+    /// The last poll that it answered.
+    poll: u64,
+    counters: Vec<ChannelCounts>,
+    stderr: VecDeque<String>,
+}
+
+/// Running nodes. Dropping it kills them.
+pub struct Fleet {
+    runtime: Option<Runtime>,
+    inner: Inner,
+}
+
+struct Inner {
+    config: FleetConfig,
+    algorithm: &'static Algorithm,
+    members: Vec<Member>,
+    given: UnboundedReceiver<(ProcessId, Given)>,
+    history: Vec<HistoryEvent>,
+    completed: u64,
+    faults: Vec<FleetFault>,
+    /// An error or end before the start: where it ends the spawning.
+    start_error: Option<FleetError>,
+    started: bool,
+    finishing: bool,
+}
+
+impl Fleet {
+    /// Starts the nodes and waits until all of them listen. The calling thread must outlive the
+    /// fleet: nodes die with the thread that started them (`PR_SET_PDEATHSIG`).
+    pub fn spawn(config: &FleetConfig, cancel: &AtomicBool) -> Result<Self, FleetError> {
+        let algorithm = catalog::by_name(&config.algorithm)?;
+        algorithm.check(config.n(), config.rounds, &config.options)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| FleetError::Spawn {
+                program: "the runtime".into(),
+                source,
+            })?;
+        let (sender, given) = unbounded_channel();
+        let mut fleet = Self {
+            inner: Inner {
+                config: config.clone(),
+                algorithm,
+                members: Vec::new(),
+                given,
+                history: Vec::new(),
+                completed: 0,
+                faults: Vec::new(),
+                start_error: None,
+                started: false,
+                finishing: false,
+            },
+            runtime: None,
+        };
+        let result = runtime.block_on(fleet.inner.bring_up(&sender, cancel));
+        fleet.runtime = Some(runtime);
+        result.map(|()| fleet)
+    }
+
+    /// The operating-system process of each node, by id.
+    pub fn pids(&self) -> Vec<u32> {
+        self.inner.members.iter().map(|member| member.pid).collect()
+    }
+
+    /// Runs the algorithm until its outcome or the deadline, then brings the nodes to quiescence
+    /// and to their end. Setting `cancel` ends the run early; no node is left either way.
+    pub fn run(mut self, deadline: Instant, cancel: &AtomicBool) -> FleetOutcome {
+        let runtime = self
+            .runtime
+            .take()
+            .expect("a fleet that was spawned has its runtime");
+        let outcome = runtime.block_on(self.inner.run(deadline, cancel));
+        self.runtime = Some(runtime);
+        outcome
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.block_on(self.inner.kill_all());
+        }
+    }
+}
+
+impl Inner {
+    async fn bring_up(
+        &mut self,
+        sender: &UnboundedSender<(ProcessId, Given)>,
+        cancel: &AtomicBool,
+    ) -> Result<(), FleetError> {
+        let result = self.start_nodes(sender, cancel).await;
+        if result.is_err() {
+            self.kill_all().await;
+        }
+        result
+    }
+
+    async fn start_nodes(
+        &mut self,
+        sender: &UnboundedSender<(ProcessId, Given)>,
+        cancel: &AtomicBool,
+    ) -> Result<(), FleetError> {
+        let limit = Instant::now() + self.config.start_limit;
+        for id in (0..self.config.n()).map(ProcessId) {
+            let member = self.start_node(id, sender)?;
+            self.members.push(member);
+            let configure = Command::Configure(self.configuration(id));
+            self.tell(id, configure);
+        }
+        loop {
+            if let Some(error) = self.start_error.take() {
+                return Err(error);
+            }
+            if self.members.iter().all(|member| member.listening) {
+                return Ok(());
+            }
+            match self.next(limit, cancel).await {
+                Next::Given => {}
+                Next::Cancelled => return Err(FleetError::Interrupted),
+                Next::Limit => {
+                    let nodes = self.ids_where(|member| !member.listening);
+                    return Err(FleetError::NeverAnswered {
+                        nodes,
+                        limit: self.config.start_limit,
+                    });
+                }
+            }
+        }
+    }
+
+    fn start_node(
+        &self,
+        id: ProcessId,
+        sender: &UnboundedSender<(ProcessId, Given)>,
+    ) -> Result<Member, FleetError> {
+        let failed = |program: String, source| FleetError::Spawn { program, source };
+        let [program, arguments @ ..] = self.config.node_command.as_slice() else {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
+            return Err(failed("an empty node command".into(), source));
+        };
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(arguments)
+            .arg(self.algorithm.name)
+            .arg("--controlled")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C on a terminal goes to the controller alone, even before a node ignores it.
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .map_err(|source| failed(program.to_string_lossy().into_owned(), source))?;
+        let pid = child.id().unwrap_or_default();
+        let (commands, lines) = unbounded_channel();
+        if let Some(stdin) = child.stdin.take() {
+            tokio::spawn(write_commands(stdin, lines));
+        }
+        let kill = Arc::new(Notify::new());
+        tokio::spawn(watch(child, id, kill.clone(), sender.clone()));
+        Ok(Member {
+            pid,
+            commands: Some(commands),
+            kill,
+            ended: false,
+            silent: false,
+            listening: false,
+            connected: false,
+            finished: false,
+            links: Vec::new(),
+            poll: 0,
+            counters: Vec::new(),
+            stderr: VecDeque::new(),
+        })
+    }
+
+    fn configuration(&self, id: ProcessId) -> Configuration {
+        let config = &self.config;
+        Configuration {
+            protocol: self.algorithm.name.to_owned(),
+            id,
+            n: config.n(),
+            peers: config.peers.clone(),
+            run: config.run,
+            incarnation: 1,
+            ledger: config.ledger.clone(),
+            state: config
+                .state_folder
+                .as_ref()
+                .map(|f| f.join(format!("node-{id}.state"))),
+            connections: config.connections,
+            rounds: config.rounds,
+            payload: config.payload,
+            options: config.options.clone(),
+        }
+    }
+
+    async fn run(&mut self, deadline: Instant, cancel: &AtomicBool) -> FleetOutcome {
+        let mut ending = self.connect_and_start(deadline, cancel).await;
+        if ending == Ending::Complete {
+            ending = self.await_outcome(deadline, cancel).await;
+        }
+        self.tell_live(&Command::Quiesce);
+        let mut quiescent = false;
+        if ending != Ending::Interrupted {
+            // The outcome comes before the last messages.
+            match self.await_quiescence(cancel).await {
+                Some(quiet) => quiescent = quiet,
+                None => ending = Ending::Interrupted,
+            }
+        }
+        let outstanding_before = self.outstanding();
+        let limit = match ending {
+            Ending::Interrupted => INTERRUPTED_LIMIT.min(self.config.settle_limit),
+            _ => self.config.settle_limit,
+        };
+        self.finish(Instant::now() + limit).await;
+        FleetOutcome {
+            ending,
+            history: std::mem::take(&mut self.history),
+            operations: (self.algorithm.operations)(self.config.n(), self.config.rounds),
+            counters: self
+                .ids()
+                .map(|id| (id, self.member(id).counters.clone()))
+                .collect(),
+            quiescent,
+            outstanding: outstanding_before,
+            faults: std::mem::take(&mut self.faults),
+            stderr: self
+                .ids()
+                .map(|id| (id, self.stderr(id)))
+                .filter(|(_, lines)| !lines.is_empty())
+                .collect(),
+        }
+    }
+
+    async fn connect_and_start(&mut self, deadline: Instant, cancel: &AtomicBool) -> Ending {
+        if self.config.connections == Connections::Persistent {
+            self.tell_live(&Command::Connect);
+            let connected = |inner: &Self| {
+                inner
+                    .members
+                    .iter()
+                    .all(|member| member.connected || member.ended)
+            };
+            let ending = self.wait(connected, deadline, cancel).await;
+            if ending != Ending::Complete {
+                self.silence("connect", |member| !member.connected && !member.ended);
+                return ending;
+            }
+        }
+        self.started = true;
+        let mut accepted: BTreeMap<ProcessId, Vec<Link>> = BTreeMap::new();
+        for dialler in self.ids() {
+            for link in &self.member(dialler).links {
+                let link_from = Link {
+                    peer: dialler,
+                    address: link.address,
+                };
+                accepted.entry(link.peer).or_default().push(link_from);
+            }
+        }
+        for id in self.live() {
+            let links = accepted.remove(&id).unwrap_or_default();
+            self.tell(id, Command::Start { links });
+        }
+        Ending::Complete
+    }
+
+    async fn await_outcome(&mut self, deadline: Instant, cancel: &AtomicBool) -> Ending {
+        let operations = (self.algorithm.operations)(self.config.n(), self.config.rounds);
+        let fragile = self.algorithm.failures == FailureModel::None;
+        let broken = |inner: &Self| {
+            let mut dead = inner.members.iter().map(|member| member.ended);
+            if fragile {
+                dead.any(|dead| dead)
+            } else {
+                dead.all(|dead| dead)
+            }
+        };
+        let over = |inner: &Self| inner.completed >= operations || broken(inner);
+        match self.wait(over, deadline, cancel).await {
+            Ending::Complete if self.completed < operations => Ending::Broken,
+            ending => ending,
+        }
+    }
+
+    /// Polls the counters until two polls in a row are identical and nothing is outstanding.
+    /// None: the caller cancelled.
+    async fn await_quiescence(&mut self, cancel: &AtomicBool) -> Option<bool> {
+        let limit = Instant::now() + self.config.settle_limit;
+        let mut before = None;
+        let mut pause = Duration::from_millis(1);
+        for poll in 1.. {
+            self.tell_live(&Command::Counters { poll });
+            let answered = |inner: &Self| {
+                inner
+                    .members
+                    .iter()
+                    .all(|m| m.poll == poll || m.ended || m.silent)
+            };
+            match self.wait(answered, limit, cancel).await {
+                Ending::Interrupted => return None,
+                Ending::Complete => {}
+                _ => {
+                    self.silence("a poll of its counters", |member| {
+                        member.poll != poll && !member.ended
+                    });
+                    return Some(false);
+                }
+            }
+            let counters: Vec<_> = self
+                .live()
+                .into_iter()
+                .map(|id| (id, self.member(id).counters.clone()))
+                .collect();
+            let quiet = self.outstanding().is_empty();
+            if quiet && before.as_ref() == Some(&counters) {
+                return Some(true);
+            }
+            before = Some(counters);
+            if !quiet {
+                // Messages are on their way: give them the processor between two polls.
+                let pause_end = limit.min(Instant::now() + pause);
+                if self.wait(|_| false, pause_end, cancel).await == Ending::Interrupted {
+                    return None;
+                }
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            if Instant::now() >= limit {
+                return Some(false);
+            }
+        }
+        Some(false)
+    }
+
+    /// Messages between live processes that have not come to their end.
+    fn outstanding(&self) -> Vec<Outstanding> {
+        let channel = |owner: ProcessId, peer: ProcessId| {
+            let channels = &self.member(owner).counters;
+            channels
+                .iter()
+                .find(|c| c.peer == peer)
+                .map(|c| c.counts)
+                .unwrap_or_default()
+        };
+        let live: BTreeSet<ProcessId> = self.live().into_iter().collect();
+        let mut outstanding = Vec::new();
+        for &from in &live {
+            // Both ends: what was handled and never attempted is out of balance too.
+            for &to in live.iter().filter(|&&to| to != from) {
+                let (there, here) = (channel(from, to), channel(to, from));
+                let ended = there.refused + there.suppressed + here.handled;
+                if there.attempted != ended {
+                    let messages = there.attempted.get().saturating_sub(ended.get());
+                    outstanding.push(Outstanding {
+                        from,
+                        to,
+                        messages: Messages::new(messages),
+                    });
+                }
+            }
+        }
+        outstanding
+    }
+
+    async fn finish(&mut self, limit: Instant) {
+        self.finishing = true;
+        let without = self.ids_where(|member| member.ended || member.silent);
+        self.tell_live(&Command::Finish { without });
+        let ended = |inner: &Self| inner.members.iter().all(|m| m.ended || m.silent);
+        // A second wish to stop cannot be told from the first: the limit holds in any case.
+        let uncancelled = AtomicBool::new(false);
+        self.wait(ended, limit, &uncancelled).await;
+        self.silence("finish", |member| !member.ended);
+        self.kill_all().await;
+    }
+
+    /// Kills every node that still runs and waits until all are gone.
+    async fn kill_all(&mut self) {
+        self.finishing = true;
+        for member in &mut self.members {
+            member.commands = None;
+            if !member.ended {
+                member.kill.notify_one();
+            }
+        }
+        let nobody = AtomicBool::new(false);
+        // SIGKILL cannot be refused; a second is for a machine under heavy load.
+        let limit = Instant::now() + Duration::from_secs(1);
+        let gone = |inner: &Self| inner.members.iter().all(|member| member.ended);
+        self.wait(gone, limit, &nobody).await;
+    }
+
+    /// Waits until a condition holds ([`Ending::Complete`]), the limit comes or the caller cancels.
+    async fn wait(
+        &mut self,
+        condition: impl Fn(&Self) -> bool,
+        limit: Instant,
+        cancel: &AtomicBool,
+    ) -> Ending {
+        while !condition(self) {
+            match self.next(limit, cancel).await {
+                Next::Given => {}
+                Next::Limit => return Ending::TimeLimit,
+                Next::Cancelled => return Ending::Interrupted,
+            }
+        }
+        Ending::Complete
+    }
+
+    async fn next(&mut self, limit: Instant, cancel: &AtomicBool) -> Next {
+        loop {
+            if cancel.load(Ordering::Relaxed) {
+                return Next::Cancelled;
+            }
+            let tick = limit.min(Instant::now() + CANCEL_TICK);
+            match tokio::time::timeout_at(tick.into(), self.given.recv()).await {
+                Ok(Some((id, given))) => {
+                    self.take(id, given);
+                    return Next::Given;
+                }
+                _ if Instant::now() >= limit => return Next::Limit,
+                // Every task has ended and nothing more will come.
+                Ok(None) => tokio::time::sleep_until(tick.into()).await,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, id: ProcessId, given: Given) {
+        match given {
+            Given::Said(reply) => self.hear(id, reply),
+            Given::Gibberish(detail) => {
+                self.faults.push(FleetFault::Gibberish { node: id, detail });
+            }
+            Given::Stderr(line) => {
+                let kept = &mut self.members[id.index()].stderr;
+                kept.push_back(line);
+                if kept.len() > KEPT_STDERR_LINES {
+                    kept.pop_front();
+                }
+            }
+            Given::Ended(status) => {
+                let status = match status {
+                    Ok(status) => status.to_string(),
+                    Err(error) => format!("its status is unknown: {error}"),
+                };
+                let stderr = self.stderr(id);
+                let member = &mut self.members[id.index()];
+                member.ended = true;
+                member.commands = None;
+                if member.finished || member.silent {
+                    return;
+                }
+                if self.started || self.finishing || member.listening {
+                    self.faults.push(FleetFault::Died {
+                        node: id,
+                        status,
+                        stderr,
+                    });
+                } else if self.start_error.is_none() {
+                    self.start_error = Some(FleetError::Died {
+                        node: id,
+                        status,
+                        stderr,
+                    });
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, id: ProcessId, reply: Reply) {
+        let member = &mut self.members[id.index()];
+        match reply {
+            Reply::Listening { .. } => member.listening = true,
+            Reply::Connected { links } => {
+                member.connected = true;
+                member.links = links;
+            }
+            Reply::History { time, outcome } => {
+                if outcome.phase != Phase::Invoke {
+                    self.completed += 1;
+                }
+                self.history.push(HistoryEvent {
+                    node: id,
+                    time,
+                    outcome,
+                });
+            }
+            Reply::Counters { poll, channels } => {
+                member.poll = poll;
+                member.counters = channels;
+            }
+            Reply::Finished { channels } => {
+                member.finished = true;
+                member.counters = channels;
+            }
+            Reply::Fault(fault) => self.faults.push(FleetFault::Reported { node: id, fault }),
+            Reply::Error(error) if member.listening => {
+                self.faults.push(FleetFault::Error { node: id, error });
+            }
+            Reply::Error(error) => {
+                let error = match error {
+                    NodeError::PortInUse { address } => {
+                        let holder = PortHolder::find(address.port());
+                        FleetError::PortInUse {
+                            node: id,
+                            address,
+                            holder,
+                        }
+                    }
+                    error => FleetError::Node { node: id, error },
+                };
+                self.start_error.get_or_insert(error);
+            }
+        }
+    }
+
+    fn tell(&self, id: ProcessId, command: Command) {
+        if let Some(commands) = &self.member(id).commands {
+            // A node that is gone is noticed by its end.
+            let _ = commands.send(control::to_line(command));
+        }
+    }
+
+    fn tell_live(&self, command: &Command) {
+        self.live()
+            .into_iter()
+            .for_each(|id| self.tell(id, command.clone()));
+    }
+
+    /// Gives up on these members and says so.
+    fn silence(&mut self, command: &'static str, which: impl Fn(&Member) -> bool) {
+        for (id, member) in self.members.iter_mut().enumerate() {
+            if !member.silent && which(member) {
+                member.silent = true;
+                let node = ProcessId(id as u32);
+                self.faults
+                    .push(FleetFault::NeverAnswered { node, to: command });
+            }
+        }
+    }
+
+    fn member(&self, id: ProcessId) -> &Member {
+        &self.members[id.index()]
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
+        (0..self.config.n()).map(ProcessId)
+    }
+
+    fn ids_where(&self, condition: impl Fn(&Member) -> bool) -> Vec<ProcessId> {
+        self.ids()
+            .filter(|&id| condition(self.member(id)))
+            .collect()
+    }
+
+    fn live(&self) -> Vec<ProcessId> {
+        self.ids_where(|member| !member.ended && !member.silent)
+    }
+
+    fn stderr(&self, id: ProcessId) -> Vec<String> {
+        self.member(id).stderr.iter().cloned().collect()
+    }
+}
+
+async fn write_commands(mut stdin: ChildStdin, mut lines: UnboundedReceiver<String>) {
+    while let Some(line) = lines.recv().await {
+        if stdin.write_all(line.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes on what a child writes, and its end after all of that.
+async fn watch(
+    mut child: Child,
+    id: ProcessId,
+    kill: Arc<Notify>,
+    given: UnboundedSender<(ProcessId, Given)>,
+) {
+    let understood = |line: String| match control::from_line(&line) {
+        Ok(reply) => Given::Said(reply),
+        Err(error) => Given::Gibberish(error.to_string()),
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let end = async {
+        tokio::select! {
+            status = child.wait() => status,
+            () = kill.notified() => {
+                child.start_kill()?;
+                child.wait().await
+            }
+        }
+    };
+    let (status, (), ()) = tokio::join!(
+        end,
+        pass_on(stdout, |line| given.send((id, understood(line))).is_ok()),
+        pass_on(stderr, |line| given.send((id, Given::Stderr(line))).is_ok()),
+    );
+    let _ = given.send((id, Given::Ended(status)));
+}
+
+async fn pass_on(stream: Option<impl AsyncRead + Unpin>, mut give: impl FnMut(String) -> bool) {
+    let Some(stream) = stream else { return };
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if !give(line) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! A run: where the two wings meet.
+
+pub mod fleet;

@@ -1,0 +1,528 @@
+//! One process of an algorithm on real sockets.
+//!
+//! In: commands of the controller on standard input ([`control`]), frames on TCP ([`sockets`]),
+//! timers. Out: frames, the ledger, replies to the controller on standard output. The state
+//! machine is handed one event at a time and its actions are carried out in order. Nothing here
+//! knows the analyser, and nothing retries: a refused connection is one attempt.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
+
+use crate::algorithm::{
+    Action, Algorithm, Body, Channels, KindNumber, Message, OperationId, Process, ProcessId, Setup,
+    Step, TimerId, catalog,
+};
+use crate::ledger::{self, Writer};
+
+pub mod accounts;
+pub mod codec;
+pub mod control;
+pub mod order;
+pub mod sockets;
+
+use accounts::Accounts;
+use codec::Frame;
+use control::{
+    Command, Configuration, Connections, FaultKind, LineError, NodeError, NodeFault, Reply,
+};
+use order::ChannelOrder;
+use sockets::{Connection, Event, Identity, Network};
+
+/// Room that a body leaves for the algorithm's own item beside a payload.
+const ROOM_FOR_ITEM: usize = 64 * 1024;
+
+/// Why a node ended before its controller finished it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The controller is gone: its end of standard input or output was closed.
+    #[error("the controller has gone away")]
+    ControllerGone,
+    /// A line of the control protocol could not be read, or came at the wrong time.
+    #[error("{0}")]
+    Control(String),
+    /// The node could not be set up. The controller has been told.
+    #[error("{0}")]
+    Setup(String),
+    /// The operating system refused what every node needs.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs a node that is controlled over its standard input and output, until the controller
+/// finishes it or goes away. It ignores SIGINT: on Ctrl-C the controller finishes its nodes.
+pub fn run_controlled(algorithm: &str) -> Result<(), RunError> {
+    // A handler that sets a flag nobody reads: the signal no longer ends the process.
+    signal_hook::flag::register(
+        signal_hook::consts::SIGINT,
+        Arc::new(AtomicBool::new(false)),
+    )?;
+    // Standard input closes with the controller too, but a stopped node would not read that.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(io::Error::from)?;
+    let commands = read_commands();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = tokio::task::LocalSet::new().block_on(&runtime, control(algorithm, commands));
+    if let Err(RunError::Control(detail)) = &result {
+        // The controller may be gone as well: then nobody is left to be told.
+        let _ = say(Reply::Error(NodeError::Control {
+            detail: detail.clone(),
+        }));
+    }
+    result
+}
+
+/// Reads standard input in a thread of its own: a blocking read that nothing has to wait for when
+/// the node exits.
+fn read_commands() -> UnboundedReceiver<Result<Command, LineError>> {
+    let (sender, receiver) = unbounded_channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.send(control::from_line(&line)).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn say(reply: Reply) -> Result<(), RunError> {
+    let mut output = io::stdout().lock();
+    let said = output.write_all(control::to_line(reply).as_bytes());
+    said.and_then(|()| output.flush())
+        .map_err(|_| RunError::ControllerGone)
+}
+
+fn fault(what: FaultKind, peer: Option<ProcessId>, detail: &impl ToString) -> Result<(), RunError> {
+    say(Reply::Fault(NodeFault {
+        what,
+        peer,
+        detail: detail.to_string(),
+    }))
+}
+
+type Commands = UnboundedReceiver<Result<Command, LineError>>;
+
+async fn next_command(commands: &mut Commands) -> Result<Command, RunError> {
+    let line = commands.recv().await.ok_or(RunError::ControllerGone)?;
+    line.map_err(|error| RunError::Control(error.to_string()))
+}
+
+async fn control(algorithm: &str, mut commands: Commands) -> Result<(), RunError> {
+    let configuration = match next_command(&mut commands).await? {
+        Command::Configure(configuration) => configuration,
+        other => {
+            return Err(RunError::Control(format!(
+                "expected configure, not {other:?}"
+            )));
+        }
+    };
+    let (mut node, events) = match Node::set_up(algorithm, configuration).await {
+        Ok(node) => node,
+        Err(error) => {
+            let told = error.to_string();
+            say(Reply::Error(error))?;
+            return Err(RunError::Setup(told));
+        }
+    };
+    node.run(commands, events).await
+}
+
+/// A frame, and the connection that it came over.
+type Arrival = (Frame, Rc<Connection>);
+
+/// An operating-system process that runs one process of an algorithm.
+struct Node {
+    configuration: Configuration,
+    algorithm: &'static Algorithm,
+    process: Box<dyn Process>,
+    network: Network,
+    accounts: Rc<Accounts>,
+    /// Lamport's clock (CACM 21(7), 1978): one tick a sending or handling.
+    clock: u64,
+    /// The last sequence number used on the channel to each process.
+    sequences: BTreeMap<ProcessId, u64>,
+    /// By sender and its incarnation.
+    orders: BTreeMap<(u32, u32), ChannelOrder<Arrival>>,
+    timers: BTreeMap<TimerId, Instant>,
+    /// What arrived before the start.
+    early: Vec<Arrival>,
+    to_self: VecDeque<Message>,
+    started: bool,
+    quiescing: bool,
+}
+
+impl Node {
+    async fn set_up(
+        algorithm: &str,
+        configuration: Configuration,
+    ) -> Result<(Self, UnboundedReceiver<Event>), NodeError> {
+        let refuse = |detail: String| NodeError::Configuration { detail };
+        let Configuration { id, n, rounds, .. } = configuration;
+        if configuration.protocol != algorithm {
+            let asked = &configuration.protocol;
+            return Err(refuse(format!("this node runs {algorithm}, not {asked}")));
+        }
+        if configuration.peers.len() != n as usize {
+            let addresses = configuration.peers.len();
+            return Err(refuse(format!("{n} processes and {addresses} addresses")));
+        }
+        let most = codec::MAX_FRAME_LEN - codec::HEADER_LEN - ROOM_FOR_ITEM;
+        if configuration.payload > most {
+            let payload = configuration.payload;
+            return Err(refuse(format!(
+                "a payload of {payload} bytes; at most {most} fit"
+            )));
+        }
+        let algorithm = catalog::by_name(algorithm).map_err(|error| refuse(error.to_string()))?;
+        let setup = Setup {
+            id,
+            n,
+            rounds,
+            options: &configuration.options,
+        };
+        let process = algorithm
+            .build(&setup)
+            .map_err(|error| refuse(error.to_string()))?;
+        let ledger =
+            Writer::open(&configuration.ledger).map_err(|error| refuse(error.to_string()))?;
+        let address = configuration.peers[id.index()];
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => NodeError::PortInUse { address },
+                _ => NodeError::CannotListen {
+                    address,
+                    detail: error.to_string(),
+                },
+            })?;
+        let accounts = Rc::new(Accounts::new(id, algorithm.protocol(), ledger));
+        let identity = Identity {
+            me: id,
+            run: configuration.run,
+            protocol: algorithm.protocol().number,
+            peers: configuration.peers.clone(),
+            connections: configuration.connections,
+        };
+        let (network, events) = Network::new(identity, accounts.clone(), listener);
+        let node = Self {
+            configuration,
+            algorithm,
+            process,
+            network,
+            accounts,
+            clock: 0,
+            sequences: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            early: Vec::new(),
+            to_self: VecDeque::new(),
+            started: false,
+            quiescing: false,
+        };
+        Ok((node, events))
+    }
+
+    fn me(&self) -> ProcessId {
+        self.configuration.id
+    }
+
+    async fn run(
+        &mut self,
+        mut commands: Commands,
+        mut events: UnboundedReceiver<Event>,
+    ) -> Result<(), RunError> {
+        say(Reply::Listening {
+            address: self.configuration.peers[self.me().index()],
+        })?;
+        loop {
+            let timer = self.next_timer();
+            let due = timer.map_or_else(Instant::now, |(due, _)| due);
+            tokio::select! {
+                command = next_command(&mut commands) => match command? {
+                    Command::Finish { without } => {
+                        return self.finish(without.into_iter().collect(), commands).await;
+                    }
+                    command => self.obey(command).await?,
+                },
+                Some(event) = events.recv() => self.take(event)?,
+                () = tokio::time::sleep_until(due), if timer.is_some() => {
+                    if let Some((_, id)) = timer {
+                        self.timers.remove(&id);
+                        self.step(None, |process, step| process.timer(id, step))?;
+                    }
+                }
+            }
+            if let Some(error) = self.accounts.take_failure() {
+                fault(FaultKind::Storage, None, &error)?;
+            }
+        }
+    }
+
+    /// The timer that runs out first. None is due while the node quiesces: that would be a
+    /// spontaneous action.
+    fn next_timer(&self) -> Option<(Instant, TimerId)> {
+        if self.quiescing {
+            return None;
+        }
+        self.timers.iter().map(|(&id, &due)| (due, id)).min()
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), RunError> {
+        match command {
+            Command::Connect => {
+                let (me, n) = (self.me(), self.configuration.n);
+                let mut higher = self.algorithm.topology.neighbours(me, n);
+                higher.retain(|&peer| peer > me);
+                let links = self.network.dial(&higher).await;
+                say(Reply::Connected { links })
+            }
+            Command::Start { links } if !self.started => {
+                let patience = std::time::Duration::from_secs(5);
+                let adopted = tokio::time::timeout(patience, self.network.adopt(&links)).await;
+                if adopted.is_err() {
+                    fault(
+                        FaultKind::Missing,
+                        None,
+                        &"a connection dialled to here did not come",
+                    )?;
+                }
+                self.start()
+            }
+            Command::Counters { poll } => say(Reply::Counters {
+                poll,
+                channels: self.accounts.channels(),
+            }),
+            Command::Quiesce => {
+                self.quiescing = true;
+                self.process.quiesce();
+                Ok(())
+            }
+            Command::Configure(_) | Command::Start { .. } | Command::Finish { .. } => {
+                Err(RunError::Control(format!("{command:?} has no place here")))
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<(), RunError> {
+        self.started = true;
+        match self.persisted() {
+            Some(bytes) => self.step(None, |process, step| process.recover(&bytes, step))?,
+            None => self.step(None, |process, step| process.start(step))?,
+        }
+        for (frame, connection) in std::mem::take(&mut self.early) {
+            self.release(frame, connection)?;
+        }
+        Ok(())
+    }
+
+    /// What an earlier incarnation persisted; an empty record where it had persisted nothing.
+    fn persisted(&self) -> Option<Vec<u8>> {
+        if self.configuration.incarnation <= 1 {
+            return None;
+        }
+        let path = self.configuration.state.as_ref()?;
+        Some(std::fs::read(path).unwrap_or_default())
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::Fault(fault) => say(Reply::Fault(fault)),
+            Event::Arrived { frame, connection } if self.started => self.release(frame, connection),
+            Event::Arrived { frame, connection } => {
+                self.early.push((frame, connection));
+                Ok(())
+            }
+        }
+    }
+
+    /// Handles a message, and those that waited for it where channels are FIFO.
+    fn release(&mut self, frame: Frame, connection: Rc<Connection>) -> Result<(), RunError> {
+        if self.algorithm.channels == Channels::Unordered {
+            return self.handle(frame, connection);
+        }
+        let order = self
+            .orders
+            .entry((frame.sender, frame.incarnation))
+            .or_default();
+        for (frame, connection) in order.release(frame.sequence, (frame, connection)) {
+            self.handle(frame, connection)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, frame: Frame, connection: Rc<Connection>) -> Result<(), RunError> {
+        let from = ProcessId(frame.sender);
+        // Rule IR2: later than both the own clock and the message's timestamp.
+        self.clock = self.clock.max(frame.timestamp) + 1;
+        let body = Body::from_bytes(frame.body.clone()).unpad(self.configuration.payload);
+        let exchange =
+            self.network.connections() == Connections::PerExchange && !connection.dialled_here();
+        match body {
+            Ok(body) => {
+                let message = Message {
+                    from,
+                    kind: KindNumber(frame.kind),
+                    operation: OperationId(frame.operation),
+                    body,
+                };
+                let reply = exchange.then(|| (from, connection.clone()));
+                let mut result = Ok(());
+                self.step(reply, |process, step| {
+                    result = process.receive(&message, step)
+                })?;
+                if let Err(error) = result {
+                    fault(FaultKind::Protocol, Some(from), &error)?;
+                }
+            }
+            Err(error) => fault(FaultKind::Protocol, Some(from), &error)?,
+        }
+        self.accounts.record(ledger::Event::Handled, &frame, None);
+        if exchange {
+            self.network.end_exchange(from, connection);
+        }
+        Ok(())
+    }
+
+    /// One step of the process, and after it one for each message to itself.
+    fn step(
+        &mut self,
+        reply: Option<(ProcessId, Rc<Connection>)>,
+        run: impl FnOnce(&mut dyn Process, &mut Step<'_>),
+    ) -> Result<(), RunError> {
+        let mut step_choice = |k: u32| (RandomState::new().hash_one(k) % u64::from(k)) as u32;
+        let mut step = Step::new(&mut step_choice);
+        run(self.process.as_mut(), &mut step);
+        let actions = step.into_actions();
+        self.perform(actions, reply)?;
+        while let Some(message) = self.to_self.pop_front() {
+            let mut choose = |k: u32| (RandomState::new().hash_one(k) % u64::from(k)) as u32;
+            let mut step = Step::new(&mut choose);
+            let result = self.process.receive(&message, &mut step);
+            let actions = step.into_actions();
+            self.perform(actions, None)?;
+            if let Err(error) = result {
+                fault(FaultKind::Protocol, Some(self.me()), &error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(
+        &mut self,
+        actions: Vec<Action>,
+        reply: Option<(ProcessId, Rc<Connection>)>,
+    ) -> Result<(), RunError> {
+        for action in actions {
+            match action {
+                Action::Send {
+                    to,
+                    kind,
+                    operation,
+                    body,
+                } if to == self.me() => {
+                    let from = self.me();
+                    self.to_self.push_back(Message {
+                        from,
+                        kind,
+                        operation,
+                        body,
+                    });
+                }
+                Action::Send {
+                    to,
+                    kind,
+                    operation,
+                    body,
+                } => {
+                    let over = reply.as_ref().filter(|(requester, _)| *requester == to);
+                    let over = over.map(|(_, connection)| connection.clone());
+                    let frame = self.frame(to, kind, operation, &body);
+                    self.accounts.record(ledger::Event::Attempted, &frame, None);
+                    self.network.send(frame, over);
+                }
+                Action::SetTimer { id, after } => {
+                    self.timers.insert(id, Instant::now() + after);
+                }
+                Action::CancelTimer(id) => {
+                    self.timers.remove(&id);
+                }
+                Action::Persist(bytes) => {
+                    if let Err(error) = self.persist(&bytes) {
+                        fault(FaultKind::Storage, None, &error)?;
+                    }
+                }
+                Action::Report(outcome) => {
+                    say(Reply::History {
+                        time: ledger::now(),
+                        outcome,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(
+        &mut self,
+        to: ProcessId,
+        kind: KindNumber,
+        operation: OperationId,
+        body: &Body,
+    ) -> Frame {
+        // Rule IR1: the clock ticks between any two events.
+        self.clock += 1;
+        let sequence = self.sequences.entry(to).or_default();
+        *sequence += 1;
+        Frame {
+            protocol: self.algorithm.protocol().number,
+            kind: kind.0,
+            sender: self.configuration.id.0,
+            receiver: to.0,
+            incarnation: self.configuration.incarnation,
+            run: self.configuration.run,
+            operation: operation.0,
+            sequence: *sequence,
+            timestamp: self.clock,
+            body: body.pad(self.configuration.payload).as_bytes().to_vec(),
+        }
+    }
+
+    /// Survives the end of the process, not a loss of power: nothing is forced to the disk.
+    fn persist(&self, bytes: &[u8]) -> io::Result<()> {
+        let Some(path) = &self.configuration.state else {
+            return Ok(());
+        };
+        let mut half_written = path.clone().into_os_string();
+        half_written.push(".new");
+        let half_written = PathBuf::from(half_written);
+        std::fs::write(&half_written, bytes)?;
+        std::fs::rename(&half_written, path)
+    }
+
+    async fn finish(
+        &mut self,
+        without: BTreeSet<ProcessId>,
+        mut commands: Commands,
+    ) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.network.finish(&without) => {}
+            _ = next_command(&mut commands) => return Err(RunError::ControllerGone),
+        }
+        say(Reply::Finished {
+            channels: self.accounts.channels(),
+        })
+    }
+}

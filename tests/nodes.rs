@@ -1,0 +1,550 @@
+//! Real nodes as operating-system processes on the loopback interface.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use wirewatt::algorithm::{Case, Phase, ProcessId, catalog};
+use wirewatt::experiment::fleet::{
+    Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome,
+};
+use wirewatt::ledger::{Event, Reader, Totals};
+use wirewatt::node::control::Connections;
+use wirewatt::units::Messages;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wirewatt");
+/// Far beyond what a run needs, so that a busy machine fails no test.
+const PLENTY: Duration = Duration::from_secs(60);
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// The first of `n` free ports in a row, below the ephemeral range and outside the port plan.
+fn free_ports(n: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run side by side begin at different places.
+    let place = (std::process::id() % 97) as u16 * 100;
+    loop {
+        let offset = NEXT.fetch_add(n, Ordering::Relaxed);
+        let base = 20_000 + (place + offset) % 12_000;
+        if (base..base + n).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
+            return base;
+        }
+    }
+}
+
+struct Run {
+    folder: TempDir,
+    config: FleetConfig,
+}
+
+impl Run {
+    fn new(algorithm: &str, n: u32, connections: Connections) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = folder.path().join("ledger.jsonl");
+        let base = free_ports(n as u16);
+        let mut config = FleetConfig::on_loopback(algorithm, n, base, 4711, ledger).unwrap();
+        config.node_command = vec![PROGRAM.into(), "node".into()];
+        config.connections = connections;
+        config.start_limit = PLENTY;
+        config.settle_limit = PLENTY;
+        Self { folder, config }
+    }
+
+    fn option(mut self, name: &str, value: &str) -> Self {
+        self.config
+            .options
+            .0
+            .insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn rounds(mut self, rounds: u32) -> Self {
+        self.config.rounds = rounds;
+        self
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger.jsonl")
+    }
+
+    fn spawn(&self) -> Fleet {
+        Fleet::spawn(&self.config, &NEVER).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn go(&self) -> FleetOutcome {
+        self.spawn().run(Instant::now() + PLENTY, &NEVER)
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::read(&self.ledger()).unwrap()
+    }
+
+    /// Every account but the wire's is equal, kind by kind, and the run went as it should.
+    fn assert_exact(&self, messages: u64) {
+        let outcome = self.go();
+        assert!(outcome.is_clean(), "{outcome:?}");
+        assert_eq!(outcome.completed(), outcome.operations);
+        let totals = self.totals();
+        let all = totals.all();
+        let expected = Messages::new(messages);
+        assert_eq!(
+            (all.attempted, all.sent, all.arrived, all.handled),
+            (expected, expected, expected, expected)
+        );
+        assert_eq!(
+            (all.refused, all.suppressed),
+            (Messages::ZERO, Messages::ZERO)
+        );
+        assert_eq!(totals.sent_bytes, totals.arrived_bytes);
+        self.assert_formula(&outcome);
+        let polled: u64 = outcome
+            .counters
+            .values()
+            .flatten()
+            .map(|channel| channel.counts.handled.get())
+            .sum();
+        assert_eq!(
+            polled, messages,
+            "the polled counters agree with the ledger"
+        );
+    }
+
+    fn assert_formula(&self, outcome: &FleetOutcome) {
+        let algorithm = catalog::by_name(&self.config.algorithm).unwrap();
+        let outcomes = outcome.outcomes();
+        let case = Case {
+            n: self.config.n(),
+            rounds: self.config.rounds,
+            options: &self.config.options,
+            outcomes: &outcomes,
+        };
+        let totals = self.totals();
+        for row in (algorithm.expected)(&case) {
+            let counts = totals.kind(algorithm.name, row.kind);
+            assert!(row.count.admits(counts.attempted), "{row:?}: {counts:?}");
+        }
+    }
+}
+
+const MODES: [Connections; 3] = [
+    Connections::Persistent,
+    Connections::PerMessage,
+    Connections::PerExchange,
+];
+
+/// Waits until the ledger holds a record of `event`.
+fn await_record(ledger: &Path, event: Event) {
+    let limit = Instant::now() + PLENTY;
+    while Instant::now() < limit {
+        let records = Reader::open(ledger).into_iter().flatten().flatten();
+        if records.into_iter().any(|record| record.event == event) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("no {event:?} in {}", ledger.display());
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+fn runs(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Waits until nobody listens on this address. A killed process shows as ended before the last of
+/// its threads has let go of its sockets.
+fn await_closed(address: SocketAddr) {
+    let limit = Instant::now() + PLENTY;
+    while Instant::now() < limit {
+        if TcpListener::bind(address).is_ok() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("somebody still listens on {address}");
+}
+
+#[test]
+fn a_commit_among_four_takes_twelve_messages_in_every_mode() {
+    for mode in MODES {
+        Run::new("two-phase-commit", 4, mode).assert_exact(12);
+        Run::new("two-phase-commit", 4, mode)
+            .rounds(5)
+            .assert_exact(60);
+    }
+}
+
+#[test]
+fn three_members_join_with_six_messages_in_every_mode() {
+    for mode in MODES {
+        Run::new("centralized", 4, mode).assert_exact(6);
+        Run::new("centralized", 4, mode).rounds(5).assert_exact(30);
+    }
+}
+
+#[test]
+fn a_token_takes_four_messages_a_round_in_every_mode() {
+    for mode in MODES {
+        Run::new("ring", 4, mode).assert_exact(4);
+        Run::new("ring", 4, mode).rounds(25).assert_exact(100);
+        Run::new("ring", 2, mode).rounds(3).assert_exact(6);
+    }
+}
+
+#[test]
+fn a_vote_no_aborts_in_every_mode() {
+    for mode in MODES {
+        let run = Run::new("two-phase-commit", 4, mode).option("vote-no", "2");
+        run.assert_exact(10);
+        assert_eq!(run.totals().kind("two-phase-commit", "abort").sent.get(), 2);
+    }
+}
+
+#[test]
+fn a_payload_is_in_every_body() {
+    let bare = Run::new("two-phase-commit", 3, Connections::Persistent);
+    bare.assert_exact(8);
+    let mut padded = Run::new("two-phase-commit", 3, Connections::PerExchange);
+    padded.config.payload = 100_000;
+    padded.assert_exact(8);
+    // 8 messages, of which 4 have an empty body that becomes a null; heads of 1 + 5 bytes.
+    let growth = padded.totals().sent_bytes.get() - bare.totals().sent_bytes.get();
+    assert_eq!(growth, 8 * (100_000 + 6) + 4);
+}
+
+#[test]
+fn a_message_is_in_the_ledger_with_the_same_name_at_both_ends() {
+    let run = Run::new("two-phase-commit", 4, Connections::Persistent).rounds(3);
+    assert!(run.go().is_clean());
+    let mut sent = Vec::new();
+    let mut handled = Vec::new();
+    for record in Reader::open(&run.ledger()).unwrap() {
+        let record = record.unwrap();
+        assert_eq!((record.run, record.incarnation), (4711, 1));
+        let name = |from, to| {
+            (
+                from,
+                to,
+                record.sequence,
+                record.lamport,
+                record.kind.clone(),
+            )
+        };
+        match record.event {
+            Event::Sent => sent.push(name(record.node, record.peer)),
+            Event::Handled => handled.push(name(record.peer, record.node)),
+            _ => {}
+        }
+    }
+    sent.sort();
+    handled.sort();
+    assert_eq!(sent.len(), 36);
+    assert_eq!(sent, handled);
+    for channel in sent.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        let sequences: Vec<u64> = channel.iter().map(|name| name.2).collect();
+        assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>());
+        assert!(
+            channel.is_sorted_by(|a, b| a.3 < b.3),
+            "timestamps follow the sending order"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_is_killed_ends_the_run_in_time_and_is_named() {
+    let run = Run::new("ring", 4, Connections::Persistent).rounds(100_000_000);
+    let fleet = run.spawn();
+    let pids = fleet.pids();
+    let (ledger, victim) = (run.ledger(), pids[2]);
+    let killer = std::thread::spawn(move || {
+        await_record(&ledger, Event::Handled);
+        signal(victim, Signal::KILL);
+    });
+    let began = Instant::now();
+    let outcome = fleet.run(began + PLENTY, &NEVER);
+    killer.join().unwrap();
+    assert_eq!(outcome.ending, Ending::Broken);
+    assert!(
+        began.elapsed() < PLENTY,
+        "the death ended the run, not its limit"
+    );
+    let died = outcome.faults.iter().find_map(|fault| match fault {
+        FleetFault::Died { node, status, .. } => Some((*node, status.clone())),
+        _ => None,
+    });
+    let (node, status) = died.unwrap_or_else(|| panic!("{outcome:?}"));
+    assert_eq!(node, ProcessId(2));
+    assert!(status.contains("signal: 9"), "{status}");
+    assert!(pids.iter().all(|&pid| !runs(pid)));
+    Totals::read(&run.ledger()).expect("the ledger is readable");
+}
+
+#[test]
+fn two_phase_commit_aborts_when_a_participant_is_dead() {
+    for mode in MODES {
+        let run = Run::new("two-phase-commit", 4, mode)
+            .rounds(2)
+            .option("vote-timeout", "300ms");
+        let fleet = run.spawn();
+        let victim = fleet.pids()[3];
+        signal(victim, Signal::KILL);
+        await_closed(run.config.peers[3]);
+        let outcome = fleet.run(Instant::now() + PLENTY, &NEVER);
+        assert_eq!(outcome.ending, Ending::Complete, "{outcome:?}");
+        assert!(outcome.quiescent, "{outcome:?}");
+        let aborted = outcome
+            .history
+            .iter()
+            .filter(|e| e.outcome.phase == Phase::Fail)
+            .count();
+        assert_eq!(aborted, 2);
+        let died = |f: &FleetFault| {
+            matches!(
+                f,
+                FleetFault::Died {
+                    node: ProcessId(3),
+                    ..
+                }
+            )
+        };
+        assert!(outcome.faults.iter().any(died), "{outcome:?}");
+        run.assert_formula(&outcome);
+        // Two vote requests and two aborts found a closed port.
+        assert_eq!(run.totals().all().refused, Messages::new(4), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_node_that_never_answers_is_named_when_the_limit_comes() {
+    let mut run = Run::new("ring", 3, Connections::PerMessage);
+    run.config.settle_limit = Duration::from_millis(500);
+    let fleet = run.spawn();
+    let pids = fleet.pids();
+    signal(pids[1], Signal::STOP);
+    let began = Instant::now();
+    let outcome = fleet.run(began + Duration::from_millis(500), &NEVER);
+    assert_eq!(outcome.ending, Ending::TimeLimit);
+    assert!(!outcome.quiescent);
+    let silent: Vec<_> = outcome
+        .faults
+        .iter()
+        .filter_map(|fault| match fault {
+            FleetFault::NeverAnswered { node, .. } => Some(node.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(silent, [1], "{outcome:?}");
+    assert!(pids.iter().all(|&pid| !runs(pid)));
+    assert!(began.elapsed() < PLENTY);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_holder() {
+    let run = Run::new("centralized", 3, Connections::Persistent);
+    let taken = run.config.peers[1];
+    let _holder = TcpListener::bind(taken).unwrap();
+    match Fleet::spawn(&run.config, &NEVER).err() {
+        Some(FleetError::PortInUse {
+            node,
+            address,
+            holder,
+        }) => {
+            assert_eq!((node, address), (ProcessId(1), taken));
+            if cfg!(target_os = "linux") {
+                assert_eq!(holder.map(|holder| holder.pid), Some(std::process::id()));
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cancelling_leaves_no_node() {
+    let run = Run::new("ring", 4, Connections::Persistent).rounds(100_000_000);
+    let fleet = run.spawn();
+    let pids = fleet.pids();
+    let cancel = std::sync::Arc::new(AtomicBool::new(false));
+    let canceller = std::thread::spawn({
+        let (cancel, ledger) = (cancel.clone(), run.ledger());
+        move || {
+            await_record(&ledger, Event::Handled);
+            cancel.store(true, Ordering::Relaxed);
+        }
+    });
+    let outcome = fleet.run(Instant::now() + PLENTY, &cancel);
+    canceller.join().unwrap();
+    assert_eq!(outcome.ending, Ending::Interrupted);
+    assert!(!outcome.history.is_empty());
+    assert!(pids.iter().all(|&pid| !runs(pid)));
+
+    let cancelled = AtomicBool::new(true);
+    assert!(matches!(
+        Fleet::spawn(&run.config, &cancelled),
+        Err(FleetError::Interrupted)
+    ));
+}
+
+#[test]
+fn dropping_a_fleet_kills_its_nodes() {
+    let fleet = Run::new("centralized", 3, Connections::Persistent).spawn();
+    let pids = fleet.pids();
+    assert!(pids.iter().all(|&pid| runs(pid)));
+    drop(fleet);
+    assert!(pids.iter().all(|&pid| !runs(pid)));
+}
+
+#[test]
+fn a_program_that_is_no_node_is_an_error_with_what_it_said() {
+    let mut run = Run::new("centralized", 2, Connections::Persistent);
+    run.config.node_command = vec!["sh".into(), "-c".into(), "echo no node >&2; exit 3".into()];
+    match Fleet::spawn(&run.config, &NEVER).err() {
+        Some(FleetError::Died { status, stderr, .. }) => {
+            assert!(status.contains('3'), "{status}");
+            assert_eq!(stderr, ["no node"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    run.config.node_command = vec!["/nowhere/wirewatt".into()];
+    assert!(matches!(
+        Fleet::spawn(&run.config, &NEVER),
+        Err(FleetError::Spawn { program, .. }) if program == "/nowhere/wirewatt"
+    ));
+    run.config.algorithm = "rung".into();
+    assert!(matches!(
+        Fleet::spawn(&run.config, &NEVER),
+        Err(FleetError::Setup(_))
+    ));
+}
+
+/// A node whose controller is the test itself, speaking plain lines.
+struct ByHand {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl ByHand {
+    fn start(algorithm: &str) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["node", algorithm, "--controlled"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
+        Self {
+            child,
+            stdin,
+            stdout: BufReader::new(stdout),
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn hear(&mut self) -> serde_json::Value {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    fn configure(&mut self, base: u16, ledger: &Path) {
+        self.say(&format!(
+            r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{:?},"connections":"per-message","rounds":1}}"#,
+            base,
+            base + 1,
+            ledger
+        ));
+    }
+}
+
+#[test]
+fn a_node_ignores_sigint_and_ends_with_its_controller() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = ByHand::start("ring");
+    node.configure(free_ports(2), &folder.path().join("ledger.jsonl"));
+    assert_eq!(node.hear()["type"], "listening");
+    signal(node.child.id(), Signal::INT);
+    node.say(r#"{"v":1,"type":"counters","poll":1}"#);
+    assert_eq!(
+        node.hear(),
+        serde_json::json!({"v": 1, "type": "counters", "poll": 1, "channels": []})
+    );
+    node.stdin = None;
+    assert_eq!(node.child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
+fn what_arrives_before_the_start_waits_and_foreign_bytes_are_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
+    let mut node = ByHand::start("ring");
+    node.configure(base, &folder.path().join("ledger.jsonl"));
+    assert_eq!(node.hear()["type"], "listening");
+
+    let mut stranger = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let fault = node.hear();
+    assert_eq!(
+        (&fault["type"], &fault["what"]),
+        (&"fault".into(), &"foreign".into())
+    );
+
+    // A token of run 5 from process 0, after docs/wire-format.md and by hand.
+    let mut frame = vec![0x57, 0xa7, 1, 0, 0, 0, 0, 0, 0, 2, 0, 1];
+    frame.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+    for number in [5u64, 1, 1, 1] {
+        frame.extend(number.to_be_bytes());
+    }
+    frame.extend(b"\xa2\x65round\x01\x64hops\x01");
+    frame[7] = frame.len() as u8;
+    let mut sender = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    sender.write_all(&frame).unwrap();
+    sender.shutdown(std::net::Shutdown::Write).unwrap();
+    // The receiver closes when it has read to the end: by then the message has arrived.
+    assert_eq!(std::io::Read::read(&mut sender, &mut [0]).unwrap(), 0);
+    node.say(r#"{"v":1,"type":"counters","poll":1}"#);
+    let counts = &node.hear()["channels"][0];
+    assert_eq!(
+        (&counts["arrived"], &counts["handled"]),
+        (&1.into(), &0.into())
+    );
+    node.say(r#"{"v":1,"type":"start"}"#);
+    // The token goes on to process 0, which is played here: read to the end, no reset.
+    let (mut onward, _) = next.accept().unwrap();
+    let mut token = Vec::new();
+    std::io::Read::read_to_end(&mut onward, &mut token).unwrap();
+    assert_eq!(token[..2], [0x57, 0xa7]);
+    drop(onward);
+    node.say(r#"{"v":1,"type":"counters","poll":2}"#);
+    let counts = &node.hear()["channels"][0];
+    assert_eq!(
+        (&counts["attempted"], &counts["handled"]),
+        (&1.into(), &1.into())
+    );
+    node.say(r#"{"v":1,"type":"finish","without":[0]}"#);
+    assert_eq!(node.hear()["type"], "finished");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_node_refuses_what_it_cannot_read() {
+    let mut node = ByHand::start("ring");
+    node.say("dance");
+    let error = node.hear();
+    assert_eq!(
+        (&error["type"], &error["what"]),
+        (&"error".into(), &"control".into())
+    );
+    assert_eq!(node.child.wait().unwrap().code(), Some(2));
+}
