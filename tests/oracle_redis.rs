@@ -76,8 +76,9 @@ impl Marker {
 /// tcpdump writing what passes on the server's port, seen to be live.
 fn live_tcpdump(file: &Path, port: u16, marker: &mut Marker) -> Running {
     let mut tcpdump = command("tcpdump");
+    // Headers are enough, and leave room in the buffer on a busy machine.
     tcpdump
-        .args(["-i", "lo", "-n", "-U", "-B", "131072", "-w"])
+        .args(["-i", "lo", "-n", "-U", "-s", "128", "-B", "131072", "-w"])
         .arg(file);
     if rustix::process::geteuid().is_root() {
         // As root it would become another user, who may not write here.
@@ -227,7 +228,7 @@ fn loaded_server(port: u16, folder: &Path) -> ServerCounters {
         &["-P", "4", "-d", "100000"],
     ] {
         let requests = if load.contains(&"100000") {
-            "500"
+            "200"
         } else {
             "10000"
         };
