@@ -1,0 +1,663 @@
+//! Captures that nobody here wrote, read by WireWatt and by tshark: frames, frame bytes, IP bytes
+//! and TCP payload agree file by file, or the difference is explained here.
+//!
+//! `scripts/fetch-captures` puts the test captures of tcpdump and Wireshark into
+//! `target/third-party-captures`. Many are made by fuzzers to break a reader.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use common::{
+    broken_identities, count, have_tools, protocol, run, skip, text, total, tshark, wirewatt,
+};
+
+/// All TCP is one protocol, so that its payload is told apart from that of other transports.
+const ALL_TCP: &str = r#"
+[[protocol]]
+name = "all-tcp"
+ports = ["0-65535"]
+transport = "tcp"
+framing = "segment"
+"#;
+
+/// Where WireWatt finds an IP packet in a frame: the encapsulation as `frame.encap_type` numbers it
+/// and the layers before the IP header as `frame.protocols` names them, tags and labels taken out.
+/// Frames of other kinds are expected under `undecoded`, with no IP bytes.
+const DECODED_LINKS: [(u32, &[&str]); 9] = [
+    (1, &["eth", "ethertype"]),    // EN10MB
+    (4, &["ppp"]),                 // PPP, PPP_HDLC
+    (7, &["raw"]),                 // RAW
+    (15, &["null"]),               // NULL, LOOP
+    (25, &["sll", "ethertype"]),   // LINUX_SLL
+    (25, &["sll"]),                // LINUX_SLL with a device that names no EtherType
+    (129, &[]),                    // IPV4
+    (130, &[]),                    // IPV6
+    (210, &["sll2", "ethertype"]), // LINUX_SLL2
+];
+
+/// Tags between the link header and IP that WireWatt passes over, each followed by an EtherType.
+const TAGS: [&str; 2] = ["vlan", "ieee8021ad"];
+
+/// Layers between the outer IP header and TCP that WireWatt passes through. An IP header quoted in
+/// an ICMP error is no packet, and tunnels over UDP (Geneve, VXLAN, WireGuard) are UDP payload.
+const PASSED_TO_TCP: [&str; 10] = [
+    "ip",
+    "ipv6",
+    "ipv6.hopopts",
+    "ipv6.dstopts",
+    "ipv6.routing",
+    "ipv6.routing.srh",
+    "ipv6.fraghdr",
+    "ah",
+    "gre",
+    "tcp",
+];
+
+/// What both programs count in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quantity {
+    Frames,
+    WireBytes,
+    IpBytes,
+    TcpPayload,
+}
+
+use Quantity::{Frames, IpBytes, TcpPayload, WireBytes};
+
+const QUANTITIES: [Quantity; 4] = [Frames, WireBytes, IpBytes, TcpPayload];
+
+/// What a file holds, in the order of [`QUANTITIES`].
+type Counts = [u64; 4];
+
+/// Why two right programs differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// The IP header declares more than the frame had on the wire. tshark shows the declared
+    /// length; WireWatt's IP ends where its frame ends, or the layers would not add up.
+    LongerThanFrame,
+    /// A payload length of 0 in a header: a jumbogram, or a packet longer than the field holds
+    /// (BIG TCP). tshark shows the field; WireWatt takes the length from the frame.
+    LengthFromFrame,
+    /// A record claims an original length below what it captured. WireWatt counts the captured
+    /// bytes: they were there.
+    CapturedMoreThanOriginal,
+    /// tshark gives no `tcp.len` to the first fragment of a datagram; WireWatt counts the part of
+    /// the payload that is in it.
+    FirstFragment,
+}
+
+use Reason::{CapturedMoreThanOriginal, FirstFragment, LengthFromFrame, LongerThanFrame};
+
+/// Every difference: file, quantity, what tshark counts, what WireWatt counts, why.
+const EXPLAINED: &[(&str, Quantity, u64, u64, Reason)] = &[
+    (
+        "tcpdump/bgp-addpath.pcap",
+        IpBytes,
+        309,
+        271,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/cve-2014-8769-AODV.pcap",
+        IpBytes,
+        58941,
+        61,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/hncp_dhcpv4data-oobr.pcap",
+        IpBytes,
+        296,
+        65,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/hoobr_bfd_print.pcap",
+        IpBytes,
+        12336,
+        12322,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/icmp-cksum-oobr-1.pcap",
+        IpBytes,
+        13911,
+        188,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/icmp-cksum-oobr-3.pcapng",
+        IpBytes,
+        4419,
+        323,
+        LongerThanFrame,
+    ),
+    ("tcpdump/kday4.pcap", IpBytes, 2549, 1781, LongerThanFrame),
+    ("tcpdump/kday7.pcap", IpBytes, 2549, 1781, LongerThanFrame),
+    (
+        "tcpdump/kh-timed-001-oobr.pcap",
+        IpBytes,
+        12336,
+        12322,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/kh-timed-004-oobr.pcap",
+        IpBytes,
+        12336,
+        12322,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/olsr-oobr-1.pcap",
+        IpBytes,
+        21492,
+        12232,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/rpki-rtr-oobr.pcap",
+        IpBytes,
+        62,
+        50,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/rx_ubik-oobr.pcap",
+        IpBytes,
+        2660,
+        80,
+        LongerThanFrame,
+    ),
+    (
+        "tcpdump/icmpv6-length-zero.pcapng",
+        IpBytes,
+        40,
+        72,
+        LengthFromFrame,
+    ),
+    (
+        "tcpdump/ipv6-too-long-jumbo.pcap",
+        IpBytes,
+        40,
+        476,
+        LengthFromFrame,
+    ),
+    (
+        "tcpdump/aoe-oobr-1.pcap",
+        WireBytes,
+        32,
+        34,
+        CapturedMoreThanOriginal,
+    ),
+    (
+        "tcpdump/icmp-icmp_print-oobr-2.pcap",
+        WireBytes,
+        4164,
+        4258,
+        CapturedMoreThanOriginal,
+    ),
+    (
+        "tcpdump/pim_header_asan-2.pcap",
+        WireBytes,
+        524288,
+        524292,
+        CapturedMoreThanOriginal,
+    ),
+    (
+        "tcpdump/rsvp-rsvp_obj_print-oobr.pcap",
+        WireBytes,
+        262198,
+        262245,
+        CapturedMoreThanOriginal,
+    ),
+    (
+        "tcpdump/slip-compressed_sl_print-oobr.pcap",
+        WireBytes,
+        225,
+        255,
+        CapturedMoreThanOriginal,
+    ),
+    (
+        "tcpdump/slip-sliplink_print-oobr.pcap",
+        WireBytes,
+        225,
+        255,
+        CapturedMoreThanOriginal,
+    ),
+    (
+        "tcpdump/bgp-bgp_capabilities_print-oobr-1.pcap",
+        TcpPayload,
+        0,
+        4075,
+        FirstFragment,
+    ),
+    (
+        "tcpdump/bgp-bgp_capabilities_print-oobr-2.pcap",
+        TcpPayload,
+        0,
+        4075,
+        FirstFragment,
+    ),
+    (
+        "tcpdump/bgp_pmsi_tunnel-oobr.pcap",
+        TcpPayload,
+        0,
+        252,
+        FirstFragment,
+    ),
+    (
+        "tcpdump/rpki-rtr-oobr.pcap",
+        TcpPayload,
+        0,
+        10,
+        FirstFragment,
+    ),
+];
+
+/// How a program took a file.
+#[derive(Debug)]
+enum Reading {
+    /// It reported these counts, and whether it saw the file as damaged or cut.
+    Read { counts: Counts, damaged: bool },
+    /// It read nothing, and said why.
+    Refused(String),
+}
+
+fn tshark_reading(file: &Path) -> Reading {
+    let fields = [
+        "frame.len",
+        "frame.encap_type",
+        "frame.protocols",
+        "ip.len",
+        "ipv6.plen",
+        "tcp.len",
+    ];
+    let mut tshark = tshark();
+    tshark
+        .arg("-r")
+        .arg(file)
+        .args(["-T", "fields", "-E", "occurrence=f", "-E", "separator=|"]);
+    for field in fields {
+        tshark.args(["-e", field]);
+    }
+    let finished = run(&mut tshark);
+    let mut counts = [0; 4];
+    for row in finished.stdout.lines() {
+        let columns: Vec<_> = row.split('|').collect();
+        let [
+            length,
+            encapsulation,
+            layers,
+            ip_length,
+            ipv6_payload,
+            tcp_length,
+        ] = columns[..]
+        else {
+            panic!(
+                "{}: a row of tshark with other columns: {row}",
+                file.display()
+            )
+        };
+        let layers: Vec<_> = layers.split(':').collect();
+        counts[0] += 1;
+        counts[1] += number(length);
+        if let Some(outer) = layers
+            .iter()
+            .position(|layer| ["ip", "ipv6"].contains(layer))
+            && is_decoded(number(encapsulation), &layers[..outer])
+        {
+            counts[2] += match (layers[outer], ip_length, ipv6_payload) {
+                ("ip", length, _) if !length.is_empty() => number(length),
+                ("ipv6", _, payload) if !payload.is_empty() => 40 + number(payload),
+                // Cut before the length, or the wrong version: no IP header to speak of.
+                _ => 0,
+            };
+            let inner = &layers[outer..];
+            let tcp = inner.iter().position(|layer| *layer == "tcp");
+            if tcp.is_some_and(|tcp| inner[..tcp].iter().all(|l| PASSED_TO_TCP.contains(l))) {
+                counts[3] += number(tcp_length);
+            }
+        }
+    }
+    // The status tells a whole file from a damaged one, not a read one from an unread one.
+    match (finished.status.success(), counts[0]) {
+        (false, 0) => Reading::Refused(finished.stderr),
+        (whole, _) => Reading::Read {
+            counts,
+            damaged: !whole,
+        },
+    }
+}
+
+/// A column of tshark; an absent field is an empty one.
+fn number(column: &str) -> u64 {
+    if column.is_empty() {
+        return 0;
+    }
+    column
+        .parse()
+        .unwrap_or_else(|_| panic!("tshark printed {column:?} for a number"))
+}
+
+fn is_decoded(encapsulation: u64, before_ip: &[&str]) -> bool {
+    let mut layers = Vec::new();
+    let mut after_tag = false;
+    for layer in before_ip {
+        let tag = TAGS.contains(layer);
+        if !tag && !after_tag {
+            layers.push(*layer);
+        }
+        after_tag = tag;
+    }
+    DECODED_LINKS
+        .iter()
+        .any(|(link, path)| u64::from(*link) == encapsulation && *path == layers)
+}
+
+fn wirewatt_reading(file: &Path, protocols: &Path) -> Result<Reading, String> {
+    let mut command = wirewatt();
+    command
+        .arg("analyze")
+        .arg(file)
+        .args(["--json", "--protocols"])
+        .arg(protocols);
+    let finished = run(&mut command);
+    match finished.status.code() {
+        Some(0) => {}
+        Some(2) if finished.stdout.is_empty() && !finished.stderr.is_empty() => {
+            return Ok(Reading::Refused(finished.stderr));
+        }
+        _ => return Err(finished.to_string()),
+    }
+    let report = finished.json();
+    let broken = broken_identities(&report);
+    if !broken.is_empty() {
+        return Err(format!("identities broken: {}", broken.join("; ")));
+    }
+    let tcp = protocol(&report, "all-tcp");
+    let tcp_payload = ["payload", "retransmitted", "outside_stream"]
+        .map(|layer| count(tcp, &format!("/bytes/{layer}")));
+    let counts = [
+        total(&report, "/packets/total"),
+        total(&report, "/bytes/wire"),
+        total(&report, "/bytes/ip"),
+        tcp_payload.iter().sum(),
+    ];
+    let warned = !finished.stderr.trim().is_empty();
+    let damaged = warned && text(&report, "/completeness/state") == "incomplete";
+    Ok(Reading::Read { counts, damaged })
+}
+
+/// What is wrong with WireWatt's reading of a file; nothing where it agrees or is explained.
+fn disagreement(name: &str, file: &Path, protocols: &Path) -> Vec<String> {
+    let ours = match wirewatt_reading(file, protocols) {
+        Ok(reading) => reading,
+        Err(wrong) => return vec![wrong],
+    };
+    match (tshark_reading(file), ours) {
+        (
+            Reading::Read { counts, damaged },
+            Reading::Read {
+                counts: our_counts,
+                damaged: ours,
+            },
+        ) => {
+            let mut wrong = different_counts(name, &counts, &our_counts);
+            if damaged && !ours {
+                wrong.push("tshark calls the file damaged; we neither warned nor said so".into());
+            }
+            wrong
+        }
+        (Reading::Refused(why), Reading::Read { counts, .. }) if is_unknown_link_type(&why) => {
+            // tshark knows how to read the file, and nothing of its link type: the records can
+            // still be counted, and nothing in them be taken for IP.
+            let mut expected = records_of_pcap(file);
+            expected[2..].fill(0);
+            different_counts(name, &expected, &counts)
+        }
+        (Reading::Refused(_), Reading::Refused(_)) => vec![],
+        (Reading::Read { counts, .. }, Reading::Refused(why)) => {
+            vec![format!("tshark reads {counts:?}; we refused: {why}")]
+        }
+        (Reading::Refused(why), Reading::Read { counts, .. }) => {
+            vec![format!("tshark refuses: {why}; we read {counts:?}")]
+        }
+    }
+}
+
+fn different_counts(name: &str, tshark: &Counts, wirewatt: &Counts) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (index, quantity) in QUANTITIES.iter().enumerate() {
+        let (theirs, ours) = (tshark[index], wirewatt[index]);
+        let row = EXPLAINED
+            .iter()
+            .find(|row| row.0 == name && row.1 == *quantity);
+        let (expected, why) = row.map_or(((theirs, theirs), String::new()), |row| {
+            let why = format!("; {:?} explains {} and {}", row.4, row.2, row.3);
+            ((row.2, row.3), why)
+        });
+        if (theirs, ours) != expected {
+            wrong.push(format!(
+                "{quantity:?}: tshark {theirs}, wirewatt {ours}{why}"
+            ));
+        }
+    }
+    wrong
+}
+
+fn is_unknown_link_type(tshark_error: &str) -> bool {
+    tshark_error.contains("network type") && tshark_error.contains("unsupported")
+}
+
+/// Records and their original lengths in a whole classic pcap file, read without any library.
+fn records_of_pcap(file: &Path) -> Counts {
+    let bytes = std::fs::read(file).expect("the file was just read");
+    let big_endian = bytes[0] == 0xa1;
+    let word = |offset: usize| {
+        let word = bytes[offset..offset + 4].try_into().expect("four bytes");
+        if big_endian {
+            u32::from_be_bytes(word)
+        } else {
+            u32::from_le_bytes(word)
+        }
+    };
+    let (mut offset, mut counts) = (24, [0; 4]);
+    while offset + 16 <= bytes.len() {
+        let (captured, original) = (word(offset + 8), word(offset + 12));
+        counts[0] += 1;
+        counts[1] += u64::from(original.max(captured));
+        offset += 16 + captured as usize;
+    }
+    assert_eq!(offset, bytes.len(), "{} is damaged", file.display());
+    counts
+}
+
+/// The fetched files, with the names that [`EXPLAINED`] gives them.
+fn third_party_captures() -> BTreeMap<String, PathBuf> {
+    let root = std::env::var_os("WIREWATT_CAPTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/third-party-captures"),
+        PathBuf::from,
+    );
+    let mut files = BTreeMap::new();
+    for package in ["tcpdump", "wireshark"] {
+        let Ok(folder) = std::fs::read_dir(root.join(package)) else {
+            continue;
+        };
+        for entry in folder {
+            let entry = entry.expect("the folder can be listed");
+            let name = format!("{package}/{}", entry.file_name().to_string_lossy());
+            files.insert(name, entry.path());
+        }
+    }
+    files
+}
+
+fn protocols_file(folder: &Path) -> PathBuf {
+    let path = folder.join("protocols.toml");
+    std::fs::write(&path, ALL_TCP).expect("the protocols file can be written");
+    path
+}
+
+#[test]
+fn third_party_captures_agree_with_tshark() {
+    let captures = third_party_captures();
+    if captures.is_empty() {
+        skip("no third-party captures (scripts/fetch-captures)");
+        return;
+    }
+    if !have_tools(&["tshark"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let protocols = protocols_file(folder.path());
+
+    let files: Vec<_> = captures.iter().collect();
+    let next = AtomicUsize::new(0);
+    let wrong = Mutex::new(BTreeMap::new());
+    // Nearly all of the time is tshark's start, once a file.
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, |cores| cores.get().min(4)) {
+            scope.spawn(|| {
+                while let Some((name, file)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = disagreement(name, file, &protocols);
+                    if !found.is_empty() {
+                        wrong
+                            .lock()
+                            .expect("no thread panicked")
+                            .insert(*name, found);
+                    }
+                }
+            });
+        }
+    });
+
+    let wrong = wrong.into_inner().expect("no thread panicked");
+    let mut list = String::new();
+    for (name, found) in &wrong {
+        for line in found {
+            writeln!(list, "{name}: {line}").expect("a string takes it");
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} files:\n{list}",
+        wrong.len(),
+        files.len()
+    );
+}
+
+/// Keeps the table of differences from outliving the files and versions that it speaks of.
+#[test]
+fn explained_differences_are_what_tshark_shows() {
+    let captures = third_party_captures();
+    if captures.is_empty() {
+        skip("no third-party captures (scripts/fetch-captures)");
+        return;
+    }
+    if !have_tools(&["tshark"]) {
+        return;
+    }
+    for (name, quantity, expected, _, reason) in EXPLAINED {
+        let file = captures
+            .get(*name)
+            .unwrap_or_else(|| panic!("{name} is not there"));
+        let Reading::Read { counts, .. } = tshark_reading(file) else {
+            panic!("tshark does not read {name}")
+        };
+        let index = QUANTITIES
+            .iter()
+            .position(|q| q == quantity)
+            .expect("one of them");
+        assert_eq!(counts[index], *expected, "{name}: {quantity:?}, {reason:?}");
+    }
+}
+
+#[test]
+fn cut_captures_are_read_as_far_as_tshark_reads_them() {
+    let captures = third_party_captures();
+    if captures.is_empty() {
+        skip("no third-party captures (scripts/fetch-captures)");
+        return;
+    }
+    if !have_tools(&["tshark"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let protocols = protocols_file(folder.path());
+    let whole = [
+        "tcpdump/dns-badcookie.pcap",
+        "tcpdump/pptp.pcap", // big-endian
+        "wireshark/dhcp-nanosecond.pcap",
+        "wireshark/dhcp.pcapng",
+    ];
+    let mut wrong = Vec::new();
+    for name in whole {
+        let Some(path) = captures.get(name) else {
+            wrong.push(format!("{name} is not among the captures"));
+            continue;
+        };
+        let bytes = std::fs::read(path).expect("the capture can be read");
+        // In the first record's header, in the middle, one byte short.
+        for length in [30, bytes.len() / 2, bytes.len() - 1] {
+            let cut = folder.path().join("cut");
+            std::fs::write(&cut, &bytes[..length]).expect("the cut file can be written");
+            let frames = match tshark_reading(&cut) {
+                Reading::Read { counts, .. } if is_cut_inside_first_block(name, length) => {
+                    // A pcapng file that is cut in its first block is no pcapng file, and tshark
+                    // goes on to take it for text.
+                    assert!(
+                        counts[0] <= 1,
+                        "{name} cut to {length}: tshark reads {counts:?}"
+                    );
+                    None
+                }
+                Reading::Read { counts, .. } => Some(counts[0]),
+                Reading::Refused(_) => None,
+            };
+            match (frames, wirewatt_reading(&cut, &protocols)) {
+                (
+                    Some(expected),
+                    Ok(Reading::Read {
+                        counts,
+                        damaged: true,
+                    }),
+                ) if counts[0] == expected => {}
+                (None, Ok(Reading::Refused(_))) => {}
+                (expected, reading) => {
+                    wrong.push(format!(
+                        "{name} cut to {length}: expected {expected:?}, {reading:?}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn is_cut_inside_first_block(name: &str, length: usize) -> bool {
+    name.ends_with(".pcapng") && length == 30
+}
+
+#[test]
+fn an_empty_capture_is_whole_and_proves_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("empty.pcap");
+    // Magic, version 2.4, time zone, accuracy, snap length, EN10MB; and no record.
+    let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1];
+    let bytes: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    std::fs::write(&file, bytes).expect("the capture can be written");
+
+    let finished = run(wirewatt().arg("analyze").arg(&file).arg("--json"));
+    assert!(finished.status.success(), "{finished}");
+    let report = finished.json();
+    assert_eq!(total(&report, "/packets/total"), 0);
+    assert_eq!(text(&report, "/completeness/state"), "unknown");
+    assert_eq!(broken_identities(&report), Vec::<String>::new());
+}
