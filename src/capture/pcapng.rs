@@ -31,6 +31,9 @@ pub(super) const ISB_USRDELIV: u16 = 8;
 /// Length of a section header without options.
 pub(super) const SECTION_HEADER_MIN: usize = 28;
 
+/// Length of a block without content, and so the minimum of blocks that are not decoded.
+const UNKNOWN_MIN: u32 = 12;
+
 /// Interfaces believed of one section; memory is bounded by it.
 const MAX_INTERFACES: usize = 65_536;
 /// Bytes believed of a packet block beside its packet.
@@ -133,20 +136,58 @@ fn section_order(header: &[u8]) -> Result<Order, Damage> {
 }
 
 impl Sections {
-    /// Decodes the block at the beginning of `bytes`.
+    /// Decodes the block at the beginning of `bytes`. Nearly every block is an enhanced packet
+    /// without options: it is tried first, and whatever is unusual about it is left to `other`.
     #[inline]
     pub(super) fn decode<'a>(&mut self, bytes: &'a [u8], facts: &mut FileFacts) -> Decoded<'a> {
+        match self.plain_packet(bytes) {
+            Some((packet, length)) => {
+                self.last = packet.timestamp;
+                Decoded::Packet(packet, length)
+            }
+            None => self.other(bytes, facts),
+        }
+    }
+
+    #[inline(always)]
+    fn plain_packet<'a>(&self, bytes: &'a [u8]) -> Option<(CapturedPacket<'a>, usize)> {
+        let order = self.order;
+        let fields = bytes.first_chunk::<28>()?;
+        let length = order.u32(fields, 4) as usize;
+        let captured = order.u32(fields, 20);
+        let plain = order.u32(fields, 0) == ENHANCED_PACKET
+            && captured <= self.limit
+            && length == (captured as usize).next_multiple_of(4) + 32;
+        if !plain {
+            return None;
+        }
+        let block = bytes.get(..length)?;
+        let interface = self.interfaces.get(order.u32(fields, 8) as usize)?;
+        if order.u32(block, length - 4) as usize != length {
+            return None;
+        }
+        let units = u64::from(order.u32(fields, 12)) << 32 | u64::from(order.u32(fields, 16));
+        let packet = CapturedPacket {
+            timestamp: interface.clock.at(units),
+            link_type: interface.link_type,
+            original_length: order.u32(fields, 24).max(captured),
+            data: &block[28..28 + captured as usize],
+        };
+        Some((packet, length))
+    }
+
+    #[inline(never)]
+    fn other<'a>(&mut self, bytes: &'a [u8], facts: &mut FileFacts) -> Decoded<'a> {
         let Some(start) = bytes.first_chunk::<12>() else {
             return Decoded::Need(12);
         };
-        let mut block_type = self.order.u32(start, 0);
+        let block_type = self.order.u32(start, 0);
+        // A palindrome: it is recognised before the byte order is known.
         if block_type == SECTION_HEADER {
-            // A palindrome: it is recognised before the byte order is known.
             self.order = match section_order(start) {
                 Ok(order) => order,
                 Err(damage) => return Decoded::Damaged(damage),
             };
-            block_type = SECTION_HEADER;
         }
         let length = self.order.u32(start, 4);
         let minimum = match block_type {
@@ -155,7 +196,7 @@ impl Sections {
             OBSOLETE_PACKET | ENHANCED_PACKET => 32,
             SIMPLE_PACKET => 16,
             INTERFACE_STATISTICS => 24,
-            _ => 12,
+            _ => UNKNOWN_MIN,
         };
         if length < minimum || length % 4 != 0 {
             return Decoded::Damaged(Damage::BlockLength {
@@ -164,10 +205,7 @@ impl Sections {
                 minimum: FileBytes(u64::from(minimum)),
             });
         }
-        if block_type > ENHANCED_PACKET && block_type != SECTION_HEADER
-            || block_type == 0
-            || block_type == 4
-        {
+        if minimum == UNKNOWN_MIN {
             return Decoded::Skip(u64::from(length));
         }
         let limit = self.limit.max(MAX_BLOCK);
