@@ -350,7 +350,7 @@ impl CaptureFile {
         if metadata.is_dir() {
             return Err(FileError::Directory { name });
         }
-        let size = metadata.is_file().then(|| FileBytes(metadata.len()));
+        let size = metadata.is_file().then_some(FileBytes(metadata.len()));
         Self::begin(name, Box::new(file), size, buffer)
     }
 

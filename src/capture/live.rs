@@ -19,7 +19,7 @@ use pcap::{Active, Capture, Device, Precision};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use thiserror::Error;
 
-use super::CapturedPacket;
+use super::{CapturedPacket, InterfaceDescription};
 use crate::units::{LinkType, Packets, Timestamp};
 
 /// Packet bytes in a batch before it is handed over.
@@ -181,17 +181,9 @@ impl KernelCounters {
 /// An open capture: the kernel fills the ring, nobody reads yet.
 pub struct LiveCapture {
     handle: Capture<Active>,
-    facts: Facts,
+    interface: InterfaceDescription,
     pool: MemoryBytes,
     read_timeout: Duration,
-}
-
-#[derive(Debug, Clone)]
-struct Facts {
-    interface: String,
-    link_type: LinkType,
-    snaplen: u32,
-    filter: Option<String>,
 }
 
 impl LiveCapture {
@@ -247,50 +239,35 @@ impl LiveCapture {
         let handle = handle
             .setnonblock()
             .map_err(refused("making reads return at once"))?;
-        let facts = Facts {
-            interface: interface.clone(),
+        let interface = InterfaceDescription {
+            name: interface,
             link_type: link_type(handle.get_datalink().0),
             snaplen: options.snaplen,
             filter: options.filter.clone(),
         };
         Ok(Self {
             handle,
-            facts,
+            interface,
             pool: options.pool,
             read_timeout: options.read_timeout,
         })
     }
 
-    /// The interface's name.
-    pub fn interface(&self) -> &str {
-        &self.facts.interface
-    }
-
-    /// How the packets begin.
-    pub fn link_type(&self) -> LinkType {
-        self.facts.link_type
-    }
-
-    /// The most bytes kept of a packet.
-    pub fn snaplen(&self) -> u32 {
-        self.facts.snaplen
-    }
-
-    /// The kernel filter in force.
-    pub fn filter(&self) -> Option<&str> {
-        self.facts.filter.as_deref()
+    /// What is captured on, as a recording describes it.
+    pub fn interface(&self) -> &InterfaceDescription {
+        &self.interface
     }
 
     /// Starts the thread that empties the ring.
     pub fn start(self) -> Result<RunningCapture, CaptureError> {
         let Self {
             handle,
-            facts,
+            interface,
             pool,
             read_timeout,
         } = self;
         let failed = |source: io::Error| CaptureError::System {
-            interface: facts.interface.clone(),
+            interface: interface.name.clone(),
             doing: "starting the reader",
             source,
         };
@@ -301,8 +278,8 @@ impl LiveCapture {
         let last_counters = Arc::new(Mutex::new(KernelCounters::default()));
         let reader = Reader {
             handle,
-            interface: facts.interface.clone(),
-            link_type: facts.link_type,
+            interface: interface.name.clone(),
+            link_type: interface.link_type,
             waker: Arc::clone(&waker),
             commands,
             batches: batch_sender,
@@ -312,7 +289,7 @@ impl LiveCapture {
             unmade: (pool.0 as usize / Storage::SIZE).max(2),
             largest_frame: LARGEST_FRAME,
             drain: read_timeout * DRAIN_PERIODS,
-            watch_link: interface_is_up(&facts.interface) == Some(true),
+            watch_link: interface_is_up(&interface.name) == Some(true),
             counted: Counted::default(),
             last_counters: Arc::clone(&last_counters),
         };
@@ -321,7 +298,7 @@ impl LiveCapture {
             .spawn(move || reader.run())
             .map_err(failed)?;
         Ok(RunningCapture {
-            facts,
+            interface,
             batches,
             commands: command_sender,
             waker,
@@ -333,7 +310,7 @@ impl LiveCapture {
 
 /// A capture that is being read.
 pub struct RunningCapture {
-    facts: Facts,
+    interface: InterfaceDescription,
     batches: Receiver<Result<Batch, CaptureError>>,
     commands: Sender<Command>,
     waker: Arc<Waker>,
@@ -396,24 +373,9 @@ impl RunningCapture {
         self.waker.wake();
     }
 
-    /// The interface's name.
-    pub fn interface(&self) -> &str {
-        &self.facts.interface
-    }
-
-    /// How the packets begin.
-    pub fn link_type(&self) -> LinkType {
-        self.facts.link_type
-    }
-
-    /// The most bytes kept of a packet.
-    pub fn snaplen(&self) -> u32 {
-        self.facts.snaplen
-    }
-
-    /// The kernel filter in force.
-    pub fn filter(&self) -> Option<&str> {
-        self.facts.filter.as_deref()
+    /// What is captured on, as a recording describes it.
+    pub fn interface(&self) -> &InterfaceDescription {
+        &self.interface
     }
 }
 
@@ -885,5 +847,30 @@ fn ignore_outgoing(handle: &Capture<Active>) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_32_bits_go_on_after_they_wrap() {
+        let mut counted = Counted::default();
+        counted.add([u32::MAX - 1, 7, 0]);
+        counted.add([3, 7, 0]);
+        assert_eq!(counted.total, [u64::from(u32::MAX) + 4, 7, 0]);
+    }
+
+    #[test]
+    fn softnet_drops_are_the_second_column_of_every_processor() {
+        let table = "0001 0000000a 00 00\n0002 00000010 00 00\n";
+        assert_eq!(softnet_drops(table), Packets::new(26));
+    }
+
+    #[test]
+    fn raw_ip_has_another_number_in_files() {
+        assert_eq!(link_type(12), LinkType(101));
+        assert_eq!(link_type(1), LinkType(1));
     }
 }

@@ -16,7 +16,7 @@ pub use live::{
     Batch, CaptureError, KernelCounters, LiveCapture, LiveOptions, MemoryBytes, Reading,
     RunningCapture,
 };
-pub use recorder::{InterfaceId, Recorder, RecorderError, RecorderInterface};
+pub use recorder::{InterfaceId, Recorder, RecorderError};
 
 use crate::units::{LinkType, Packets, Timestamp};
 
@@ -31,6 +31,19 @@ pub struct CapturedPacket<'a> {
     pub original_length: u32,
     /// The captured bytes.
     pub data: &'a [u8],
+}
+
+/// An interface as a live capture has opened it and as a recording describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceDescription {
+    /// Its name.
+    pub name: String,
+    /// How its packets begin.
+    pub link_type: LinkType,
+    /// The most bytes kept of a packet; 0 for all.
+    pub snaplen: u32,
+    /// The kernel filter in force, in libpcap's language.
+    pub filter: Option<String>,
 }
 
 /// Bytes of a capture file; as a position, the bytes before it.

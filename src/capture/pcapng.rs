@@ -198,7 +198,7 @@ impl Sections {
             INTERFACE_STATISTICS => 24,
             _ => UNKNOWN_MIN,
         };
-        if length < minimum || length % 4 != 0 {
+        if length < minimum || !length.is_multiple_of(4) {
             return Decoded::Damaged(Damage::BlockLength {
                 block_type,
                 claimed: FileBytes(u64::from(length)),

@@ -12,8 +12,8 @@ use super::pcapng::{
     INTERFACE_STATISTICS, ISB_ENDTIME, ISB_IFDROP, ISB_IFRECV, ISB_OSDROP, ISB_STARTTIME,
     ISB_USRDELIV, OPT_END, SECTION_HEADER, SHB_OS, SHB_USERAPPL,
 };
-use super::{CapturedPacket, FileBytes, KernelCounters};
-use crate::units::{LinkType, Packets, Timestamp};
+use super::{CapturedPacket, FileBytes, InterfaceDescription, KernelCounters};
+use crate::units::{Packets, Timestamp};
 
 /// Bytes gathered before they are written.
 const BUFFER: usize = 256 << 10;
@@ -50,19 +50,6 @@ pub enum RecorderError {
         /// The system's own words.
         source: io::Error,
     },
-}
-
-/// What a recording says of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecorderInterface {
-    /// Its name.
-    pub name: String,
-    /// The link type of its packets.
-    pub link_type: LinkType,
-    /// The most bytes captured of a packet; 0 for unlimited.
-    pub snaplen: u32,
-    /// The kernel filter in force.
-    pub filter: Option<String>,
 }
 
 /// An interface of a recording.
@@ -129,7 +116,7 @@ impl Recorder {
     /// Describes an interface; its packets follow under the id returned.
     pub fn add_interface(
         &mut self,
-        interface: &RecorderInterface,
+        interface: &InterfaceDescription,
     ) -> Result<InterfaceId, RecorderError> {
         self.block(INTERFACE_DESCRIPTION, |body| {
             body.extend_from_slice(&interface.link_type.0.to_le_bytes());
