@@ -1,0 +1,1032 @@
+//! Saved captures: pcap and pcapng files, gzip-compressed or not, from a path or standard input.
+//!
+//! A record is decoded where it lies in the read buffer: no copy and no allocation per packet.
+//! Blocks are decoded here and not by a crate: the one in question reads interface statistics in
+//! little-endian only, knows neither the obsolete packet block nor big-endian modified files, and
+//! allocates for the options of a packet.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thiserror::Error;
+
+use super::pcapng::{self, Sections};
+use super::{CapturedPacket, FileBytes, RecordedDrops};
+use crate::units::{LinkType, Timestamp};
+
+/// Bytes asked of the operating system at a time: large enough that the system call is free,
+/// small enough to stay in the processor's second-level cache.
+const READ_BUFFER: usize = 1 << 20;
+
+/// The largest record believed unless the file's own snap length is larger: twenty times the
+/// largest frame that the kernel builds (BIG TCP, 512 KiB).
+pub(super) const MAX_RECORD: u32 = 16 << 20;
+
+/// The largest record believed whatever the file says of its snap length: what libpcap accepts
+/// for USB and D-Bus.
+const MAX_RECORD_DECLARED: u32 = 128 << 20;
+
+/// Why a file cannot be read, or cannot be read further.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// There is nothing at the path.
+    #[error("{name}: no such file; check the path (`-` reads standard input)")]
+    Missing {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// The path names a directory.
+    #[error("{name}: is a directory; name the capture files in it, e.g. {name}/*.pcapng")]
+    Directory {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// Not one byte is in it.
+    #[error(
+        "{name}: is empty (0 bytes); the program that captured it wrote nothing, or was killed \
+         before its first flush"
+    )]
+    Empty {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// It begins like no capture that can be read here.
+    #[error("{name}: not a pcap or pcapng capture: it begins with {first}; {advice}")]
+    Foreign {
+        /// The file as the user named it.
+        name: String,
+        /// Its first bytes in hexadecimal.
+        first: String,
+        /// What it probably is and what to do with it.
+        advice: &'static str,
+    },
+    /// A format version that nobody has defined, or that came after this program.
+    #[error(
+        "{name}: {format} version {major}.{minor} at offset {offset}; {known} can be read: convert \
+         it with `editcap -F pcapng {name} OUT`"
+    )]
+    Version {
+        /// The file as the user named it.
+        name: String,
+        /// `pcap` or `pcapng`.
+        format: &'static str,
+        /// Major version found.
+        major: u16,
+        /// Minor version found.
+        minor: u16,
+        /// The versions that can be read.
+        known: &'static str,
+        /// Where the header begins.
+        offset: FileBytes,
+    },
+    /// The file ends inside its first header: there is no packet to save.
+    #[error(
+        "{name}: ends inside its file header: {needed} needed, {there} there; the copy or the \
+         capture was cut short, fetch it again"
+    )]
+    CutHeader {
+        /// The file as the user named it.
+        name: String,
+        /// Length of the header.
+        needed: FileBytes,
+        /// Length of the file.
+        there: FileBytes,
+    },
+    /// A record contradicts itself or the format. What came before it was delivered.
+    #[error(
+        "{name}: damaged at offset {offset}: {damage}; what comes before is good, the rest cannot \
+         be found again: fetch the file again, or keep its good part with `editcap`"
+    )]
+    Damaged {
+        /// The file as the user named it.
+        name: String,
+        /// Where the damaged record begins (in the decompressed stream).
+        offset: FileBytes,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// The operating system or the decompressor refused to go on.
+    #[error("{name}: cannot be read at offset {offset}: {source}; check permissions and the disk")]
+    Unreadable {
+        /// The file as the user named it.
+        name: String,
+        /// How many bytes came before the error (decompressed).
+        offset: FileBytes,
+        /// The system's own words.
+        source: io::Error,
+    },
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Damage {
+    /// A packet longer than anything that the file may hold.
+    #[error("a packet of {claimed} captured bytes where at most {limit} are possible")]
+    TooLong {
+        /// Captured length in the record.
+        claimed: FileBytes,
+        /// What the file's snap length and this program admit.
+        limit: FileBytes,
+    },
+    /// A pcapng block whose length cannot be one.
+    #[error(
+        "a block of type {block_type:#x} with the impossible length {claimed} (minimum {minimum}, a multiple of 4)"
+    )]
+    BlockLength {
+        /// Block type.
+        block_type: u32,
+        /// Total length in the block.
+        claimed: FileBytes,
+        /// The least that a block of this type takes.
+        minimum: FileBytes,
+    },
+    /// The length at the end of a pcapng block is not the one at its beginning.
+    #[error(
+        "a block of type {block_type:#x} says {leading} at its beginning and {trailing} at its end"
+    )]
+    LengthsDiffer {
+        /// Block type.
+        block_type: u32,
+        /// Total length at the beginning.
+        leading: FileBytes,
+        /// Total length at the end.
+        trailing: FileBytes,
+    },
+    /// A packet's captured length goes beyond its block.
+    #[error("a packet of {claimed} captured bytes in a block that has room for {room}")]
+    BeyondBlock {
+        /// Captured length.
+        claimed: FileBytes,
+        /// Bytes of packet data that the block has room for.
+        room: FileBytes,
+    },
+    /// A packet or statistics of an interface that was not described.
+    #[error("interface {index} where {described} are described")]
+    UnknownInterface {
+        /// The index in the record.
+        index: u32,
+        /// How many the section has described so far.
+        described: usize,
+    },
+    /// More interfaces than are believed, so that memory stays bounded.
+    #[error("more than {limit} interfaces in one section")]
+    TooManyInterfaces {
+        /// The number believed.
+        limit: usize,
+    },
+    /// A section header whose byte-order magic is neither order.
+    #[error("a section header with the byte-order magic {magic:#010x}")]
+    ByteOrder {
+        /// The four bytes, read as little-endian.
+        magic: u32,
+    },
+    /// A later section of a version that cannot be read.
+    #[error("a section of pcapng version {major}.{minor}")]
+    SectionVersion {
+        /// Major version found.
+        major: u16,
+        /// Minor version found.
+        minor: u16,
+    },
+}
+
+/// How the reading of a file ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// After a whole record, at the end of the file.
+    Complete,
+    /// In the middle of a record, as captures that were killed or copied while growing do.
+    /// Every whole record was delivered: a warning, not an error.
+    Cut {
+        /// Where the cut record begins (in the decompressed stream).
+        offset: FileBytes,
+        /// What the record takes, as far as its visible part says.
+        needed: FileBytes,
+        /// What is there of it.
+        there: FileBytes,
+    },
+    /// At an error. Every record before it was delivered.
+    Failed(FileError),
+}
+
+impl Ending {
+    /// Whether the file was read to a proper end.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Complete)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Complete => f.write_str("complete"),
+            Self::Cut {
+                offset,
+                needed,
+                there,
+            } => write!(
+                f,
+                "cut in the middle of the record at offset {offset}: {needed} needed, {there} \
+                 there; all whole records before it were read"
+            ),
+            Self::Failed(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// The classic format of libpcap, including its nanosecond and modified variants.
+    Pcap,
+    /// The next-generation format.
+    Pcapng,
+}
+
+/// What a file says of itself, as far as it has been read.
+#[derive(Debug, Clone, Default)]
+pub struct FileFacts {
+    /// Link types of the interfaces described so far.
+    pub link_types: BTreeSet<LinkType>,
+    /// The largest snap length described so far, in bytes; `None` for unlimited or not said.
+    pub snaplen: Option<u32>,
+    /// Names of the interfaces described so far, each once.
+    pub interfaces: Vec<String>,
+    /// Packets that the capturing program says it lost. Classic files cannot say.
+    pub drops: RecordedDrops,
+}
+
+/// A saved capture, open for reading.
+pub struct CaptureFile {
+    name: String,
+    format: Format,
+    buffer: Buffer,
+    facts: FileFacts,
+    head: Option<Head>,
+    ending: Option<Ending>,
+    raw_read: Arc<AtomicU64>,
+    raw_size: Option<FileBytes>,
+}
+
+impl fmt::Debug for CaptureFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaptureFile")
+            .field("name", &self.name)
+            .field("facts", &self.facts)
+            .field("ending", &self.ending)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The record that `advance` found: where its bytes are, so that it can be looked at again.
+#[derive(Clone, Copy)]
+struct Head {
+    timestamp: Timestamp,
+    link_type: LinkType,
+    original_length: u32,
+    data: (usize, usize),
+    record: usize,
+}
+
+enum Format {
+    Classic(Classic),
+    Sections(Sections),
+}
+
+/// What the bytes at a record boundary turned out to be.
+pub(super) enum Decoded<'a> {
+    /// A packet, in a record of that many bytes.
+    Packet(CapturedPacket<'a>, usize),
+    /// A record without a packet.
+    Other(usize),
+    /// That many bytes are to be thrown away unseen, however many they are.
+    Skip(u64),
+    /// At least so many bytes must be in the buffer before anything can be said.
+    Need(usize),
+    /// No record.
+    Damaged(Damage),
+}
+
+enum Pause {
+    Need(usize),
+    Skip(u64),
+    Damaged(Damage),
+}
+
+impl CaptureFile {
+    /// Opens a capture and reads its header. `-` is standard input.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
+        Self::open_buffered(path.as_ref(), READ_BUFFER)
+    }
+
+    /// Reads a capture from `reader`; errors call it `name`.
+    pub fn from_reader(
+        name: impl Into<String>,
+        reader: impl Read + Send + 'static,
+    ) -> Result<Self, FileError> {
+        Self::begin(name.into(), Box::new(reader), None, READ_BUFFER)
+    }
+
+    fn open_buffered(path: &Path, buffer: usize) -> Result<Self, FileError> {
+        if path == Path::new("-") {
+            return Self::begin("standard input".into(), Box::new(io::stdin()), None, buffer);
+        }
+        let name = path.display().to_string();
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => FileError::Missing { name: name.clone() },
+            _ => FileError::Unreadable {
+                name: name.clone(),
+                offset: FileBytes(0),
+                source,
+            },
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(FileError::Directory { name });
+        }
+        let size = metadata.is_file().then_some(FileBytes(metadata.len()));
+        Self::begin(name, Box::new(file), size, buffer)
+    }
+
+    fn begin(
+        name: String,
+        reader: Box<dyn Read + Send>,
+        raw_size: Option<FileBytes>,
+        buffer: usize,
+    ) -> Result<Self, FileError> {
+        let raw_read = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            reader,
+            read: Arc::clone(&raw_read),
+        };
+        let mut buffer = Buffer::new(Box::new(counted), buffer);
+        let mut facts = FileFacts::default();
+        let format = match recognise(&name, &mut buffer, &mut facts)? {
+            Some(format) => format,
+            None => {
+                buffer.decompress();
+                recognise(&name, &mut buffer, &mut facts)?.ok_or_else(|| FileError::Foreign {
+                    name: name.clone(),
+                    first: hexadecimal(buffer.rest()),
+                    advice: "it is compressed twice: unpack it with `gunzip` first",
+                })?
+            }
+        };
+        Ok(Self {
+            name,
+            format,
+            buffer,
+            facts,
+            head: None,
+            ending: None,
+            raw_read,
+            raw_size,
+        })
+    }
+
+    /// Shows `visit` every packet that lies whole in the buffer and refills it: some ten thousand
+    /// small packets a call, so that the caller can show progress and stop in between. `false`
+    /// when the file has ended; [`CaptureFile::ending`] then says how.
+    pub fn read_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        if self.head.is_some() {
+            self.drop_head();
+        }
+        let pause = match &mut self.format {
+            Format::Classic(classic) => drain(&mut self.buffer, |b| classic.decode(b), &mut visit),
+            Format::Sections(sections) => {
+                let facts = &mut self.facts;
+                drain(&mut self.buffer, |b| sections.decode(b, facts), &mut visit)
+            }
+        };
+        self.resume(pause)
+    }
+
+    /// Shows `visit` every packet to the end of the file and says how it ended.
+    pub fn for_each(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> &Ending {
+        while self.read_chunk(&mut visit) {}
+        self.ending.as_ref().unwrap_or(&Ending::Complete)
+    }
+
+    /// The next packet, or `None` at the end; [`CaptureFile::ending`] then says how it ended.
+    /// [`CaptureFile::read_chunk`] is the faster way through a whole file.
+    #[inline]
+    pub fn next_packet(&mut self) -> Option<CapturedPacket<'_>> {
+        self.advance();
+        self.peek()
+    }
+
+    /// How reading ended; `None` while there is more to read.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// What the file says of itself, as far as it has been read.
+    pub fn facts(&self) -> &FileFacts {
+        &self.facts
+    }
+
+    /// The file as the user named it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The format found in its first bytes.
+    pub fn format(&self) -> FileFormat {
+        match self.format {
+            Format::Classic(_) => FileFormat::Pcap,
+            Format::Sections(_) => FileFormat::Pcapng,
+        }
+    }
+
+    /// Bytes taken from the file or pipe so far, as stored (compressed where it is), up to one
+    /// buffer ahead of the packet shown.
+    pub fn bytes_read(&self) -> FileBytes {
+        FileBytes(self.raw_read.load(Ordering::Relaxed))
+    }
+
+    /// Size of the file as stored; `None` for pipes.
+    pub fn size(&self) -> Option<FileBytes> {
+        self.raw_size
+    }
+
+    fn peek(&self) -> Option<CapturedPacket<'_>> {
+        let head = self.head.as_ref()?;
+        Some(CapturedPacket {
+            timestamp: head.timestamp,
+            link_type: head.link_type,
+            original_length: head.original_length,
+            data: &self.buffer.rest()[head.data.0..][..head.data.1],
+        })
+    }
+
+    fn drop_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.buffer.consume(head.record);
+        }
+    }
+
+    /// Moves `peek` to the next packet. `false` when there is none.
+    fn advance(&mut self) -> bool {
+        self.drop_head();
+        while self.ending.is_none() {
+            let rest = self.buffer.rest();
+            let decoded = match &mut self.format {
+                Format::Classic(classic) => classic.decode(rest),
+                Format::Sections(sections) => sections.decode(rest, &mut self.facts),
+            };
+            let pause = match decoded {
+                Decoded::Packet(packet, record) => {
+                    let from = packet.data.as_ptr() as usize - rest.as_ptr() as usize;
+                    self.head = Some(Head {
+                        timestamp: packet.timestamp,
+                        link_type: packet.link_type,
+                        original_length: packet.original_length,
+                        data: (from, packet.data.len()),
+                        record,
+                    });
+                    return true;
+                }
+                Decoded::Other(record) => {
+                    self.buffer.consume(record);
+                    continue;
+                }
+                Decoded::Skip(bytes) => Pause::Skip(bytes),
+                Decoded::Need(bytes) => Pause::Need(bytes),
+                Decoded::Damaged(damage) => Pause::Damaged(damage),
+            };
+            self.resume(pause);
+        }
+        false
+    }
+
+    /// Brings what the decoder asks for, or ends the file.
+    fn resume(&mut self, pause: Pause) -> bool {
+        let offset = FileBytes(self.buffer.offset);
+        let outcome = match pause {
+            Pause::Damaged(damage) => {
+                let name = self.name.clone();
+                Err(Ending::Failed(FileError::Damaged {
+                    name,
+                    offset,
+                    damage,
+                }))
+            }
+            Pause::Need(needed) => match self.buffer.fill(needed) {
+                Ok(true) => Ok(()),
+                Ok(false) if self.buffer.rest().is_empty() && !self.buffer.cut => {
+                    Err(Ending::Complete)
+                }
+                Ok(false) => Err(Ending::Cut {
+                    offset,
+                    needed: FileBytes(needed as u64),
+                    there: FileBytes(self.buffer.rest().len() as u64),
+                }),
+                Err(error) => Err(self.unreadable(error)),
+            },
+            Pause::Skip(needed) => match self.buffer.skip(needed) {
+                Ok(there) if there == needed => Ok(()),
+                Ok(there) => Err(Ending::Cut {
+                    offset,
+                    needed: FileBytes(needed),
+                    there: FileBytes(there),
+                }),
+                Err(error) => Err(self.unreadable(error)),
+            },
+        };
+        match outcome {
+            Ok(()) => true,
+            Err(ending) => {
+                self.ending = Some(ending);
+                false
+            }
+        }
+    }
+
+    fn unreadable(&self, source: io::Error) -> Ending {
+        let offset = FileBytes(self.buffer.offset + self.buffer.rest().len() as u64);
+        Ending::Failed(FileError::Unreadable {
+            name: self.name.clone(),
+            offset,
+            source,
+        })
+    }
+}
+
+/// Shows every packet that lies whole in the buffer, until the decoder asks for something.
+#[inline]
+fn drain(
+    buffer: &mut Buffer,
+    mut decode: impl for<'b> FnMut(&'b [u8]) -> Decoded<'b>,
+    visit: &mut impl FnMut(CapturedPacket<'_>),
+) -> Pause {
+    let bytes = buffer.rest();
+    let mut at = 0;
+    let pause = loop {
+        match decode(&bytes[at..]) {
+            Decoded::Packet(packet, record) => {
+                visit(packet);
+                at += record;
+            }
+            Decoded::Other(record) => at += record,
+            Decoded::Skip(length) => break Pause::Skip(length),
+            Decoded::Need(length) => break Pause::Need(length),
+            Decoded::Damaged(damage) => break Pause::Damaged(damage),
+        }
+    };
+    buffer.consume(at);
+    pause
+}
+
+/// The format of what the buffer holds; `None` when that is gzip.
+fn recognise(
+    name: &str,
+    buffer: &mut Buffer,
+    facts: &mut FileFacts,
+) -> Result<Option<Format>, FileError> {
+    let unreadable = |source| FileError::Unreadable {
+        name: name.to_owned(),
+        offset: FileBytes(0),
+        source,
+    };
+    buffer.fill(4).map_err(unreadable)?;
+    let start = buffer.rest();
+    if start.is_empty() {
+        return Err(FileError::Empty {
+            name: name.to_owned(),
+        });
+    }
+    if start.starts_with(&[0x1f, 0x8b]) {
+        return Ok(None);
+    }
+    let magic = start.first_chunk().copied().unwrap_or_default();
+    let needed = if magic == pcapng::SECTION_HEADER.to_be_bytes() {
+        pcapng::SECTION_HEADER_MIN
+    } else if Variant::of(magic).is_some() {
+        Classic::FILE_HEADER
+    } else {
+        return Err(FileError::Foreign {
+            name: name.to_owned(),
+            first: hexadecimal(start),
+            advice: advice_on(start),
+        });
+    };
+    if !buffer.fill(needed).map_err(unreadable)? {
+        return Err(FileError::CutHeader {
+            name: name.to_owned(),
+            needed: FileBytes(needed as u64),
+            there: FileBytes(buffer.rest().len() as u64),
+        });
+    }
+    match Variant::of(magic) {
+        Some(variant) => {
+            let classic = Classic::from_header(name, variant, buffer.rest())?;
+            facts.link_types.insert(classic.link_type);
+            facts.snaplen = (classic.snaplen > 0).then_some(classic.snaplen);
+            buffer.consume(Classic::FILE_HEADER);
+            Ok(Some(Format::Classic(classic)))
+        }
+        None => {
+            // The first section's version is judged here, so that opening fails on it.
+            if let Some((major, minor)) = pcapng::unknown_version(buffer.rest()) {
+                return Err(FileError::Version {
+                    name: name.to_owned(),
+                    format: "pcapng",
+                    major,
+                    minor,
+                    known: "1.0 and 1.2",
+                    offset: FileBytes(0),
+                });
+            }
+            Ok(Some(Format::Sections(Sections::default())))
+        }
+    }
+}
+
+fn advice_on(start: &[u8]) -> &'static str {
+    match start {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            "that is zstd: `zstd -dc FILE | wirewatt analyze -` reads it"
+        }
+        [0xfd, b'7', b'z', b'X', ..] => "that is xz: `xz -dc FILE | wirewatt analyze -` reads it",
+        [b'B', b'Z', b'h', ..] => "that is bzip2: `bzip2 -dc FILE | wirewatt analyze -` reads it",
+        [0x04, 0x22, 0x4d, 0x18, ..] => "that is lz4: `lz4 -dc FILE | wirewatt analyze -` reads it",
+        [b'P', b'K', ..] => "that is a zip archive: unpack it first",
+        _ => {
+            "if Wireshark reads it, `editcap -F pcapng FILE OUT` makes a capture of it that can be \
+             read here"
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let first: Vec<String> = bytes
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    first.join(" ")
+}
+
+/// What the magic number of a classic file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Variant {
+    big_endian: bool,
+    nanos_per_unit: i64,
+    record_header: usize,
+}
+
+impl Variant {
+    fn of(magic: [u8; 4]) -> Option<Self> {
+        let known = |number: u32| match number {
+            0xa1b2_c3d4 => Some((1_000, 16)),
+            0xa1b2_3c4d => Some((1, 16)),
+            // Alexey Kuznetzov's patch: eight more bytes a record.
+            0xa1b2_cd34 => Some((1_000, 24)),
+            _ => None,
+        };
+        let (big_endian, (nanos_per_unit, record_header)) = known(u32::from_le_bytes(magic))
+            .map(|found| (false, found))
+            .or_else(|| known(u32::from_be_bytes(magic)).map(|found| (true, found)))?;
+        Some(Self {
+            big_endian,
+            nanos_per_unit,
+            record_header,
+        })
+    }
+}
+
+/// A classic file: one link type, one snap length, records of the same form.
+struct Classic {
+    variant: Variant,
+    minor: u16,
+    link_type: LinkType,
+    snaplen: u32,
+    limit: u32,
+}
+
+impl Classic {
+    const FILE_HEADER: usize = 24;
+
+    fn from_header(name: &str, variant: Variant, header: &[u8]) -> Result<Self, FileError> {
+        let order = Order {
+            big_endian: variant.big_endian,
+        };
+        let (major, minor) = (order.u16(header, 4), order.u16(header, 6));
+        if major != 2 || minor > 4 {
+            return Err(FileError::Version {
+                name: name.to_owned(),
+                format: "pcap",
+                major,
+                minor,
+                known: "2.0 to 2.4",
+                offset: FileBytes(0),
+            });
+        }
+        let snaplen = order.u32(header, 16);
+        Ok(Self {
+            variant,
+            minor,
+            // The upper bits tell of frame check sequences and are not part of the type.
+            link_type: LinkType((order.u32(header, 20) & 0xffff) as u16),
+            snaplen,
+            limit: record_limit(snaplen),
+        })
+    }
+
+    #[inline]
+    fn decode<'a>(&self, bytes: &'a [u8]) -> Decoded<'a> {
+        let header = self.variant.record_header;
+        let Some(fields) = bytes.first_chunk::<16>() else {
+            return Decoded::Need(header);
+        };
+        let order = Order {
+            big_endian: self.variant.big_endian,
+        };
+        let seconds = order.u32(fields, 0);
+        let fraction = order.u32(fields, 4);
+        let mut captured = order.u32(fields, 8);
+        let mut original = order.u32(fields, 12);
+        // The two lengths changed places in version 2.3 (libpcap's sf-pcap.c).
+        if self.minor < 4 && (self.minor < 3 || captured > original) {
+            std::mem::swap(&mut captured, &mut original);
+        }
+        if captured > self.limit {
+            return Decoded::Damaged(Damage::TooLong {
+                claimed: FileBytes(u64::from(captured)),
+                limit: FileBytes(u64::from(self.limit)),
+            });
+        }
+        let record = header + captured as usize;
+        let Some(data) = bytes.get(header..record) else {
+            return Decoded::Need(record);
+        };
+        let nanos =
+            i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * self.variant.nanos_per_unit;
+        let packet = CapturedPacket {
+            timestamp: Timestamp::from_nanos(nanos),
+            link_type: self.link_type,
+            original_length: original.max(captured),
+            data,
+        };
+        Decoded::Packet(packet, record)
+    }
+}
+
+/// The longest record believed of a source with that snap length.
+pub(super) fn record_limit(snaplen: u32) -> u32 {
+    snaplen.clamp(MAX_RECORD, MAX_RECORD_DECLARED)
+}
+
+/// Byte order of a file or section.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) big_endian: bool,
+}
+
+impl Order {
+    #[inline(always)]
+    pub(super) fn u32(self, bytes: &[u8], at: usize) -> u32 {
+        let field = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        if self.big_endian {
+            u32::from_be_bytes(field)
+        } else {
+            u32::from_le_bytes(field)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn u16(self, bytes: &[u8], at: usize) -> u16 {
+        let field = [bytes[at], bytes[at + 1]];
+        if self.big_endian {
+            u16::from_be_bytes(field)
+        } else {
+            u16::from_le_bytes(field)
+        }
+    }
+
+    pub(super) fn u64(self, field: [u8; 8]) -> u64 {
+        if self.big_endian {
+            u64::from_be_bytes(field)
+        } else {
+            u64::from_le_bytes(field)
+        }
+    }
+}
+
+/// A window on the file: `rest` are the bytes read and not yet consumed.
+struct Buffer {
+    reader: Box<dyn Read + Send>,
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Position in the stream of the first byte of `rest`.
+    offset: u64,
+    /// The compressed stream ended before its own end mark.
+    cut: bool,
+}
+
+impl Buffer {
+    fn new(reader: Box<dyn Read + Send>, size: usize) -> Self {
+        Self {
+            reader,
+            bytes: vec![0; size],
+            start: 0,
+            end: 0,
+            offset: 0,
+            cut: false,
+        }
+    }
+
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    #[inline]
+    fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Reads until `rest` has at least `needed` bytes; `false` when the stream ends before.
+    fn fill(&mut self, needed: usize) -> io::Result<bool> {
+        if self.end - self.start >= needed {
+            return Ok(true);
+        }
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        while self.end < needed {
+            if self.end == self.bytes.len() {
+                // Grows only as bytes really come: a claim in a short file costs nothing.
+                self.bytes.resize(needed.min(2 * self.bytes.len()), 0);
+            }
+            match self.read_at_end()? {
+                0 => return Ok(false),
+                read => self.end += read,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Throws away `bytes` bytes; how many of them were there.
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        let mut left = bytes;
+        loop {
+            let step = left.min((self.end - self.start) as u64);
+            self.consume(step as usize);
+            left -= step;
+            if left == 0 {
+                return Ok(bytes);
+            }
+            (self.start, self.end) = (0, 0);
+            match self.read_at_end()? {
+                0 => return Ok(bytes - left),
+                read => self.end = read,
+            }
+        }
+    }
+
+    fn read_at_end(&mut self) -> io::Result<usize> {
+        loop {
+            match self.reader.read(&mut self.bytes[self.end..]) {
+                Ok(read) => return Ok(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The decompressor's word for a cut file.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.cut = true;
+                    return Ok(0);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Puts a decompressor between the stream and what has been read of it.
+    fn decompress(&mut self) {
+        let begun = io::Cursor::new(self.rest().to_vec());
+        let reader = std::mem::replace(&mut self.reader, Box::new(io::empty()));
+        self.reader = Box::new(flate2::read::MultiGzDecoder::new(begun.chain(reader)));
+        (self.start, self.end) = (0, 0);
+    }
+}
+
+/// Counts the bytes that come from the file, before any decompression.
+struct Counted {
+    reader: Box<dyn Read + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// Several files as one capture in time order.
+///
+/// The file whose next packet is earliest comes next; at equal times, the one named first. Each
+/// file's own order is kept even where its times go back. A single file is read as if it were
+/// alone.
+#[derive(Debug)]
+pub struct Merged {
+    files: Vec<CaptureFile>,
+    /// For each file that has a packet left: its time and its index, the earliest on top.
+    heads: std::collections::BinaryHeap<std::cmp::Reverse<(Timestamp, usize)>>,
+    started: bool,
+}
+
+impl Merged {
+    /// Packets between two returns of `read_chunk` where several files are merged.
+    const CHUNK: usize = 8192;
+
+    /// Opens all files; the first that cannot be opened is the error.
+    pub fn open<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Result<Self, FileError> {
+        let paths: Vec<PathBuf> = paths.into_iter().map(Into::into).collect();
+        // All buffers together stay near that of one file.
+        let buffer = (READ_BUFFER / paths.len().max(1)).max(64 << 10);
+        let files = paths
+            .iter()
+            .map(|path| CaptureFile::open_buffered(path, buffer));
+        Ok(Self::new(files.collect::<Result<_, _>>()?))
+    }
+
+    /// Merges files that are open already.
+    pub fn new(files: Vec<CaptureFile>) -> Self {
+        let heads = std::collections::BinaryHeap::with_capacity(files.len());
+        Self {
+            files,
+            heads,
+            started: false,
+        }
+    }
+
+    /// Shows `visit` the next packets, some ten thousand a call. `false` when all files have
+    /// ended; [`CaptureFile::ending`] of each then says how.
+    pub fn read_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> bool {
+        use std::cmp::Reverse;
+
+        if let [file] = self.files.as_mut_slice() {
+            return file.read_chunk(visit);
+        }
+        if !self.started {
+            self.started = true;
+            for (index, file) in self.files.iter_mut().enumerate() {
+                if file.advance() {
+                    self.heads
+                        .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
+                }
+            }
+        }
+        for _ in 0..Self::CHUNK {
+            let Some(mut top) = self.heads.peek_mut() else {
+                return false;
+            };
+            let file = &mut self.files[top.0.1];
+            if let Some(packet) = file.peek() {
+                visit(packet);
+            }
+            file.advance();
+            match file.peek() {
+                Some(next) => top.0.0 = next.timestamp,
+                None => drop(std::collections::binary_heap::PeekMut::pop(top)),
+            }
+        }
+        true
+    }
+
+    /// Shows `visit` every packet to the end of all files.
+    pub fn for_each(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) {
+        while self.read_chunk(&mut visit) {}
+    }
+
+    /// The files, in the order in which they were named.
+    pub fn files(&self) -> &[CaptureFile] {
+        &self.files
+    }
+
+    /// Bytes taken from all files so far, as stored.
+    pub fn bytes_read(&self) -> FileBytes {
+        FileBytes(self.files.iter().map(|file| file.bytes_read().0).sum())
+    }
+
+    /// Size of all files as stored; `None` when one is a pipe.
+    pub fn size(&self) -> Option<FileBytes> {
+        self.files
+            .iter()
+            .map(|file| Some(file.size()?.0))
+            .sum::<Option<u64>>()
+            .map(FileBytes)
+    }
+}

@@ -1,0 +1,301 @@
+//! Writing captures as pcapng, so that a killed run leaves a file that every tool reads.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+
+use super::pcapng::{
+    BYTE_ORDER_MAGIC, ENHANCED_PACKET, IF_FILTER, IF_NAME, IF_TSRESOL, INTERFACE_DESCRIPTION,
+    INTERFACE_STATISTICS, ISB_ENDTIME, ISB_IFDROP, ISB_IFRECV, ISB_OSDROP, ISB_STARTTIME,
+    ISB_USRDELIV, OPT_END, SECTION_HEADER, SHB_OS, SHB_USERAPPL,
+};
+use super::{CapturedPacket, FileBytes, InterfaceDescription, KernelCounters};
+use crate::units::{Packets, Timestamp};
+
+/// Bytes gathered before they are written.
+const BUFFER: usize = 256 << 10;
+
+/// Why a recording cannot be made or cannot go on.
+#[derive(Debug, Error)]
+pub enum RecorderError {
+    /// The file cannot be created.
+    #[error("{path}: cannot be created: {source}; choose a path in a directory that you may write")]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// No room is left. The file was cut back to its last whole block.
+    #[error(
+        "{path}: the disk is full after {written}; free some space or record elsewhere (what was \
+         written is readable)"
+    )]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+        /// Length of the file.
+        written: FileBytes,
+    },
+    /// Another write error. The file was cut back to its last whole block.
+    #[error("{path}: cannot be written after {written}: {source}; check the disk it is on")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Length of the file.
+        written: FileBytes,
+        /// The system's own words.
+        source: io::Error,
+    },
+}
+
+/// An interface of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InterfaceId(u32);
+
+/// A pcapng file being written.
+///
+/// Only whole blocks are handed to the operating system: killed at any moment, the program leaves
+/// a file that is readable up to the last flush.
+#[derive(Debug)]
+pub struct Recorder {
+    path: PathBuf,
+    file: File,
+    /// Whole blocks not yet written.
+    pending: Vec<u8>,
+    written: u64,
+    interfaces: Vec<Recorded>,
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    since: Timestamp,
+    packets: Packets,
+}
+
+impl Recorder {
+    /// Creates the file (an existing one is replaced) and writes the section header through to
+    /// it, so that an unwritable path is known before any capture starts.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, RecorderError> {
+        let path = path.as_ref().to_owned();
+        let file = File::create(&path).map_err(|source| RecorderError::Create {
+            path: path.clone(),
+            source,
+        })?;
+        let pending = Vec::with_capacity(BUFFER + (64 << 10));
+        let mut recorder = Self {
+            path,
+            file,
+            pending,
+            written: 0,
+            interfaces: Vec::new(),
+            failed: false,
+        };
+        recorder.block(SECTION_HEADER, |body| {
+            body.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
+            body.extend_from_slice(&1_u16.to_le_bytes());
+            body.extend_from_slice(&0_u16.to_le_bytes());
+            // The section's length is not known in advance.
+            body.extend_from_slice(&u64::MAX.to_le_bytes());
+            option(body, SHB_OS, std::env::consts::OS.as_bytes());
+            option(
+                body,
+                SHB_USERAPPL,
+                concat!("wirewatt ", env!("CARGO_PKG_VERSION")).as_bytes(),
+            );
+            option(body, OPT_END, &[]);
+        });
+        recorder.flush()?;
+        Ok(recorder)
+    }
+
+    /// Describes an interface; its packets follow under the id returned.
+    pub fn add_interface(
+        &mut self,
+        interface: &InterfaceDescription,
+    ) -> Result<InterfaceId, RecorderError> {
+        self.block(INTERFACE_DESCRIPTION, |body| {
+            body.extend_from_slice(&interface.link_type.0.to_le_bytes());
+            body.extend_from_slice(&0_u16.to_le_bytes());
+            body.extend_from_slice(&interface.snaplen.to_le_bytes());
+            option(body, IF_NAME, interface.name.as_bytes());
+            option(body, IF_TSRESOL, &[9]);
+            if let Some(filter) = &interface.filter {
+                // The first byte says that what follows is libpcap's filter language.
+                let value: Vec<u8> = std::iter::once(0).chain(filter.bytes()).collect();
+                option(body, IF_FILTER, &value);
+            }
+            option(body, OPT_END, &[]);
+        });
+        let id = InterfaceId(self.interfaces.len() as u32);
+        self.interfaces.push(Recorded {
+            since: now(),
+            packets: Packets::ZERO,
+        });
+        self.flush()?;
+        Ok(id)
+    }
+
+    /// Appends a packet. It is in the file after the next [`Recorder::flush`], or earlier.
+    pub fn write(
+        &mut self,
+        interface: InterfaceId,
+        packet: &CapturedPacket<'_>,
+    ) -> Result<(), RecorderError> {
+        let nanos = packet.timestamp.as_nanos().max(0) as u64;
+        self.block(ENHANCED_PACKET, |body| {
+            body.extend_from_slice(&interface.0.to_le_bytes());
+            timestamp(body, nanos);
+            body.extend_from_slice(&(packet.data.len() as u32).to_le_bytes());
+            body.extend_from_slice(&packet.original_length.to_le_bytes());
+            body.extend_from_slice(packet.data);
+            pad(body, packet.data.len());
+        });
+        if let Some(recorded) = self.interfaces.get_mut(interface.0 as usize) {
+            recorded.packets += 1;
+        }
+        if self.pending.len() >= BUFFER {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands everything to the operating system.
+    pub fn flush(&mut self) -> Result<(), RecorderError> {
+        if self.failed || self.pending.is_empty() {
+            self.pending.clear();
+            return Ok(());
+        }
+        match self.file.write_all(&self.pending) {
+            Ok(()) => {
+                self.written += self.pending.len() as u64;
+                self.pending.clear();
+                Ok(())
+            }
+            Err(source) => {
+                // Reported once. What follows the cut would not be readable, so nothing does.
+                self.failed = true;
+                self.pending.clear();
+                self.cut_back();
+                let path = self.path.clone();
+                let written = FileBytes(self.written);
+                Err(match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        RecorderError::DiskFull { path, written }
+                    }
+                    _ => RecorderError::Write {
+                        path,
+                        written,
+                        source,
+                    },
+                })
+            }
+        }
+    }
+
+    /// Writes what the kernel counted on each interface since recording began, and closes the
+    /// file. Returns its length.
+    pub fn finish(
+        mut self,
+        counters: &[(InterfaceId, KernelCounters)],
+    ) -> Result<FileBytes, RecorderError> {
+        let end = now().as_nanos() as u64;
+        for (interface, counted) in counters {
+            let Some(recorded) = self.interfaces.get(interface.0 as usize) else {
+                continue;
+            };
+            let (since, packets) = (recorded.since.as_nanos() as u64, recorded.packets);
+            self.block(INTERFACE_STATISTICS, |body| {
+                body.extend_from_slice(&interface.0.to_le_bytes());
+                timestamp(body, end);
+                for (code, time) in [(ISB_STARTTIME, since), (ISB_ENDTIME, end)] {
+                    let mut value = Vec::with_capacity(8);
+                    timestamp(&mut value, time);
+                    option(body, code, &value);
+                }
+                for (code, count) in [
+                    (ISB_IFRECV, counted.received),
+                    (ISB_IFDROP, counted.dropped + counted.interface_dropped),
+                    (ISB_OSDROP, counted.softnet_dropped),
+                    (ISB_USRDELIV, packets),
+                ] {
+                    option(body, code, &count.get().to_le_bytes());
+                }
+                option(body, OPT_END, &[]);
+            });
+        }
+        self.flush()?;
+        Ok(FileBytes(self.written))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Packets taken for recording, of all interfaces.
+    pub fn packets(&self) -> Packets {
+        self.interfaces
+            .iter()
+            .map(|recorded| recorded.packets)
+            .sum()
+    }
+
+    #[inline]
+    fn block(&mut self, block_type: u32, body: impl FnOnce(&mut Vec<u8>)) {
+        if self.failed {
+            return;
+        }
+        let start = self.pending.len();
+        self.pending.extend_from_slice(&block_type.to_le_bytes());
+        self.pending.extend_from_slice(&[0; 4]);
+        body(&mut self.pending);
+        let length = (self.pending.len() - start + 4) as u32;
+        self.pending.extend_from_slice(&length.to_le_bytes());
+        self.pending[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Best effort: a device or pipe cannot be cut, and the write error is what matters.
+    fn cut_back(&mut self) {
+        let _ = self.file.set_len(self.written);
+        let _ = self.file.seek(io::SeekFrom::End(0));
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // An error has nowhere to go from here; `finish` and `flush` report theirs.
+        let _ = self.flush();
+    }
+}
+
+fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+    // Option lengths are 16 bits wide; a longer text is cut.
+    let value = &value[..value.len().min(usize::from(u16::MAX))];
+    body.extend_from_slice(&code.to_le_bytes());
+    body.extend_from_slice(&(value.len() as u16).to_le_bytes());
+    body.extend_from_slice(value);
+    pad(body, value.len());
+}
+
+fn pad(body: &mut Vec<u8>, length: usize) {
+    body.extend_from_slice(&[0; 3][..length.next_multiple_of(4) - length]);
+}
+
+/// Upper half first, whatever the byte order.
+fn timestamp(body: &mut Vec<u8>, nanos: u64) {
+    body.extend_from_slice(&((nanos >> 32) as u32).to_le_bytes());
+    body.extend_from_slice(&(nanos as u32).to_le_bytes());
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_nanos(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
+}
