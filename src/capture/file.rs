@@ -429,6 +429,11 @@ impl CaptureFile {
         self.ending.as_ref()
     }
 
+    /// How reading ended, taken out of a file that was read.
+    pub fn into_ending(self) -> Option<Ending> {
+        self.ending
+    }
+
     /// What the file says of itself, as far as it has been read.
     pub fn facts(&self) -> &FileFacts {
         &self.facts
@@ -1014,6 +1019,11 @@ impl Merged {
     /// The files, in the order in which they were named.
     pub fn files(&self) -> &[CaptureFile] {
         &self.files
+    }
+
+    /// The files to keep, once they have been read.
+    pub fn into_files(self) -> Vec<CaptureFile> {
+        self.files
     }
 
     /// Bytes taken from all files so far, as stored.

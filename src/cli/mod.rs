@@ -1,3 +1,79 @@
-//! The command line.
+//! The command line: one file a subcommand, and the only code that reads arguments or prints.
+//!
+//! Results go to standard output, progress and diagnostics to standard error. Exit codes follow
+//! diff(1): 0 the accounts agree (or there was nothing to compare), 1 they disagree, 2 it could not
+//! be told or not be run.
 
-pub mod node;
+mod analyze;
+mod node;
+mod options;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Counts what distributed algorithms put on the wire, and holds it against their own counters.
+#[derive(Debug, Parser)]
+#[command(name = "wirewatt", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 the accounts agree, 1 they disagree, 2 could not tell or \
+                        could not run.\nEach command's --help has examples."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Analyze(analyze::AnalyzeArgs),
+    #[command(hide = true)]
+    Node(node::NodeArgs),
+}
+
+/// What a subcommand ends with: an exit code, or an error to print before exit code 2.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Node(args) => node::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wirewatt: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes a result to standard output.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Whether the reader of our output has seen enough: `wirewatt … | head` is no failure.
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::BrokenPipe
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Prints a warning about results that should be read with care.
+fn warn(text: &dyn std::fmt::Display) {
+    eprintln!("wirewatt: warning: {text}");
+}

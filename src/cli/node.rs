@@ -1,12 +1,15 @@
 //! `wirewatt node`: one process of an algorithm.
 
+use std::process::ExitCode;
+
 use clap::Args;
 
-use crate::node::{self, RunError};
+use super::Outcome;
+use crate::node;
 
 /// Run one node of an algorithm.
 #[derive(Debug, Args)]
-pub struct NodeArgs {
+pub(super) struct NodeArgs {
     /// The algorithm, as `wirewatt list algorithms` names it.
     pub algorithm: String,
 
@@ -17,6 +20,7 @@ pub struct NodeArgs {
 }
 
 /// Runs the node to its end.
-pub fn run(args: &NodeArgs) -> Result<(), RunError> {
-    node::run_controlled(&args.algorithm)
+pub(super) fn run(args: &NodeArgs) -> Outcome {
+    node::run_controlled(&args.algorithm)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,105 @@
+//! `wirewatt analyze`: the report on saved captures.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::options::{ProtocolOptions, ReportOptions};
+use super::{Outcome, warn};
+use crate::analysis::{Analyzer, Completeness, SourceLosses};
+use crate::capture::{Ending, Merged};
+use crate::report::{Report, Source, SourceKind};
+use crate::units::Packets;
+
+/// Analyse saved captures: pcap, pcapng, gzipped or not, `-` for standard input
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wirewatt analyze capture.pcapng
+  wirewatt analyze --protocol redis=6379:segment redis.pcap
+  wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap > report.json
+  tcpdump -i lo -w - -c 1000 | wirewatt analyze -")]
+pub(super) struct AnalyzeArgs {
+    /// Captures; several are read as one in time order
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+
+    #[command(flatten)]
+    protocols: ProtocolOptions,
+
+    #[command(flatten)]
+    report: ReportOptions,
+}
+
+pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
+    let plan = args.protocols.plan()?;
+    let models = args.report.models()?;
+    let mut capture = Merged::open(&args.files)?;
+    let mut analyzer = Analyzer::new(plan);
+    let progress = progress_bar(capture.size().map(|size| size.0));
+    while capture.read_chunk(|packet| analyzer.packet(&packet)) {
+        progress.set_position(capture.bytes_read().0);
+    }
+    progress.finish_and_clear();
+
+    let analysis = analyzer.finish();
+    let mut losses = SourceLosses::default();
+    let mut source = Source {
+        kind: if args.files == ["-"] {
+            SourceKind::Stdin
+        } else {
+            SourceKind::File
+        },
+        files: args.files.clone(),
+        ..Source::default()
+    };
+    let mut dropped = Packets::ZERO;
+    for file in capture.into_files() {
+        let facts = file.facts();
+        dropped += facts.drops.total();
+        source.link_types.extend(&facts.link_types);
+        source.snaplen = source.snaplen.max(facts.snaplen);
+        for interface in &facts.interfaces {
+            source.interface.get_or_insert_with(|| interface.clone());
+        }
+        let name = file.name().to_owned();
+        match file.into_ending() {
+            Some(Ending::Failed(error)) if analysis.packets == Packets::ZERO => {
+                return Err(error.into());
+            }
+            Some(Ending::Failed(error)) => {
+                losses.cut_short = true;
+                warn(&error);
+            }
+            Some(cut @ Ending::Cut { .. }) => {
+                losses.cut_short = true;
+                warn(&format_args!("{name}: {cut}"));
+            }
+            Some(Ending::Complete) | None => {}
+        }
+    }
+    source.link_types.sort_unstable();
+    source.link_types.dedup();
+    losses.packets_dropped = (dropped > Packets::ZERO).then_some(dropped);
+    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+    let report = Report::new(&analysis, completeness, source, None, &models);
+    args.report.print(&report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Progress on standard error where that is a terminal, by bytes where their number is known.
+fn progress_bar(size: Option<u64>) -> ProgressBar {
+    let bar = match size {
+        Some(size) => ProgressBar::new(size),
+        None => ProgressBar::new_spinner(),
+    };
+    let template = match size {
+        Some(_) => "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{spinner} {bytes} {bytes_per_sec}",
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) if io::IsTerminal::is_terminal(&io::stderr()) => bar.with_style(style),
+        _ => ProgressBar::hidden(),
+    }
+}

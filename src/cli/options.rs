@@ -1,0 +1,87 @@
+//! Arguments that several subcommands have.
+
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
+use crate::energy::{self, EnergyError};
+use crate::report::{Models, Report, Style, json, text};
+
+/// Which protocols to sort packets into.
+#[derive(Debug, Args)]
+pub(super) struct ProtocolOptions {
+    /// Read protocols from a TOML file of [[protocol]] tables
+    #[arg(long, value_name = "FILE")]
+    protocols: Option<PathBuf>,
+
+    /// Define a protocol by its listening ports; repeatable. FRAMING is wirewatt, line,
+    /// length-prefixed[/WIDTH/big|little/body|all], turn or segment (the default)
+    #[arg(long = "protocol", value_name = "NAME=PORTS[:FRAMING]")]
+    definitions: Vec<String>,
+}
+
+impl ProtocolOptions {
+    /// The built-in plan with the user's protocols before it.
+    pub fn plan(&self) -> Result<Arc<ProtocolPlan>, PlanError> {
+        let mut definitions = match &self.protocols {
+            Some(file) => analysis::read_protocols_file(file)?,
+            None => Vec::new(),
+        };
+        for text in &self.definitions {
+            definitions.push(text.parse::<ProtocolDefinition>()?);
+        }
+        ProtocolPlan::new(&definitions).map(Arc::new)
+    }
+}
+
+/// How to convert counts and how to print the report.
+#[derive(Debug, Args)]
+pub(super) struct ReportOptions {
+    /// Grid that supplies the energy: a name, or grams per kWh as a number
+    #[arg(long, value_name = "GRID", default_value = energy::DEFAULT_GRID)]
+    grid: String,
+
+    /// Print the report as JSON and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ReportOptions {
+    /// The models to apply.
+    pub fn models(&self) -> Result<Models, EnergyError> {
+        let library = energy::Library::built_in();
+        let grid = library.grid(&self.grid)?;
+        Models::of(&library, grid)
+    }
+
+    /// Prints the report on standard output.
+    pub fn print(&self, report: &Report) -> Result<(), Box<dyn Error>> {
+        if self.json {
+            json::write(report, io::stdout().lock())?;
+        } else {
+            super::print(&text::render(report, style()))?;
+        }
+        Ok(())
+    }
+}
+
+/// As wide as the terminal, within reason, and coloured only on one.
+pub(super) fn style() -> Style {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return Style::default();
+    }
+    let columns = rustix::termios::tcgetwinsize(stdout).map_or(0, |size| size.ws_col);
+    let width = match columns {
+        0 => Style::default().width,
+        columns => usize::from(columns).clamp(80, 120),
+    };
+    Style {
+        width,
+        color: std::env::var_os("NO_COLOR").is_none(),
+    }
+}
