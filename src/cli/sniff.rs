@@ -1,6 +1,6 @@
 //! `wirewatt sniff`: capture beside anything, live.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use clap::Args;
 
 use super::interrupt::interrupted_flag;
 use super::options::{ProtocolOptions, ReportOptions, duration};
-use super::{Outcome, warn};
+use super::{Outcome, tell, warn};
 use crate::analysis::Completeness;
 use crate::capture::{LiveOptions, MemoryBytes};
-use crate::experiment::sniffer::{Sniffer, SnifferOptions};
+use crate::experiment::sniffer::{Sniffer, SnifferOptions, Unproven};
 use crate::report::{Report, Source, SourceKind, text};
 use crate::units::Packets;
 
@@ -94,7 +94,15 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         markers: !args.no_markers,
         most_packets: args.count.map(Packets::new),
     })?;
-    eprintln!("capturing on {}, Ctrl-C ends it", args.interface);
+    if let Err(unproven @ (Unproven::CannotSend(_) | Unproven::NotSeen)) = sniffer.proof() {
+        warn(&format_args!(
+            "the capture cannot be proven complete: {unproven}"
+        ));
+    }
+    tell(&format_args!(
+        "capturing on {}, Ctrl-C ends it",
+        args.interface
+    ));
 
     let end = args.limit.map(|limit| Instant::now() + limit);
     let mut view = View::new(args.quiet);
@@ -176,7 +184,7 @@ impl View {
         }
         self.clear();
         for line in &lines {
-            eprintln!("{line}");
+            tell(line);
         }
         self.lines = lines.len();
         self.last = lines;
@@ -185,8 +193,9 @@ impl View {
     /// Takes the lines away where they are refreshed in place.
     fn clear(&mut self) {
         if self.in_place && self.lines > 0 {
-            // Cursor up that many lines, erase to the end of the screen (ECMA-48).
-            eprint!("\x1b[{}A\x1b[J", self.lines);
+            // To the margin, where the terminal has echoed ^C; up that many lines; erase to the end
+            // of the screen (ECMA-48).
+            let _ = write!(io::stderr(), "\r\x1b[{}A\x1b[J", self.lines);
             self.lines = 0;
         }
     }
