@@ -20,7 +20,7 @@ use crate::capture::{CaptureFile, FileError, LiveOptions};
 use crate::flow::PortSet;
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
-use crate::node::control::Connections;
+use crate::node::control::{Connections, FaultKind};
 use crate::report::chart::{self, ChartError};
 use crate::report::{Models, Report, Source, SourceKind, html, json};
 use crate::tally::ProtocolTally;
@@ -157,9 +157,13 @@ pub fn run(
     };
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
-    let totals = Totals::read(&folder.ledger());
-    if let Err(error) = &totals {
-        problems.push(format!("there is no audit: {error}"));
+    let totals = if observed.ledger_is_whole {
+        Totals::read(&folder.ledger()).map_err(|error| error.to_string())
+    } else {
+        Err("the nodes could not write their ledger".to_owned())
+    };
+    if let Err(problem) = &totals {
+        problems.push(format!("there is no audit: {problem}"));
     }
     let report = conclude(
         &observed.record,
@@ -188,6 +192,7 @@ struct Observed {
     analysis: Analysis,
     completeness: Completeness,
     source: Source,
+    ledger_is_whole: bool,
     problems: Vec<String>,
 }
 
@@ -270,6 +275,7 @@ fn observe(
     Ok(Observed {
         record,
         history: outcome.outcomes(),
+        ledger_is_whole: !outcome.faults.iter().any(is_of_storage),
         analysis,
         completeness,
         source,
@@ -506,6 +512,10 @@ fn faults(outcome: &FleetOutcome) -> Vec<String> {
         again => format!("{fault} (and {again} more of the kind)"),
     };
     told.into_iter().map(in_words).collect()
+}
+
+fn is_of_storage(fault: &FleetFault) -> bool {
+    matches!(fault, FleetFault::Reported { fault, .. } if fault.what == FaultKind::Storage)
 }
 
 fn died(outcome: &FleetOutcome) -> Vec<u32> {
