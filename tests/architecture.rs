@@ -49,7 +49,13 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 /// The top-level module that a file belongs to; nothing for `main.rs` and `lib.rs`.
 fn module_of(file: &Path) -> Option<String> {
     let inside = file.strip_prefix("src").unwrap();
-    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    let first = inside
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_str()
+        .unwrap();
     let module = first.trim_end_matches(".rs");
     (!matches!(module, "main" | "lib")).then(|| module.to_owned())
 }
@@ -57,8 +63,10 @@ fn module_of(file: &Path) -> Option<String> {
 /// Top-level modules that a text names after `crate::`, comments aside.
 fn imports(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let code: Vec<&str> =
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
     for rest in code.join("\n").split("crate::").skip(1) {
         let names = match rest.strip_prefix('{') {
             // `use crate::{a::b, c}`: names at the first level of the braces.
@@ -113,7 +121,9 @@ fn imports_point_downwards_and_never_through_the_wall() {
     let mut edges = 0;
     let mut wrong = Vec::new();
     for file in files {
-        let Some(module) = module_of(&file) else { continue };
+        let Some(module) = module_of(&file) else {
+            continue;
+        };
         assert!(
             FLOORS.contains(&module.as_str()) || PRODUCERS.contains(&module.as_str()),
             "{module} has no place in this test's list: give it one"
@@ -125,7 +135,10 @@ fn imports_point_downwards_and_never_through_the_wall() {
             }
         }
     }
-    assert!(edges > 50, "only {edges} imports found: does the search still work?");
+    assert!(
+        edges > 50,
+        "only {edges} imports found: does the search still work?"
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

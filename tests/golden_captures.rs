@@ -11,7 +11,11 @@ fn report_on(capture: &str) -> Value {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("wirewatt starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     without_version(serde_json::from_slice(&output.stdout).expect("a JSON report"))
 }
 
@@ -21,7 +25,10 @@ fn without_version(mut report: Value) -> Value {
 }
 
 fn check(algorithm: &str, messages: u64) {
-    let path = format!("{}/captures/{algorithm}.report.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/captures/{algorithm}.report.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let text = std::fs::read_to_string(&path).expect("the expected report");
     let expected = without_version(serde_json::from_str(&text).expect("a JSON report"));
     let found = report_on(&format!("captures/{algorithm}.pcapng"));
