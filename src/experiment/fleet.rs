@@ -33,7 +33,7 @@ use crate::units::{Messages, Timestamp};
 /// How often the caller's wish to stop is looked at: an atomic flag wakes nobody.
 const CANCEL_TICK: Duration = Duration::from_millis(20);
 /// How long nodes may take to close their connections once the user has interrupted the run.
-const INTERRUPTED_LIMIT: Duration = Duration::from_secs(1);
+const INTERRUPTED_LIMIT: Duration = Duration::from_secs(3);
 /// How many lines of a node's standard error are kept.
 const KEPT_STDERR_LINES: usize = 50;
 
