@@ -16,7 +16,7 @@ use crate::analysis::{
     Analysis, Analyzer, Completeness, PlanError, ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account};
-use crate::capture::{CaptureFile, FileError, LiveOptions};
+use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
 use crate::flow::PortSet;
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
@@ -293,9 +293,11 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     let record = folder.read_record()?;
     let mut capture = CaptureFile::open(folder.capture())?;
     let mut analyzer = Analyzer::new(plan_of(&record)?);
-    let whole = capture
-        .for_each(|packet| analyzer.packet(&packet))
-        .is_complete();
+    let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
+        CaptureEnding::Complete => None,
+        CaptureEnding::Failed(error) => Some(error.to_string()),
+        cut @ CaptureEnding::Cut { .. } => Some(format!("{}: {cut}", folder.capture().display())),
+    };
     let analysis = analyzer.finish();
     let losses = match &record.capture {
         None => SourceLosses {
@@ -311,7 +313,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
                 packets_dropped: Some(known.packets_dropped),
                 softnet_dropped: Some(known.softnet_dropped),
                 markers_seen: markers.map(|markers| markers.all_seen(&analysis)),
-                cut_short: known.cut_short || !whole,
+                cut_short: known.cut_short || ending.is_some(),
             }
         }
     };
@@ -323,10 +325,11 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         files: vec![folder.capture().display().to_string()],
         snaplen: facts.snaplen,
         link_types: facts.link_types.iter().copied().collect(),
-        partial: record
-            .outcome
-            .as_ref()
-            .is_none_or(|outcome| outcome.interrupted),
+        partial: ending.is_some()
+            || record
+                .outcome
+                .as_ref()
+                .is_none_or(|outcome| outcome.interrupted),
         ..Source::default()
     };
     let history: Vec<Outcome> = folder
@@ -344,10 +347,11 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         source,
         models,
     )?;
-    let problems = match &record.outcome {
+    let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
         None => vec!["the run was killed before it had ended".to_owned()],
     };
+    problems.extend(ending);
     Ok(Finished {
         report,
         folder: path.to_owned(),
