@@ -254,14 +254,15 @@ fn in_a_quiet_network(script: &str) -> Option<Command> {
     if !is_root() {
         return None;
     }
-    let probe = "ip link set lo up && ip link add quiet0 type dummy && ip link set quiet0 up";
+    let probe = "ip link set lo up && ip link add quiet0 type veth peer name quiet1 && \
+                 ip link set quiet0 up && ip link set quiet1 up";
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["-n", "sh", "-c", script, env!("CARGO_BIN_EXE_wirewatt")]);
         command
     };
     if !run(&mut unshare(probe)).status.success() {
-        impossible("no network namespace with a dummy interface can be made here");
+        impossible("no network namespace with an idle interface can be made here");
         return None;
     }
     Some(unshare(&format!("{probe} && {script}")))

@@ -178,7 +178,12 @@ impl View {
             } else {
                 REFRESH_PLAIN
             };
-        let lines = text::live_lines(&sniffer.live_totals());
+        let mut lines = text::live_lines(&sniffer.live_totals());
+        if self.in_place {
+            let size = rustix::termios::tcgetwinsize(io::stderr());
+            let (columns, rows) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+            fit(&mut lines, columns.into(), rows.into());
+        }
         if lines == self.last {
             return;
         }
@@ -198,5 +203,45 @@ impl View {
             let _ = write!(io::stderr(), "\r\x1b[{}A\x1b[J", self.lines);
             self.lines = 0;
         }
+    }
+}
+
+/// Cuts lines to what a terminal shows without wrapping or scrolling: the cursor's way back up is
+/// counted in rows. A size of 0 is unknown.
+fn fit(lines: &mut Vec<String>, columns: usize, rows: usize) {
+    if rows > 1 {
+        // The last row is the cursor's.
+        lines.truncate(rows - 1);
+    }
+    for line in lines {
+        if columns > 0
+            && let Some((end, _)) = line.char_indices().nth(columns)
+        {
+            line.truncate(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fit;
+
+    /// Totals that wrapped or scrolled were not wiped, and stood there twice.
+    #[test]
+    fn totals_are_cut_to_the_terminal() {
+        let totals = || {
+            ["long €€€ line", "short", "last"]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        let fitted = |columns, rows| {
+            let mut lines = totals();
+            fit(&mut lines, columns, rows);
+            lines
+        };
+        assert_eq!(fitted(0, 0), totals());
+        assert_eq!(fitted(80, 24), totals());
+        assert_eq!(fitted(6, 24), ["long €", "short", "last"]);
+        assert_eq!(fitted(80, 3), ["long €€€ line", "short"]);
     }
 }
