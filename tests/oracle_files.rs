@@ -734,6 +734,129 @@ fn is_cut_inside_first_block(name: &str, length: usize) -> bool {
     name.ends_with(".pcapng") && length == 30
 }
 
+/// Captures with retransmissions, overlaps and segments out of order, and how many TCP connections
+/// each has.
+const DISORDERED: [(&str, usize); 11] = [
+    ("tcpdump/bgp-as-path-oobr.pcap", 2),
+    ("tcpdump/bgp-infinite-loop.pcap", 4),
+    ("tcpdump/kday4.pcap", 6),
+    ("tcpdump/pptp.pcap", 1),
+    ("tcpdump/ssh.pcap", 1),
+    ("wireshark/challenge01_ooo_stream.pcapng", 1),
+    ("wireshark/http-ooo.pcap", 1),
+    ("wireshark/http-ooo2.pcap", 1),
+    ("wireshark/http2-data-reassembly.pcap", 1),
+    ("wireshark/http2_follow_multistream.pcapng", 1),
+    ("wireshark/tcp-badsegments.pcap", 1),
+];
+
+#[test]
+fn unique_payload_is_what_tshark_reassembles() {
+    let captures = third_party_captures();
+    if captures.is_empty() {
+        skip("no third-party captures (scripts/fetch-captures)");
+        return;
+    }
+    if !have_tools(&["tshark"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let protocols = protocols_file(folder.path());
+    for (name, connections) in DISORDERED {
+        let file = &captures[name];
+        let finished = run(wirewatt()
+            .arg("analyze")
+            .arg(file)
+            .args(["--json", "--protocols"])
+            .arg(&protocols));
+        let report = finished.json();
+        let tcp = protocol(&report, "all-tcp");
+        let ours = ["payload", "gap_bytes"].map(|layer| count(tcp, &format!("/bytes/{layer}")));
+        assert_eq!(ours, followed(file, connections), "{name}: payload, gaps");
+    }
+}
+
+/// Bytes of all streams in tshark's eyes, and bytes that are missing from them.
+fn followed(file: &Path, connections: usize) -> [u64; 2] {
+    let mut tshark = tshark();
+    tshark.arg("-q").arg("-r").arg(file);
+    for connection in 0..connections {
+        tshark.args(["-z", &format!("follow,tcp,raw,{connection}")]);
+    }
+    let finished = run(&mut tshark);
+    let is_hexadecimal = |line: &&str| line.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (mut seen, mut missing) = (0, 0);
+    for line in finished
+        .stdout
+        .lines()
+        .map(str::trim)
+        .filter(is_hexadecimal)
+    {
+        let byte = |at| u8::from_str_radix(&line[at..at + 2], 16).expect("two digits");
+        let stream: Vec<_> = (0..line.len()).step_by(2).map(byte).collect();
+        // Holes stand in the stream as "[12 bytes missing in capture file]" and a zero byte.
+        let stream: String = stream.into_iter().map(char::from).collect();
+        let mut parts = stream.rsplit(" bytes missing in capture file]\0");
+        seen += parts.next().map_or(0, |last| last.chars().count());
+        for before_hole in parts {
+            let (bytes, number) = before_hole.rsplit_once('[').expect("a bracket");
+            seen += bytes.chars().count();
+            missing += number.parse::<u64>().expect("the hole's length");
+        }
+    }
+    [seen as u64, missing]
+}
+
+/// Nothing in a file makes the analyzer panic (this is a debug build: neither does an overflow),
+/// refuse without a word, or lose a byte from its layers.
+#[test]
+fn damaged_captures_break_nothing() {
+    let captures: Vec<_> = third_party_captures().into_iter().collect();
+    if captures.is_empty() {
+        skip("no third-party captures (scripts/fetch-captures)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let protocols = protocols_file(folder.path());
+    let mut random = Random(20_250_101);
+    let mut wrong = Vec::new();
+    for variant in 0..DAMAGED_VARIANTS {
+        let (name, path) = &captures[random.below(captures.len())];
+        let mut bytes = std::fs::read(path).expect("the capture can be read");
+        if variant % 3 < 2 {
+            bytes.truncate(random.below(bytes.len()));
+        }
+        if variant % 3 > 0 {
+            for _ in 0..=random.below(60) {
+                let at = random.below(bytes.len());
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = [0, 0xff, *byte ^ (1 << random.below(8))][random.below(3)];
+                }
+            }
+        }
+        let damaged = folder.path().join("damaged");
+        std::fs::write(&damaged, &bytes).expect("the damaged file can be written");
+        if let Err(why) = wirewatt_reading(&damaged, &protocols) {
+            wrong.push(format!("{name}, variant {variant}: {why}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+const DAMAGED_VARIANTS: usize = 600;
+
+/// Numbers that are the same every time (Marsaglia's xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+}
+
 #[test]
 fn an_empty_capture_is_whole_and_proves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
