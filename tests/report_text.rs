@@ -3,8 +3,10 @@
 mod report_fixture;
 
 use report_fixture::{empty, everything, one_protocol, redis, two_phase_commit};
+use wirewatt::analysis::LiveTotals;
 use wirewatt::report::Style;
 use wirewatt::report::text::{Compared, comparison, live_lines, render};
+use wirewatt::units::{IpBytes, Messages, Packets, PayloadBytes};
 
 fn snapshot(name: &str, text: &str) {
     let path = format!("{}/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -101,6 +103,18 @@ fn runs_compare_in_one_table() {
 
 #[test]
 fn live_totals_are_one_line_a_protocol() {
-    let lines = live_lines(&[two_phase_commit(), redis(), Default::default()], 15);
+    let row = |name: &str, n: u64| LiveTotals {
+        name: name.to_owned(),
+        packets: Packets::new(n),
+        messages: Messages::new(n / 3),
+        ip: IpBytes::new(n * 60),
+        payload: PayloadBytes::new(n * 8),
+    };
+    let rows = [
+        row("two-phase-commit", 39),
+        row("redis", 1_234_567),
+        row("unclassified", 0),
+    ];
+    let lines = live_lines(&rows);
     snapshot("live", &(lines.join("\n") + "\n"));
 }

@@ -57,25 +57,23 @@ impl Completeness {
     /// Judges a capture by its streams and by its source.
     pub fn judge(packets_seen: Packets, evidence: &Evidence, losses: &SourceLosses) -> Self {
         let mut reasons = Vec::new();
-        let lost = |count: Option<Packets>| count.is_some_and(|count| count > Packets::ZERO);
-        if let Some(dropped) = losses
-            .packets_dropped
-            .filter(|_| lost(losses.packets_dropped))
-        {
-            reasons.push(format!("the capture dropped {dropped} packets"));
-        }
-        if let Some(dropped) = losses
-            .softnet_dropped
-            .filter(|_| lost(losses.softnet_dropped))
-        {
-            reasons.push(format!(
-                "the kernel dropped {dropped} packets before the capture could see them"
-            ));
+        let drops = [
+            (losses.packets_dropped, "the capture dropped"),
+            (
+                losses.softnet_dropped,
+                "before the capture could see them, the kernel dropped",
+            ),
+        ];
+        for (count, who) in drops {
+            if let Some(count) = count.filter(|count| *count > Packets::ZERO) {
+                reasons.push(format!("{who} {}", counted(count.get(), "packet")));
+            }
         }
         if evidence.gaps > 0 {
             reasons.push(format!(
-                "sequence numbers prove {} bytes in {} gaps that no packet showed",
-                evidence.gap_bytes, evidence.gaps
+                "sequence numbers prove {} in {} that no packet showed",
+                counted(evidence.gap_bytes.get(), "byte"),
+                counted(evidence.gaps, "gap")
             ));
         }
         if losses.markers_seen == Some(false) {
@@ -103,6 +101,7 @@ impl Completeness {
             reasons.push("nothing speaks against it, and no marker proves it".to_owned());
             CompletenessState::Consistent
         };
+        reasons.extend(remarks(evidence));
         Self {
             state,
             packets_seen,
@@ -113,5 +112,134 @@ impl Completeness {
             truncated_packets: evidence.truncated_packets,
             reasons,
         }
+    }
+}
+
+/// What else a reader should know of how the streams were seen. It is no loss.
+fn remarks(evidence: &Evidence) -> Vec<String> {
+    [
+        (
+            evidence.mid_stream_connections,
+            "connection",
+            "began before the capture",
+        ),
+        (
+            evidence.forgotten_connections,
+            "open and silent connection",
+            "made room for others; what they sent later counts as picked up in mid-stream",
+        ),
+        (
+            evidence.conflicting_bytes,
+            "byte",
+            "came a second time with another value; the first counts",
+        ),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, what, why)| format!("{} {why}", counted(count, what)))
+    .collect()
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(evidence: Evidence, losses: SourceLosses) -> Completeness {
+        Completeness::judge(Packets::new(10), &evidence, &losses)
+    }
+
+    fn proven() -> SourceLosses {
+        SourceLosses {
+            packets_dropped: Some(Packets::ZERO),
+            softnet_dropped: Some(Packets::ZERO),
+            markers_seen: Some(true),
+            cut_short: false,
+        }
+    }
+
+    #[test]
+    fn every_kind_of_evidence_decides_the_state() {
+        use CompletenessState::{Consistent, Incomplete, Proven, Unknown};
+        let gap = Evidence {
+            gaps: 1,
+            gap_bytes: GapBytes::new(1),
+            ..Evidence::default()
+        };
+        let some = Some(Packets::new(1));
+        for (evidence, losses, state) in [
+            (Evidence::default(), proven(), Proven),
+            (gap, proven(), Incomplete),
+            (
+                Evidence::default(),
+                SourceLosses {
+                    packets_dropped: some,
+                    ..proven()
+                },
+                Incomplete,
+            ),
+            (
+                Evidence::default(),
+                SourceLosses {
+                    softnet_dropped: some,
+                    ..proven()
+                },
+                Incomplete,
+            ),
+            (
+                Evidence::default(),
+                SourceLosses {
+                    cut_short: true,
+                    ..proven()
+                },
+                Incomplete,
+            ),
+            (
+                Evidence::default(),
+                SourceLosses {
+                    markers_seen: Some(false),
+                    ..proven()
+                },
+                Incomplete,
+            ),
+            (
+                Evidence::default(),
+                SourceLosses {
+                    packets_dropped: None,
+                    ..proven()
+                },
+                Consistent,
+            ),
+            (Evidence::default(), SourceLosses::default(), Consistent),
+        ] {
+            assert_eq!(
+                judged(evidence, losses).state,
+                state,
+                "{evidence:?} {losses:?}"
+            );
+        }
+        let empty = Completeness::judge(
+            Packets::ZERO,
+            &Evidence::default(),
+            &SourceLosses::default(),
+        );
+        assert_eq!(empty.state, Unknown);
+    }
+
+    #[test]
+    fn a_connection_from_before_the_capture_is_a_remark_and_no_loss() {
+        let evidence = Evidence {
+            mid_stream_connections: 2,
+            ..Evidence::default()
+        };
+        let completeness = judged(evidence, proven());
+        assert_eq!(completeness.state, CompletenessState::Proven);
+        assert_eq!(
+            completeness.reasons[1],
+            "2 connections began before the capture"
+        );
     }
 }

@@ -5,8 +5,13 @@
 //! be told or not be run.
 
 mod analyze;
+mod audit;
+mod interrupt;
+mod list;
 mod node;
 mod options;
+mod run;
+mod sniff;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -28,8 +33,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
+    Sniff(sniff::SniffArgs),
     Analyze(analyze::AnalyzeArgs),
-    #[command(hide = true)]
+    Audit(audit::AuditArgs),
+    List(list::ListArgs),
     Node(node::NodeArgs),
 }
 
@@ -39,7 +47,11 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Sniff(args) => sniff::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::List(args) => list::run(&args),
         Command::Node(args) => node::run(&args),
     };
     match outcome {

@@ -1,3 +1,14 @@
-//! A run: where the two wings meet.
+//! A run: the one place where the two wings meet.
+//!
+//! In: an algorithm and how to run it, or the folder of an earlier run. Out: a report with its
+//! audit, and a folder from which every figure can be made again. The capture is opened and proven
+//! live before any node starts, and read until it has shown the closing markers. Nothing here
+//! prints.
 
 pub mod fleet;
+pub mod folder;
+mod marker;
+mod run;
+pub mod sniffer;
+
+pub use run::{Finished, RunError, RunOptions, audit_folder, run};

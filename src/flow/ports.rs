@@ -16,9 +16,20 @@ impl PortSet {
         Self(vec![range])
     }
 
-    /// The ports of all these sets.
+    /// The ports of all these sets, in order, neighbouring ranges joined.
     pub fn union(sets: impl IntoIterator<Item = Self>) -> Self {
-        Self(sets.into_iter().flat_map(|set| set.0).collect())
+        let mut ranges: Vec<_> = sets.into_iter().flat_map(|set| set.0).collect();
+        ranges.sort_unstable_by_key(|range| (*range.start(), *range.end()));
+        let mut joined: Vec<RangeInclusive<u16>> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if u32::from(*range.start()) <= u32::from(*last.end()) + 1 => {
+                    *last = *last.start()..=*last.end().max(range.end());
+                }
+                _ => joined.push(range),
+            }
+        }
+        Self(joined)
     }
 
     /// Each port.
@@ -189,6 +200,12 @@ mod tests {
         for text in ["", "0", "70000", "9-8", "a", "1-", "1,,2", "-3"] {
             assert!(text.parse::<PortSet>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_union_joins_neighbours() {
+        let sets = ["7102", "7100-7101", "9", "8-9"].map(|text| text.parse().unwrap());
+        assert_eq!(PortSet::union(sets).to_string(), "8-9,7100-7102");
     }
 
     #[test]

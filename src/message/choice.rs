@@ -46,8 +46,27 @@ pub enum Coverage {
 }
 
 impl FramingChoice {
-    /// The names that a user may write.
-    pub const NAMES: [&str; 5] = ["wirewatt", "line", "length-prefixed", "turn", "segment"];
+    /// The names that a user may write, and what each means.
+    pub const LIST: [(&str, &str); 5] = [
+        ("wirewatt", "WireWatt's own frames (docs/wire-format.md)"),
+        ("line", "text lines that end in LF or CR LF"),
+        (
+            "length-prefixed",
+            "a length, then a body; /WIDTH/big|little/body|all",
+        ),
+        (
+            "turn",
+            "each change of direction begins a message; approximate",
+        ),
+        (
+            "segment",
+            "each segment with new data is a message; approximate, the fallback",
+        ),
+    ];
+
+    fn names() -> String {
+        Self::LIST.map(|(name, _)| name).join(", ")
+    }
 
     /// The framing's name in reports.
     pub fn name(&self) -> &'static str {
@@ -85,7 +104,7 @@ impl FramingChoice {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// No framing has this name.
-    #[error("no framing is called '{0}': expected one of {names}", names = FramingChoice::NAMES.join(", "))]
+    #[error("no framing is called '{0}': expected one of {names}", names = FramingChoice::names())]
     Unknown(String),
     /// A parameter of `length-prefixed` is none.
     #[error(

@@ -25,6 +25,7 @@ use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use table::Style;
+pub use time::compact as compact_time;
 
 /// The schema's name. Within a version, changes only add.
 pub const SCHEMA: &str = "wirewatt-report/1";

@@ -3,10 +3,9 @@
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{ProtocolReport, Report, SourceKind, is_marker, tables, time};
-use crate::analysis::CompletenessState;
+use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Verdict};
 use crate::energy::{Carbon, Gas};
-use crate::tally::ProtocolTally;
 
 /// Columns by which what belongs to a protocol is indented.
 const INDENT: usize = 2;
@@ -87,8 +86,8 @@ pub fn comparison(runs: &[Compared<'_>], style: Style) -> String {
     joined(lines)
 }
 
-/// A live capture's totals so far: one line a protocol with packets, and one for the rest.
-pub fn live_lines(tallies: &[ProtocolTally], other_packets: u64) -> Vec<String> {
+/// A live capture's totals so far: one line a protocol, and one for what belongs to none.
+pub fn live_lines(totals: &[LiveTotals]) -> Vec<String> {
     let mut table = table::Table::new([
         ("protocol", table::Align::Left),
         ("packets", table::Align::Right),
@@ -96,23 +95,15 @@ pub fn live_lines(tallies: &[ProtocolTally], other_packets: u64) -> Vec<String> 
         ("IP bytes", table::Align::Right),
         ("payload", table::Align::Right),
     ]);
-    for tally in tallies.iter().filter(|tally| tally.packets.total.get() > 0) {
+    for row in totals {
         table.row(vec![
-            tally.name.clone(),
-            grouped(tally.packets.total.get()),
-            grouped(tally.messages.get()),
-            grouped(tally.bytes.ip.get()),
-            grouped(tally.bytes.payload.get()),
+            row.name.clone(),
+            grouped(row.packets.get()),
+            grouped(row.messages.get()),
+            grouped(row.ip.get()),
+            grouped(row.payload.get()),
         ]);
     }
-    let dash = || "-".to_owned();
-    table.row(vec![
-        "other".to_owned(),
-        grouped(other_packets),
-        dash(),
-        dash(),
-        dash(),
-    ]);
     table.lines(0, Style::default())
 }
 

@@ -18,6 +18,13 @@ pub fn rfc3339(time: Timestamp) -> String {
     )
 }
 
+/// A time to the millisecond in UTC that sorts and may stand in a file's name: `20260102-030405.678`.
+pub fn compact(time: Timestamp) -> String {
+    let text = rfc3339(time);
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    format!("{}-{}.{}", &digits[..8], &digits[8..14], &digits[14..17])
+}
+
 /// Year, month and day of a day since the Unix epoch in the Gregorian calendar: years begin in
 /// March, so that the leap day is the last of its year, and repeat after 400 years of 146,097 days.
 fn date(day_since_epoch: i64) -> (i64, i64, i64) {

@@ -1,0 +1,193 @@
+//! `wirewatt sniff`: capture beside anything, live.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::interrupt::interrupted_flag;
+use super::options::{ProtocolOptions, ReportOptions, duration};
+use super::{Outcome, warn};
+use crate::analysis::Completeness;
+use crate::capture::{LiveOptions, MemoryBytes};
+use crate::experiment::sniffer::{Sniffer, SnifferOptions};
+use crate::report::{Report, Source, SourceKind, text};
+use crate::units::Packets;
+
+/// How often live totals are shown.
+const REFRESH: Duration = Duration::from_millis(500);
+/// The same where they are not refreshed in place.
+const REFRESH_PLAIN: Duration = Duration::from_secs(2);
+/// How long to wait for packets before looking at the clock.
+const PUMP: Duration = Duration::from_millis(50);
+
+/// Capture on an interface until Ctrl-C, and report
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wirewatt sniff                                   everything on lo until Ctrl-C
+  wirewatt sniff --for 30s -w run.pcapng           and keep the packets
+  wirewatt sniff --protocol redis=6379:turn        beside a Redis server
+  wirewatt sniff --protocols my-service.toml --json --for 1m > report.json
+  wirewatt sniff -i eth0 --count 10000")]
+pub(super) struct SniffArgs {
+    /// Interface to capture on
+    #[arg(short, long, default_value = "lo")]
+    interface: String,
+
+    /// Stop after this time, as in 30s, 500ms, 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    limit: Option<Duration>,
+
+    /// Stop after this many packets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// Record the packets to a pcapng file
+    #[arg(short = 'w', long = "write", value_name = "FILE.pcapng")]
+    record: Option<PathBuf>,
+
+    /// Keep at most this many bytes of a packet; lengths are counted in full all the same
+    #[arg(long, value_name = "BYTES", default_value_t = LiveOptions::default().snaplen)]
+    snaplen: u32,
+
+    /// Kernel filter in libpcap's language. What it keeps out is in no count: by default there is
+    /// none
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+
+    /// The kernel's buffer in MiB
+    #[arg(long, value_name = "MIB")]
+    buffer: Option<u64>,
+
+    /// Do not send the marker datagrams that prove a loopback capture complete
+    #[arg(long)]
+    no_markers: bool,
+
+    /// No live totals
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    protocols: ProtocolOptions,
+
+    #[command(flatten)]
+    report: ReportOptions,
+}
+
+pub(super) fn run(args: &SniffArgs) -> Outcome {
+    let plan = args.protocols.plan()?;
+    let models = args.report.models()?;
+    let interrupted = interrupted_flag()?;
+    let mut sniffer = Sniffer::open(SnifferOptions {
+        live: LiveOptions {
+            interface: args.interface.clone(),
+            snaplen: args.snaplen,
+            filter: args.filter.clone(),
+            ring: args.buffer.map(MemoryBytes::mebibytes),
+            ..LiveOptions::default()
+        },
+        record: args.record.clone(),
+        plan,
+        markers: !args.no_markers,
+        most_packets: args.count.map(Packets::new),
+    })?;
+    eprintln!("capturing on {}, Ctrl-C ends it", args.interface);
+
+    let end = args.limit.map(|limit| Instant::now() + limit);
+    let mut view = View::new(args.quiet);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if interrupted.load(Ordering::Relaxed) || left == Some(Duration::ZERO) {
+            break;
+        }
+        if !sniffer.pump(left.map_or(PUMP, |left| left.min(PUMP))) {
+            break;
+        }
+        view.refresh(&sniffer);
+    }
+    view.clear();
+
+    let sniffed = sniffer.finish();
+    let analysis = sniffed.analysis;
+    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &sniffed.losses);
+    let source = Source {
+        kind: SourceKind::Live,
+        interface: Some(sniffed.interface.name),
+        files: args
+            .record
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+        snaplen: Some(sniffed.interface.snaplen),
+        link_types: vec![sniffed.interface.link_type],
+        filter: sniffed.interface.filter,
+        partial: !sniffed.problems.is_empty(),
+        ..Source::default()
+    };
+    let report = Report::new(&analysis, completeness, source, None, &models);
+    args.report.print(&report)?;
+    for problem in &sniffed.problems {
+        warn(problem);
+    }
+    Ok(if sniffed.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
+
+/// Live totals on standard error: refreshed in place on a terminal, plain lines elsewhere.
+struct View {
+    in_place: bool,
+    quiet: bool,
+    next: Instant,
+    lines: usize,
+    last: Vec<String>,
+}
+
+impl View {
+    fn new(quiet: bool) -> Self {
+        let in_place = io::stderr().is_terminal();
+        Self {
+            in_place,
+            quiet,
+            next: Instant::now() + REFRESH,
+            lines: 0,
+            last: Vec::new(),
+        }
+    }
+
+    fn refresh(&mut self, sniffer: &Sniffer) {
+        if self.quiet || Instant::now() < self.next {
+            return;
+        }
+        self.next = Instant::now()
+            + if self.in_place {
+                REFRESH
+            } else {
+                REFRESH_PLAIN
+            };
+        let lines = text::live_lines(&sniffer.live_totals());
+        if lines == self.last {
+            return;
+        }
+        self.clear();
+        for line in &lines {
+            eprintln!("{line}");
+        }
+        self.lines = lines.len();
+        self.last = lines;
+    }
+
+    /// Takes the lines away where they are refreshed in place.
+    fn clear(&mut self) {
+        if self.in_place && self.lines > 0 {
+            // Cursor up that many lines, erase to the end of the screen (ECMA-48).
+            eprint!("\x1b[{}A\x1b[J", self.lines);
+            self.lines = 0;
+        }
+    }
+}

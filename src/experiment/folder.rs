@@ -1,0 +1,294 @@
+//! A run's folder: everything from which its figures can be made again.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::fleet::HistoryEvent;
+use crate::algorithm::Options;
+use crate::node::control::Connections;
+use crate::units::{Packets, Timestamp};
+
+/// The version of `run.toml`.
+pub const SCHEMA: &str = "wirewatt-run/1";
+
+/// Why a run's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// There is a run in it already.
+    #[error("{0} holds a run already: choose another --out, or delete it")]
+    Taken(PathBuf),
+    /// It is no run's folder.
+    #[error("{path} is not the folder of a run: there is no {missing} in it")]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// The file that is missing.
+        missing: &'static str,
+    },
+    /// The system refuses.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A file of it does not say what it should.
+    #[error("{path}: {problem}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Taken`] if it holds a run already, [`FolderError::Io`] if it cannot be made.
+    pub fn create(path: &Path) -> Result<Self, FolderError> {
+        let io = |source| FolderError::Io {
+            doing: "make",
+            path: path.to_owned(),
+            source,
+        };
+        fs::create_dir_all(path).map_err(io)?;
+        // Nodes write their ledger from wherever they are.
+        let folder = Self {
+            path: path.canonicalize().map_err(io)?,
+        };
+        if folder.run_toml().exists() || folder.capture().exists() {
+            return Err(FolderError::Taken(path.to_owned()));
+        }
+        Ok(folder)
+    }
+
+    /// The folder of an earlier run.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::NoRun`] if it is none.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let folder = Self {
+            path: path.to_owned(),
+        };
+        for (file, missing) in [
+            (folder.run_toml(), "run.toml"),
+            (folder.capture(), "capture.pcapng"),
+            (folder.ledger(), "ledger.jsonl"),
+        ] {
+            if !file.exists() {
+                return Err(FolderError::NoRun {
+                    path: path.to_owned(),
+                    missing,
+                });
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Takes away the files of a run that never began, and the folder if nothing else is in it.
+    pub fn discard(self) {
+        for file in [self.run_toml(), self.capture(), self.ledger()] {
+            // What is not there need not go.
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(self.path);
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the run was: [`RunRecord`].
+    pub fn run_toml(&self) -> PathBuf {
+        self.path.join("run.toml")
+    }
+
+    /// What was captured.
+    pub fn capture(&self) -> PathBuf {
+        self.path.join("capture.pcapng")
+    }
+
+    /// What the nodes counted.
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger.jsonl")
+    }
+
+    /// Beginning and end of every operation: [`HistoryEvent`]s.
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.jsonl")
+    }
+
+    /// Writes a file of the folder.
+    pub fn write(&self, name: &'static str, content: &[u8]) -> Result<(), FolderError> {
+        let path = self.path.join(name);
+        fs::write(&path, content).map_err(|source| FolderError::Io {
+            doing: "write",
+            path,
+            source,
+        })
+    }
+
+    /// Writes what the run was.
+    pub fn write_record(&self, record: &RunRecord) -> Result<(), FolderError> {
+        let text = toml::to_string(record).map_err(|error| FolderError::Content {
+            path: self.run_toml(),
+            problem: error.to_string(),
+        })?;
+        self.write("run.toml", text.as_bytes())
+    }
+
+    /// Reads what the run was.
+    pub fn read_record(&self) -> Result<RunRecord, FolderError> {
+        let path = self.run_toml();
+        let text = fs::read_to_string(&path).map_err(|source| FolderError::Io {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let content = |problem| FolderError::Content {
+            path: path.clone(),
+            problem,
+        };
+        let record: RunRecord =
+            toml::from_str(&text).map_err(|error| content(error.to_string()))?;
+        match record.schema.as_str() {
+            SCHEMA => Ok(record),
+            other => Err(content(format!(
+                "schema '{other}', and this program knows {SCHEMA}"
+            ))),
+        }
+    }
+
+    /// Writes the history.
+    pub fn write_history(&self, history: &[HistoryEvent]) -> Result<(), FolderError> {
+        let path = self.history();
+        let write = || -> io::Result<()> {
+            let mut file = io::BufWriter::new(File::create(&path)?);
+            for event in history {
+                serde_json::to_writer(&mut file, event)?;
+                file.write_all(b"\n")?;
+            }
+            file.flush()
+        };
+        write().map_err(|source| FolderError::Io {
+            doing: "write",
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// Reads the history; an interrupted run may have none.
+    pub fn read_history(&self) -> Result<Vec<HistoryEvent>, FolderError> {
+        let path = self.history();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => {
+                return Err(FolderError::Io {
+                    doing: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        let mut history = Vec::new();
+        for (i, line) in BufReader::new(file).lines().enumerate() {
+            let line = line.map_err(|source| FolderError::Io {
+                doing: "read",
+                path: path.clone(),
+                source,
+            })?;
+            let event = serde_json::from_str(&line).map_err(|error| FolderError::Content {
+                path: path.clone(),
+                problem: format!("line {}: {error}", i + 1),
+            })?;
+            history.push(event);
+        }
+        Ok(history)
+    }
+}
+
+/// `run.toml`: what was run, and what the audit needs to know of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The program's version.
+    pub version: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When the run began.
+    pub started: Timestamp,
+    /// The run's id in frames and ledger.
+    pub run: u64,
+    /// The algorithm.
+    pub algorithm: String,
+    /// How many processes; their ids are 0…N−1 and 0 is the coordinator, server or initiator.
+    pub n: u32,
+    /// How often each initiator was to repeat its operation.
+    pub rounds: u32,
+    /// How connections were used.
+    pub connections: Connections,
+    /// Payload beside every body, in bytes.
+    pub payload: usize,
+    /// Where each process listened, by id.
+    pub addresses: Vec<SocketAddr>,
+    /// The algorithm's own options.
+    #[serde(default)]
+    pub options: Options,
+    /// How it ended; absent while it goes on and when it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<RecordedOutcome>,
+    /// What the capture knows of itself; absent as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<RecordedCapture>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedOutcome {
+    /// Whether every operation ended, all nodes became quiet and nothing went wrong.
+    pub clean: bool,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+    /// What went wrong, in words.
+    pub problems: Vec<String>,
+    /// Processes that died.
+    pub died: Vec<u32>,
+}
+
+/// What a capture knows of itself beyond its packets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCapture {
+    /// Packets that found the ring full or that the interface dropped, from the opening markers to
+    /// the closing ones.
+    pub packets_dropped: Packets,
+    /// Packets that died in a processor's backlog meanwhile.
+    pub softnet_dropped: Packets,
+    /// Whether the capture itself failed before its end.
+    pub cut_short: bool,
+    /// The markers' nonce.
+    pub marker_nonce: Option<u64>,
+    /// The processors that markers were sent from.
+    #[serde(default)]
+    pub marker_cpus: BTreeSet<u16>,
+}

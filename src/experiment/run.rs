@@ -1,0 +1,459 @@
+//! One run from the opened capture to the whole folder, and its audit made again from the folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::fleet::{Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome};
+use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::marker;
+use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
+use crate::algorithm::{self, Algorithm, Case, Options, Outcome, catalog};
+use crate::analysis::{
+    Analysis, Analyzer, Completeness, PlanError, ProtocolDefinition, ProtocolPlan, SourceLosses,
+};
+use crate::audit::{self, Account};
+use crate::capture::{CaptureFile, FileError, LiveOptions};
+use crate::flow::PortSet;
+use crate::ledger::{self, LedgerError, Totals};
+use crate::message::FramingChoice;
+use crate::node::control::Connections;
+use crate::report::chart::{self, ChartError};
+use crate::report::{Models, Report, Source, SourceKind, html, json};
+use crate::tally::ProtocolTally;
+use crate::units::Messages;
+
+/// How long a pump of the capture waits before it looks whether the run is over.
+const PUMP: Duration = Duration::from_millis(20);
+
+/// What to run.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// The algorithm.
+    pub algorithm: &'static Algorithm,
+    /// How many processes.
+    pub n: u32,
+    /// How often each initiator repeats its operation.
+    pub rounds: u32,
+    /// Process i listens on this port + i.
+    pub base_port: u16,
+    /// How connections are used.
+    pub connections: Connections,
+    /// Payload beside every body, in bytes.
+    pub payload: usize,
+    /// The algorithm's own options.
+    pub options: Options,
+    /// How long the operations may take.
+    pub timeout: Duration,
+    /// The folder to leave.
+    pub folder: PathBuf,
+    /// The command line, for the record.
+    pub command: Vec<String>,
+}
+
+/// Why a run could not be made, or its folder not be audited.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The capture or its recording.
+    #[error(transparent)]
+    Sniffer(#[from] SnifferError),
+    /// The capture does not show what is sent.
+    #[error(
+        "no marker datagram came back from lo within 5 s, so the capture would prove nothing: is lo \
+         up (`ip link set lo up`), and does a firewall drop UDP to ports 8790-8799?"
+    )]
+    NotLive,
+    /// The nodes.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The ports.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The nodes' ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The recorded capture.
+    #[error(transparent)]
+    Capture(#[from] FileError),
+    /// A chart.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// The algorithm's name or numbers.
+    #[error(transparent)]
+    Setup(#[from] algorithm::SetupError),
+    /// Randomness.
+    #[error("cannot read /dev/urandom: {0}")]
+    Random(io::Error),
+}
+
+/// A run that has ended, well or not.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its report with the audit.
+    pub report: Report,
+    /// The folder that it left.
+    pub folder: PathBuf,
+    /// What went wrong, in words; empty when nothing did.
+    pub problems: Vec<String>,
+    /// How many processes there were.
+    pub n: u32,
+}
+
+/// Makes a run. `cancel` ends it early; no child outlives it either way, and the capture and what
+/// was counted by then are kept.
+///
+/// # Errors
+///
+/// [`RunError`] when it could not begin: then nothing of it is left. What goes wrong later is told
+/// in [`Finished::problems`].
+pub fn run(
+    options: &RunOptions,
+    models: &Models,
+    cancel: &AtomicBool,
+) -> Result<Finished, RunError> {
+    options
+        .algorithm
+        .check(options.n, options.rounds, &options.options)?;
+    let run = marker::random().map_err(RunError::Random)?;
+    // The folder's canonical path is known once it exists, so the ledger's is set below.
+    let mut config = FleetConfig::on_loopback(
+        options.algorithm.name,
+        options.n,
+        options.base_port,
+        run,
+        PathBuf::new(),
+    )?;
+    let folder = RunFolder::create(&options.folder)?;
+    config.ledger = folder.ledger();
+    config.rounds = options.rounds;
+    config.connections = options.connections;
+    config.payload = options.payload;
+    config.options = options.options.clone();
+    let record = RunRecord {
+        schema: SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: options.command.clone(),
+        started: ledger::now(),
+        run,
+        algorithm: options.algorithm.name.to_owned(),
+        n: options.n,
+        rounds: options.rounds,
+        connections: options.connections,
+        payload: options.payload,
+        addresses: config.peers.clone(),
+        options: options.options.clone(),
+        outcome: None,
+        capture: None,
+    };
+    match observe(&folder, &config, record, options.timeout, cancel) {
+        Ok((record, analysis, source, completeness)) => {
+            let report = conclude(&folder, &record, &analysis, completeness, source, models)?;
+            write_reports(&folder, &report)?;
+            Ok(Finished {
+                report,
+                folder: options.folder.clone(),
+                problems: record
+                    .outcome
+                    .map_or_else(Vec::new, |outcome| outcome.problems),
+                n: options.n,
+            })
+        }
+        Err(error) => {
+            folder.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Captures while the nodes run. An error means that they never began.
+fn observe(
+    folder: &RunFolder,
+    config: &FleetConfig,
+    mut record: RunRecord,
+    timeout: Duration,
+    cancel: &AtomicBool,
+) -> Result<(RunRecord, Analysis, Source, Completeness), RunError> {
+    let mut sniffer = Sniffer::open(SnifferOptions {
+        live: LiveOptions::default(),
+        record: Some(folder.capture()),
+        plan: plan_of(&record)?,
+        markers: true,
+        most_packets: None,
+    })?;
+    if !sniffer.is_proven_live() {
+        return Err(RunError::NotLive);
+    }
+    folder.write_record(&record)?;
+
+    let over = AtomicBool::new(false);
+    let (outcome, sniffer) = std::thread::scope(|scope| {
+        let pump = scope.spawn(|| {
+            while !over.load(Ordering::Acquire) && sniffer.pump(PUMP) {}
+            sniffer
+        });
+        // The nodes die with the thread that started them: it has to be this one.
+        let deadline = Instant::now() + timeout;
+        let outcome = Fleet::spawn(config, cancel).map(|fleet| fleet.run(deadline, cancel));
+        over.store(true, Ordering::Release);
+        (outcome, pump.join())
+    });
+    let sniffer = sniffer.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let outcome = outcome?;
+
+    folder.write_history(&outcome.history)?;
+    let sniffed = sniffer.finish();
+    let mut problems = problems_of(&outcome, timeout);
+    problems.extend(sniffed.problems.iter().map(ToString::to_string));
+    let interrupted = outcome.ending == Ending::Interrupted;
+    record.outcome = Some(RecordedOutcome {
+        clean: outcome.is_clean() && problems.is_empty(),
+        interrupted,
+        problems,
+        died: died(&outcome),
+    });
+    record.capture = Some(RecordedCapture {
+        packets_dropped: sniffed.losses.packets_dropped.unwrap_or_default(),
+        softnet_dropped: sniffed.losses.softnet_dropped.unwrap_or_default(),
+        cut_short: sniffed.losses.cut_short,
+        marker_nonce: sniffed.markers.as_ref().map(|markers| markers.nonce),
+        marker_cpus: sniffed
+            .markers
+            .map(|markers| markers.cpus)
+            .unwrap_or_default(),
+    });
+    folder.write_record(&record)?;
+
+    let analysis = sniffed.analysis;
+    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &sniffed.losses);
+    let source = Source {
+        kind: SourceKind::Live,
+        interface: Some(sniffed.interface.name),
+        files: vec!["capture.pcapng".to_owned()],
+        snaplen: Some(sniffed.interface.snaplen),
+        link_types: vec![sniffed.interface.link_type],
+        filter: sniffed.interface.filter,
+        partial: interrupted,
+        ..Source::default()
+    };
+    Ok((record, analysis, source, completeness))
+}
+
+/// Makes a run's report again from its folder.
+///
+/// # Errors
+///
+/// [`RunError`] when the folder is none of a run, or what is in it cannot be read.
+pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> {
+    let folder = RunFolder::open(path)?;
+    let record = folder.read_record()?;
+    let mut capture = CaptureFile::open(folder.capture())?;
+    let mut analyzer = Analyzer::new(plan_of(&record)?);
+    let whole = capture
+        .for_each(|packet| analyzer.packet(&packet))
+        .is_complete();
+    let analysis = analyzer.finish();
+    let losses = match &record.capture {
+        None => SourceLosses {
+            cut_short: true,
+            ..SourceLosses::default()
+        },
+        Some(known) => {
+            let markers = known.marker_nonce.map(|nonce| SentMarkers {
+                nonce,
+                cpus: known.marker_cpus.clone(),
+            });
+            SourceLosses {
+                packets_dropped: Some(known.packets_dropped),
+                softnet_dropped: Some(known.softnet_dropped),
+                markers_seen: markers.map(|markers| markers.all_seen(&analysis)),
+                cut_short: known.cut_short || !whole,
+            }
+        }
+    };
+    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+    let facts = capture.facts();
+    let source = Source {
+        kind: SourceKind::File,
+        interface: facts.interfaces.first().cloned(),
+        files: vec![folder.capture().display().to_string()],
+        snaplen: facts.snaplen,
+        link_types: facts.link_types.iter().copied().collect(),
+        partial: record
+            .outcome
+            .as_ref()
+            .is_none_or(|outcome| outcome.interrupted),
+        ..Source::default()
+    };
+    let report = conclude(&folder, &record, &analysis, completeness, source, models)?;
+    let problems = match &record.outcome {
+        Some(outcome) => outcome.problems.clone(),
+        None => vec!["the run was killed before it had ended".to_owned()],
+    };
+    Ok(Finished {
+        report,
+        folder: path.to_owned(),
+        problems,
+        n: record.n,
+    })
+}
+
+/// Formula, ledger and wire, held against each other: the same for a run that has just ended and
+/// for a folder.
+fn conclude(
+    folder: &RunFolder,
+    record: &RunRecord,
+    analysis: &Analysis,
+    completeness: Completeness,
+    source: Source,
+    models: &Models,
+) -> Result<Report, RunError> {
+    let algorithm = catalog::by_name(&record.algorithm)?;
+    let outcomes: Vec<Outcome> = folder
+        .read_history()?
+        .into_iter()
+        .map(|event| event.outcome)
+        .collect();
+    let case = Case {
+        n: record.n,
+        rounds: record.rounds,
+        options: &record.options,
+        outcomes: &outcomes,
+    };
+    let totals = Totals::read(&folder.ledger())?;
+    let killed = record
+        .outcome
+        .as_ref()
+        .is_none_or(|outcome| !outcome.died.is_empty());
+    let accounts = accounts(algorithm, &case, &totals, killed);
+    let observed: Vec<ProtocolTally> = analysis
+        .protocols
+        .iter()
+        .filter(|tally| tally.name == algorithm.name)
+        .cloned()
+        .collect();
+    let audit = audit::reconcile(&accounts, &observed, completeness.state);
+    Ok(Report::new(
+        analysis,
+        completeness,
+        source,
+        Some(audit),
+        models,
+    ))
+}
+
+/// What formula and ledger say of each kind. `killed` nodes may have left attempts without an
+/// outcome.
+fn accounts(algorithm: &Algorithm, case: &Case<'_>, totals: &Totals, killed: bool) -> Vec<Account> {
+    let expectations = (algorithm.expected)(case);
+    let kinds = algorithm
+        .protocol()
+        .kinds
+        .iter()
+        .map(|kind| kind.name.as_str());
+    kinds
+        .filter_map(|kind| {
+            let counted = totals.kind(algorithm.name, kind);
+            let expected = expectations
+                .iter()
+                .find(|row| row.kind == kind)
+                .map(|row| row.count);
+            // A kind of another outcome than this run's: no row of zeros.
+            let silent = counted == ledger::Counts::default()
+                && expected.is_none_or(|count| count.high() == Messages::ZERO);
+            let settled = counted.sent + counted.suppressed + counted.refused;
+            let unsettled = counted.attempted.get().saturating_sub(settled.get());
+            (!silent).then(|| Account {
+                protocol: algorithm.name.to_owned(),
+                kind: kind.to_owned(),
+                expected: expected.map(|count| match count {
+                    algorithm::Expected::Exactly(messages) => audit::Expected::Number(messages),
+                    algorithm::Expected::Between { low, high } => {
+                        audit::Expected::Interval { low, high }
+                    }
+                }),
+                attempted: counted.attempted,
+                suppressed: counted.suppressed,
+                refused: counted.refused,
+                sent: counted.sent,
+                unknown: Messages::new(if killed { unsettled } else { 0 }),
+                received: counted.arrived,
+                handled: counted.handled,
+            })
+        })
+        .collect()
+}
+
+/// The run's protocol on the run's ports, before all others.
+fn plan_of(record: &RunRecord) -> Result<Arc<ProtocolPlan>, PlanError> {
+    let ports = record
+        .addresses
+        .iter()
+        .map(|address| PortSet::range(address.port()..=address.port()));
+    let definition = ProtocolDefinition {
+        name: record.algorithm.clone(),
+        ports: PortSet::union(ports),
+        transport: None,
+        framing: FramingChoice::WireWatt,
+    };
+    ProtocolPlan::new(&[definition]).map(Arc::new)
+}
+
+/// What went wrong between the nodes, in words.
+fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
+    let mut problems: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
+    match outcome.ending {
+        Ending::Complete => {}
+        Ending::Interrupted => problems.push("interrupted: the report is partial".to_owned()),
+        Ending::TimeLimit | Ending::Broken => {
+            let (ended, wanted) = (outcome.completed(), outcome.operations);
+            let limit = match outcome.ending {
+                Ending::TimeLimit => format!(" within {timeout:?} (--timeout)"),
+                _ => String::new(),
+            };
+            problems.push(format!("{ended} of {wanted} operations ended{limit}"));
+        }
+    }
+    if !outcome.quiescent && outcome.ending != Ending::Interrupted {
+        let mut outstanding: Vec<String> = outcome
+            .outstanding
+            .iter()
+            .map(|o| format!("{} from {} to {}", o.messages, o.from, o.to))
+            .collect();
+        if outstanding.is_empty() {
+            outstanding.push("the counters never stood still".to_owned());
+        }
+        problems.push(format!(
+            "not quiescent: outstanding {}",
+            outstanding.join(", ")
+        ));
+    }
+    problems
+}
+
+fn died(outcome: &FleetOutcome) -> Vec<u32> {
+    let died = |fault: &FleetFault| match fault {
+        FleetFault::Died { node, .. } | FleetFault::NeverAnswered { node, .. } => Some(node.0),
+        _ => None,
+    };
+    outcome.faults.iter().filter_map(died).collect()
+}
+
+fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
+    let mut text = Vec::new();
+    json::write(report, &mut text).map_err(|source| FolderError::Io {
+        doing: "write",
+        path: folder.path().join("report.json"),
+        source,
+    })?;
+    folder.write("report.json", &text)?;
+    folder.write("report.html", html::render(report)?.as_bytes())?;
+    let seen: Vec<_> = report.seen_protocols().collect();
+    folder.write("traffic.svg", chart::traffic(&seen)?.as_bytes())?;
+    folder.write("bytes-by-layer.svg", chart::layers(&seen)?.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! A live capture at work: packets recorded and counted as they come, between markers that prove
+//! that none was missed.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::marker::{self, Beacon};
+use crate::analysis::{Analysis, Analyzer, LiveTotals, ProtocolPlan, SourceLosses};
+use crate::capture::{
+    CaptureError, InterfaceDescription, InterfaceId, KernelCounters, LiveCapture, LiveOptions,
+    Reading, Recorder, RecorderError, RunningCapture,
+};
+use crate::message::Purpose;
+use crate::units::Packets;
+
+/// How long markers may take to be seen in the capture.
+const MARKER_LIMIT: Duration = Duration::from_secs(5);
+/// Markers that have not been seen by then are sent again.
+const MARKER_PERIOD: Duration = Duration::from_millis(200);
+/// How long to wait for packets before looking at the time.
+const PUMP: Duration = Duration::from_millis(20);
+
+/// What to capture and where to keep it.
+#[derive(Debug)]
+pub struct SnifferOptions {
+    /// The interface and its buffers.
+    pub live: LiveOptions,
+    /// The file to record to.
+    pub record: Option<PathBuf>,
+    /// The protocols to count.
+    pub plan: Arc<ProtocolPlan>,
+    /// Whether to send markers, which only a capture of the loopback interface can show.
+    pub markers: bool,
+    /// Stop after this many packets, markers not counted.
+    pub most_packets: Option<Packets>,
+}
+
+/// Why a sniffer cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SnifferError {
+    /// The recording cannot be made.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
+    /// The capture cannot be made.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+}
+
+/// A capture that is being recorded and counted.
+pub struct Sniffer {
+    capture: RunningCapture,
+    recording: Option<(Recorder, InterfaceId)>,
+    analyzer: Analyzer,
+    beacon: Option<Beacon>,
+    baseline: KernelCounters,
+    most_packets: Option<Packets>,
+    ended: bool,
+    problems: Vec<SnifferError>,
+}
+
+/// What a sniffer has brought.
+#[derive(Debug)]
+pub struct Sniffed {
+    /// What was counted.
+    pub analysis: Analysis,
+    /// What the capture knows of its own losses.
+    pub losses: SourceLosses,
+    /// What was captured on.
+    pub interface: InterfaceDescription,
+    /// The markers that were sent.
+    pub markers: Option<SentMarkers>,
+    /// What went wrong meanwhile. What was counted before stands.
+    pub problems: Vec<SnifferError>,
+}
+
+/// Markers that a capture has to show to be proven complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentMarkers {
+    /// The run's nonce.
+    pub nonce: u64,
+    /// The processors that they were sent from.
+    pub cpus: BTreeSet<u16>,
+}
+
+impl SentMarkers {
+    /// Whether the capture shows opening and closing markers from every processor.
+    pub fn all_seen(&self, analysis: &Analysis) -> bool {
+        [Purpose::Opening, Purpose::Closing]
+            .into_iter()
+            .all(|purpose| marker::all_seen(&analysis.markers, self.nonce, purpose, &self.cpus))
+    }
+}
+
+impl Sniffer {
+    /// Opens the recording and the capture, and returns once opening markers have been seen in it
+    /// (or, where none are sent or none come back, once it is open).
+    ///
+    /// # Errors
+    ///
+    /// [`SnifferError`], before anything was captured.
+    pub fn open(options: SnifferOptions) -> Result<Self, SnifferError> {
+        // The capture first: without permission, no file of an earlier recording is lost.
+        let capture = LiveCapture::open(&options.live)?;
+        let recording = match &options.record {
+            None => None,
+            Some(path) => {
+                let mut recorder = Recorder::create(path)?;
+                let interface = recorder.add_interface(capture.interface())?;
+                Some((recorder, interface))
+            }
+        };
+        let capture = capture.start()?;
+        let mut sniffer = Self {
+            baseline: capture.counters(),
+            capture,
+            recording,
+            analyzer: Analyzer::new(options.plan),
+            beacon: if options.markers {
+                Beacon::bind().ok()
+            } else {
+                None
+            },
+            most_packets: options.most_packets,
+            ended: false,
+            problems: Vec::new(),
+        };
+        if !sniffer.mark(Purpose::Opening) {
+            sniffer.beacon = None;
+        }
+        sniffer.baseline = sniffer.capture.counters();
+        Ok(sniffer)
+    }
+
+    /// Whether markers have shown that the capture is live.
+    pub fn is_proven_live(&self) -> bool {
+        self.beacon.is_some()
+    }
+
+    /// What is captured on.
+    pub fn interface(&self) -> &InterfaceDescription {
+        self.capture.interface()
+    }
+
+    /// Takes what packets there are, waiting for some no longer than `patience`. Returns whether
+    /// there may be more.
+    pub fn pump(&mut self, patience: Duration) -> bool {
+        if self.ended {
+            return false;
+        }
+        match self.capture.next_batch(patience) {
+            Ok(Reading::Batch(batch)) => {
+                for packet in batch.packets() {
+                    if self.has_enough() {
+                        self.ended = true;
+                        break;
+                    }
+                    if let Some((recorder, interface)) = &mut self.recording
+                        && let Err(error) = recorder.write(*interface, &packet)
+                    {
+                        // Counting goes on without the recording.
+                        self.problems.push(error.into());
+                        self.recording = None;
+                    }
+                    self.analyzer.packet(&packet);
+                }
+                self.ended |= self.has_enough();
+            }
+            Ok(Reading::Idle) => self.flush(),
+            Ok(Reading::Ended) => self.ended = true,
+            Err(error) => {
+                self.problems.push(error.into());
+                self.ended = true;
+            }
+        }
+        !self.ended
+    }
+
+    /// Counts so far.
+    pub fn live_totals(&self) -> Vec<LiveTotals> {
+        self.analyzer.live_totals()
+    }
+
+    /// Ends the capture: sends closing markers and reads until they are seen, so that nothing that
+    /// was sent before is missing.
+    pub fn finish(mut self) -> Sniffed {
+        let stopped_early = self.ended;
+        let markers = self
+            .beacon
+            .as_ref()
+            .filter(|_| !self.has_enough())
+            .map(|beacon| SentMarkers {
+                nonce: beacon.nonce(),
+                cpus: beacon.cpus().clone(),
+            });
+        if stopped_early || !self.mark(Purpose::Closing) {
+            self.capture.stop();
+            while self.pump(PUMP) {}
+        }
+        let counted = self.capture.counters().since(&self.baseline);
+        if let Some((recorder, interface)) = self.recording.take()
+            && let Err(error) = recorder.finish(&[(interface, counted)])
+        {
+            self.problems.push(error.into());
+        }
+        let analysis = self.analyzer.finish();
+        let interface_failed = self
+            .problems
+            .iter()
+            .any(|problem| matches!(problem, SnifferError::Capture(_)));
+        let losses = SourceLosses {
+            packets_dropped: Some(counted.dropped + counted.interface_dropped),
+            softnet_dropped: Some(counted.softnet_dropped),
+            markers_seen: markers.as_ref().map(|markers| markers.all_seen(&analysis)),
+            cut_short: interface_failed,
+        };
+        Sniffed {
+            losses,
+            interface: self.capture.interface().clone(),
+            markers,
+            problems: self.problems,
+            analysis,
+        }
+    }
+
+    /// Sends markers until all of them have been seen. Returns whether they were.
+    fn mark(&mut self, purpose: Purpose) -> bool {
+        let Some(beacon) = self.beacon.take() else {
+            return false;
+        };
+        let (limit, mut resend) = (Instant::now() + MARKER_LIMIT, Instant::now());
+        let mut seen = false;
+        while !seen && !self.ended && Instant::now() < limit {
+            if Instant::now() >= resend {
+                if beacon.send(purpose).is_err() {
+                    break;
+                }
+                resend = Instant::now() + MARKER_PERIOD;
+            }
+            self.pump(PUMP);
+            let markers = self.analyzer.markers();
+            seen = marker::all_seen(markers, beacon.nonce(), purpose, beacon.cpus());
+        }
+        self.beacon = Some(beacon);
+        seen
+    }
+
+    fn has_enough(&self) -> bool {
+        let markers = self.analyzer.markers().len() as u64;
+        self.most_packets
+            .is_some_and(|most| self.analyzer.packets().get() - markers >= most.get())
+    }
+
+    /// Keeps the recording readable up to the present while nothing comes.
+    fn flush(&mut self) {
+        if let Some((recorder, _)) = &mut self.recording
+            && let Err(error) = recorder.flush()
+        {
+            self.problems.push(error.into());
+            self.recording = None;
+        }
+    }
+}
