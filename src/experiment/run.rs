@@ -17,7 +17,7 @@ use crate::analysis::{
 };
 use crate::audit::{self, Account};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
-use crate::flow::PortSet;
+use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
 use crate::node::control::{Connections, FaultKind};
@@ -453,8 +453,10 @@ fn plan_of(record: &RunRecord) -> Result<Arc<ProtocolPlan>, PlanError> {
     let definition = ProtocolDefinition {
         name: record.algorithm.clone(),
         ports: PortSet::union(ports),
-        transport: None,
-        framing: FramingChoice::WireWatt,
+        transport: Some(TransportKind::Tcp),
+        framing: FramingChoice::WireWatt {
+            run: Some(record.run),
+        },
     };
     ProtocolPlan::new(&[definition]).map(Arc::new)
 }
