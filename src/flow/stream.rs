@@ -103,7 +103,7 @@ struct Disorder {
     held: BTreeMap<i64, Held>,
     /// Ranges before `offset` that no packet has shown, in order.
     missing: Vec<Missing>,
-    /// Declared gaps that are no longer in `missing`.
+    /// Gaps that are not in `missing`: no longer, or without a byte that is proven.
     forgotten_gaps: u64,
     conflicting: u64,
 }
@@ -355,7 +355,7 @@ impl HalfStream {
             return;
         }
         self.acknowledged = self.acknowledged.max(position);
-        if self.acknowledged_data() > self.offset {
+        if self.acknowledged_data() > self.offset && !self.lacks_perhaps_only_fin() {
             self.acknowledgments_past_hole += 1;
             if self.acknowledgments_past_hole > REORDERING_TOLERATED {
                 self.declare_gaps_up_to(self.acknowledged_data(), space, sink);
@@ -365,11 +365,21 @@ impl HalfStream {
 
     /// The connection has ended or the capture has: what is still missing will not come.
     pub fn close(&mut self, space: &mut HoldingSpace, sink: &mut impl StreamSink) {
+        if self.lacks_perhaps_only_fin() {
+            self.disorder.get_or_insert_default().forgotten_gaps += 1;
+            return;
+        }
         let proven = self
             .acknowledged_data()
             .max(self.held_end())
             .max(self.fin.unwrap_or(0));
         self.declare_gaps_up_to(proven, space, sink);
+    }
+
+    /// Whether the peer acknowledged a single number beyond everything seen: a packet is missing,
+    /// but FIN takes a number as a byte does, so no byte is proven.
+    fn lacks_perhaps_only_fin(&self) -> bool {
+        self.fin.is_none() && self.acknowledged == self.offset + 1 && self.held_end() <= self.offset
     }
 
     /// Where held data ends.

@@ -16,11 +16,14 @@ const PPP_HDLC: u16 = 50;
 const PPP_ETHER: u16 = 51;
 const RAW: u16 = 101;
 const C_HDLC: u16 = 104;
+const FRELAY: u16 = 107;
 const LOOP: u16 = 108;
 const LINUX_SLL: u16 = 113;
 const PPP_WITH_DIRECTION: u16 = 204;
+const IPNET: u16 = 226;
 const IPV4: u16 = 228;
 const IPV6: u16 = 229;
+const IPOIB: u16 = 242;
 const LINUX_SLL2: u16 = 276;
 
 const ETHER_TYPE_IPV4: u16 = 0x0800;
@@ -48,6 +51,9 @@ fn header_length(link_type: LinkType, frame: Rest<'_>) -> Result<u32, Reason> {
         NULL | LOOP => address_family(frame),
         LINUX_SLL => cooked(frame, 14, 16),
         LINUX_SLL2 => cooked(frame, 0, 20),
+        IPOIB => cooked(frame, 40, 44),
+        IPNET if frame.length >= 24 => Ok(24),
+        IPNET => Err(frame.short(Layer::Link, 24)),
         PPP | PPP_HDLC => ppp(frame, 0),
         PPP_WITH_DIRECTION => ppp(frame.skip(1), 1),
         PPP_ETHER => pppoe(frame, 0),
@@ -55,6 +61,7 @@ fn header_length(link_type: LinkType, frame: Rest<'_>) -> Result<u32, Reason> {
             let ether_type = frame.u16_at(2).ok_or_else(|| frame.short(Layer::Link, 4))?;
             after_ether_type(ether_type, frame.skip(4), 4)
         }
+        FRELAY => frame_relay(frame),
         _ => Err(Reason::LinkType(link_type)),
     }
 }
@@ -67,8 +74,8 @@ fn ethernet(frame: Rest<'_>) -> Result<u32, Reason> {
     after_ether_type(type_or_length, frame.skip(ETHERNET_HEADER), ETHERNET_HEADER)
 }
 
-/// Linux cooked capture: a header of fixed length with an EtherType at `offset`. Read here and not
-/// by etherparse, which refuses the headers of devices that it does not know, loopback among them.
+/// Linux cooked capture and IP over InfiniBand: a header of fixed length with an EtherType at
+/// `offset`. Cooked headers are read here and not by etherparse, which refuses the headers of devices that it does not know, loopback among them.
 fn cooked(frame: Rest<'_>, offset: usize, length: u32) -> Result<u32, Reason> {
     match frame.u16_at(offset) {
         Some(ether_type) if frame.length >= length => {
@@ -157,9 +164,37 @@ fn ppp(mut rest: Rest<'_>, mut header: u32) -> Result<u32, Reason> {
     };
     match protocol {
         0x0021 | 0x0057 => Ok(header + size),
+        // MPLS (RFC 3032), unicast and multicast.
+        0x0281 | 0x0283 => after_ether_type(0x8847, rest.skip(size), header + size),
         // Cisco HDLC writes EtherTypes where PPP writes its own numbers.
         ETHER_TYPE_IPV4 | ETHER_TYPE_IPV6 => Ok(header + size),
         other => Err(Reason::PppProtocol(other)),
+    }
+}
+
+/// Frame relay: a Q.922 address of two to four bytes, the last of them odd; then RFC 2427, or an
+/// EtherType at once, as Cisco has it.
+fn frame_relay(frame: Rest<'_>) -> Result<u32, Reason> {
+    let last = frame.data.iter().take(4).position(|byte| byte & 1 == 1);
+    let header = match last {
+        Some(last @ 1..) => last as u32 + 1,
+        Some(0) => return Err(Reason::BadHeader(Layer::Link)),
+        None => return Err(frame.short(Layer::Link, 4)),
+    };
+    let rest = frame.skip(header);
+    match rest.data {
+        [0x03, 0xcc | 0x8e, ..] => Ok(header + 2),
+        // A byte of padding, the NLPID of SNAP, and no organization's own numbers.
+        [0x03, 0, 0x80, 0, 0, 0, high, low, ..] => {
+            let ether_type = u16::from_be_bytes([*high, *low]);
+            after_ether_type(ether_type, rest.skip(8), header + 8)
+        }
+        [0x03, nlpid, ..] => Err(Reason::Nlpid(*nlpid)),
+        [high, low, ..] => {
+            let ether_type = u16::from_be_bytes([*high, *low]);
+            after_ether_type(ether_type, rest.skip(2), header + 2)
+        }
+        _ => Err(frame.short(Layer::Link, header + 2)),
     }
 }
 
@@ -197,7 +232,7 @@ pub(super) fn name(link_type: LinkType) -> &'static str {
         RAW => "RAW",
         C_HDLC => "C_HDLC",
         105 => "IEEE802_11",
-        107 => "FRELAY",
+        FRELAY => "FRELAY",
         LOOP => "LOOP",
         LINUX_SLL => "LINUX_SLL",
         117 => "PFLOG",
@@ -228,13 +263,14 @@ pub(super) fn name(link_type: LinkType) -> &'static str {
         PPP_WITH_DIRECTION => "PPP_WITH_DIR",
         220 => "USB_LINUX_MMAPPED",
         224 => "FC_2",
-        226 => "IPNET",
+        IPNET => "IPNET",
         227 => "CAN_SOCKETCAN",
         IPV4 => "IPV4",
         IPV6 => "IPV6",
         230 => "IEEE802_15_4_NOFCS",
         231 => "DBUS",
         239 => "NFLOG",
+        IPOIB => "IPOIB",
         243 => "MPEG_2_TS",
         248 => "SCTP",
         249 => "USBPCAP",

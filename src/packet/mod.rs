@@ -124,6 +124,8 @@ pub enum Reason {
     Llc,
     /// A PPP frame of another protocol than IP.
     PppProtocol(u16),
+    /// A frame relay frame of another network layer protocol than IP.
+    Nlpid(u8),
     /// An address family that is not IP, in a NULL or LOOP header.
     AddressFamily(u32),
     /// The first bytes where an IP header should be are of another version.
@@ -175,6 +177,7 @@ impl fmt::Display for Reason {
             },
             Self::Llc => f.write_str("not IP: IEEE 802.2 LLC"),
             Self::PppProtocol(protocol) => write!(f, "not IP: PPP protocol 0x{protocol:04x}"),
+            Self::Nlpid(nlpid) => write!(f, "not IP: NLPID 0x{nlpid:02x}"),
             Self::AddressFamily(family) => write!(f, "not IP: address family {family}"),
             Self::IpVersion(version) => write!(f, "IP version {version}"),
             Self::CutHeader(layer) => write!(f, "{layer} header cut by the snap length"),

@@ -31,8 +31,8 @@ struct Header<'a> {
     /// The IP protocol number of what it carries.
     protocol: u8,
     addresses: Addresses,
-    /// Whether it is a fragment that is not the first.
-    later_fragment: bool,
+    /// Why what it carries cannot be read, though its lengths are known.
+    opaque: Option<Reason>,
 }
 
 /// Decodes an IP packet that may have a link-layer trailer behind it.
@@ -55,12 +55,9 @@ pub(super) fn decode(ip: Rest<'_>, link_header: u32) -> Result<Packet<'_>, Undec
         link_trailer: ip.length - outer.length - outer.inside.length,
         ..Lengths::default()
     };
-    if outer.later_fragment {
+    if let Some(reason) = outer.opaque {
         lengths.surplus = outer.inside.length;
-        return Err(Undecoded {
-            reason: Reason::Fragment,
-            lengths,
-        });
+        return Err(Undecoded { reason, lengths });
     }
     let innermost = match outer.protocol {
         protocol::IPV4 | protocol::IPV6 | protocol::GRE => descend(outer, &mut lengths),
@@ -93,7 +90,7 @@ fn descend<'a>(outer: Header<'a>, lengths: &mut Lengths) -> Header<'a> {
             _ => break,
         };
         let Ok(inner) = header(packet) else { break };
-        if inner.later_fragment {
+        if inner.opaque.is_some() {
             break;
         }
         lengths.tunnel_header += shim + inner.length;
@@ -145,14 +142,9 @@ const IPV4_HEADER: u32 = 20;
 /// RFC 791.
 #[inline]
 fn ipv4(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
-    let header = Ipv4HeaderSlice::from_slice(ip.data).map_err(|_| {
-        let claimed = u32::from(ip.data[0] & 0x0f) * 4;
-        if claimed < IPV4_HEADER {
-            Reason::BadHeader(Layer::Ipv4)
-        } else {
-            ip.short(Layer::Ipv4, claimed)
-        }
-    })?;
+    let Ok(header) = Ipv4HeaderSlice::from_slice(ip.data) else {
+        return cut_ipv4(ip);
+    };
     let length = u32::from(header.ihl()) * 4;
     // A total length of 0 is a packet that segmentation offload left longer than 65,535 bytes:
     // its length is the frame's.
@@ -171,7 +163,37 @@ fn ipv4(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
             source: u32::from_be_bytes(header.source()),
             destination: u32::from_be_bytes(header.destination()),
         },
-        later_fragment: header.fragments_offset().value() != 0,
+        opaque: (header.fragments_offset().value() != 0).then_some(Reason::Fragment),
+    })
+}
+
+/// An IPv4 header that is not whole. Where only options were cut, its lengths are known.
+#[cold]
+fn cut_ipv4(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
+    const LONGEST: usize = 60;
+    let claimed = u32::from(ip.data[0] & 0x0f) * 4;
+    if claimed < IPV4_HEADER {
+        return Err(Reason::BadHeader(Layer::Ipv4));
+    }
+    let reason = ip.short(Layer::Ipv4, claimed);
+    if ip.length < claimed || (ip.data.len() as u32) < IPV4_HEADER {
+        return Err(reason);
+    }
+    let mut padded = [0; LONGEST];
+    padded[..ip.data.len()].copy_from_slice(ip.data);
+    let header = ipv4(Rest {
+        data: &padded[..claimed as usize],
+        length: ip.length,
+    })?;
+    Ok(Header {
+        length: header.length,
+        inside: Rest {
+            data: &[],
+            length: header.inside.length,
+        },
+        protocol: header.protocol,
+        addresses: header.addresses,
+        opaque: Some(reason),
     })
 }
 
@@ -187,33 +209,35 @@ fn ipv6(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
     };
     let mut length = HEADER;
     let mut next = fixed.next_header().0;
-    let mut later_fragment = false;
+    let mut opaque = None;
     let mut inside = packet.skip(HEADER);
-    while !later_fragment {
+    while opaque.is_none() {
         let size = match next {
             protocol::HOP_BY_HOP
             | protocol::ROUTING
             | protocol::DESTINATION_OPTIONS
             | protocol::MOBILITY
             | protocol::HIP
-            | protocol::SHIM6 => extension_length(inside, 8, 8)?,
-            protocol::AUTHENTICATION => extension_length(inside, 8, 4)?,
-            protocol::FRAGMENT => {
-                let offset = inside
-                    .u16_at(2)
-                    .ok_or_else(|| inside.short(Layer::Ipv6, 8))?
-                    >> 3;
-                later_fragment = offset != 0;
-                8
-            }
+            | protocol::SHIM6 => extension_length(inside, 8, 8),
+            protocol::AUTHENTICATION => extension_length(inside, 8, 4),
+            protocol::FRAGMENT => match inside.u16_at(2) {
+                Some(offset_and_flags) => {
+                    opaque = (offset_and_flags >> 3 != 0).then_some(Reason::Fragment);
+                    Ok(8)
+                }
+                None => Err(inside.short(Layer::Ipv6, 8)),
+            },
             _ => break,
         };
-        if size > inside.length {
-            return Err(Reason::BadHeader(Layer::Ipv6));
+        match size {
+            Ok(size) if size <= inside.length => {
+                next = inside.data[0];
+                inside = inside.skip(size);
+                length += size;
+            }
+            Ok(_) => opaque = Some(Reason::BadHeader(Layer::Ipv6)),
+            Err(reason) => opaque = Some(reason),
         }
-        next = *inside.data.first().ok_or(Reason::CutHeader(Layer::Ipv6))?;
-        inside = inside.skip(size);
-        length += size;
     }
     Ok(Header {
         length,
@@ -223,7 +247,7 @@ fn ipv6(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
             source: u128::from_be_bytes(fixed.source()),
             destination: u128::from_be_bytes(fixed.destination()),
         },
-        later_fragment,
+        opaque,
     })
 }
 

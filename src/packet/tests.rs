@@ -91,6 +91,46 @@ fn a_tcp_header_cut_behind_its_flags_still_counts() {
 }
 
 #[test]
+fn an_ip_header_cut_in_its_options_kept_no_ip_length() {
+    let mut frame = tcp_frame(&[7; 100]);
+    // Forty bytes of options, of which ten were captured.
+    frame.splice(34..34, [1; 40]);
+    frame[14] = 0x4f;
+    frame[17] += 40;
+    let cut = decode(ETHERNET, &frame[..14 + 30], frame.len() as u32).unwrap_err();
+    assert_eq!(cut.reason, Reason::CutHeader(Layer::Ipv4));
+    let expected = Lengths {
+        link_header: 14,
+        ip_header: 60,
+        surplus: 120,
+        ..Lengths::default()
+    };
+    assert_eq!(cut.lengths, expected);
+}
+
+#[test]
+fn an_ipv6_extension_header_that_is_cut_kept_no_ip_length() {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([0; 6], [0; 6])
+        .ipv6([1; 16], [2; 16], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut frame, &[9; 100])
+        .unwrap();
+    const HOP_BY_HOP: u8 = 0;
+    frame[20] = HOP_BY_HOP;
+    let cut = decode(ETHERNET, &frame[..55], frame.len() as u32 + 6).unwrap_err();
+    assert_eq!(cut.reason, Reason::CutHeader(Layer::Ipv6));
+    let expected = Lengths {
+        link_header: 14,
+        ip_header: 40,
+        surplus: 120,
+        link_trailer: 6,
+        ..Lengths::default()
+    };
+    assert_eq!(cut.lengths, expected);
+}
+
+#[test]
 fn segmentation_offload_leaves_a_total_length_of_zero() {
     let mut frame = tcp_frame(&[1; 64]);
     frame[16..18].fill(0);
@@ -157,6 +197,10 @@ fn link_types_lead_to_the_same_segment() {
     ]
     .concat();
     let mpls = [&ethernet[..12], &[0x88, 0x47, 0, 1, 0, 64, 0, 1, 1, 64], ip].concat();
+    let mut infiniband = [0; 44];
+    infiniband[40] = 8;
+    let mut ipnet = [0; 24];
+    ipnet[..2].copy_from_slice(&[1, 2]);
     let snap = [&ethernet[..12], &[0, 51, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], ip].concat();
     for (link_type, frame, header) in [
         (1, vlan, 22),
@@ -174,7 +218,14 @@ fn link_types_lead_to_the_same_segment() {
         (9, with(&[0x21]), 1),
         (50, with(&[0xff, 3, 0, 0x21]), 4),
         (204, with(&[1, 0xff, 3, 0, 0x21]), 5),
+        (9, with(&[0xff, 3, 2, 0x81, 0, 1, 1, 64]), 8),
         (104, with(&[0x0f, 0, 8, 0]), 4),
+        (107, with(&[0x18, 0x41, 3, 0xcc]), 4),
+        (107, with(&[0x18, 0x41, 8, 0]), 4),
+        (107, with(&[0x18, 0x40, 0x40, 0x21, 3, 0xcc]), 6),
+        (107, with(&[0x18, 0x41, 3, 0, 0x80, 0, 0, 0, 8, 0]), 10),
+        (226, with(&ipnet), 24),
+        (242, with(&infiniband), 44),
     ] {
         let packet = decode(LinkType(link_type), &frame, frame.len() as u32)
             .unwrap_or_else(|undecoded| panic!("link type {link_type}: {undecoded:?}"));
@@ -251,7 +302,7 @@ fn bytes_behind_a_datagrams_own_length_are_surplus() {
 proptest! {
     #[test]
     fn any_bytes_keep_the_frames_length(
-        link_type in prop::sample::select(vec![0_u16, 1, 9, 50, 51, 101, 104, 105, 108, 113, 204, 276]),
+        link_type in prop::sample::select(vec![0_u16, 1, 9, 50, 51, 101, 104, 105, 107, 108, 113, 204, 226, 242, 276]),
         mut data in prop::collection::vec(any::<u8>(), 0..200),
         ethernet_type in prop::sample::select(vec![0x0800_u16, 0x86dd, 0x8100, 0x8847, 0x8864, 60]),
         cut in 0_u32..100,

@@ -4,6 +4,8 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+pub mod sharkd;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
@@ -138,6 +140,13 @@ pub fn command(name: &str) -> Command {
     Command::new(tool(name).unwrap_or_else(|| panic!("{name} is not installed")))
 }
 
+/// Preferences of tshark that make one packet's figures depend on others.
+const TSHARK_WITHOUT: [&str; 3] = [
+    "ip.defragment",
+    "ipv6.defragment",
+    "tcp.desegment_tcp_streams",
+];
+
 /// tshark without names looked up, without reassembly of any kind, without the user's settings.
 pub fn tshark() -> Command {
     let mut tshark = command("tshark");
@@ -145,11 +154,7 @@ pub fn tshark() -> Command {
         .env("HOME", "/nonexistent")
         .env_remove("XDG_CONFIG_HOME")
         .arg("-n");
-    for preference in [
-        "ip.defragment",
-        "ipv6.defragment",
-        "tcp.desegment_tcp_streams",
-    ] {
+    for preference in TSHARK_WITHOUT {
         tshark.args(["-o", &format!("{preference}:FALSE")]);
     }
     tshark

@@ -180,6 +180,25 @@ fn a_gap_is_declared_when_the_peer_acknowledges_past_it() {
 }
 
 #[test]
+fn the_acknowledgment_of_a_fin_that_was_not_captured_made_a_byte() {
+    let mut harness = Harness::after_syn(0);
+    harness.send(0, 10);
+    for _ in 0..10 {
+        harness.acknowledge(11);
+    }
+    harness.close();
+    assert_eq!((harness.delivered.gap, harness.half.gaps()), (0, 1));
+
+    // Data behind it shows that it was a byte.
+    let mut harness = Harness::after_syn(0);
+    harness.send(0, 10);
+    harness.acknowledge(11);
+    harness.send(11, 20);
+    harness.close();
+    assert_eq!((harness.delivered.gap, harness.half.gaps()), (1, 1));
+}
+
+#[test]
 fn an_acknowledgment_shown_before_its_data_is_no_gap() {
     let mut harness = Harness::after_syn(7);
     harness.acknowledge(10);
