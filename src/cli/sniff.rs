@@ -41,7 +41,7 @@ pub(super) struct SniffArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     limit: Option<Duration>,
 
-    /// Stop after this many packets
+    /// Stop after this many packets; WireWatt's own markers are not among them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
