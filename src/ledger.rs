@@ -3,7 +3,8 @@
 //! One JSON line an event. All nodes of a run append to one file, each line with one unbuffered
 //! `write(2)` to a descriptor opened with `O_APPEND`, so that lines of several processes do not
 //! mix and a process that is killed loses nothing that it had counted. Reading streams: a ledger
-//! may be larger than memory. A torn last line is legal and reported, not an error.
+//! may be larger than memory. A torn record is legal, at the end or with another process's record
+//! behind it on the line: it is skipped and counted, and no error.
 //!
 //! The events, exactly:
 //!
@@ -11,7 +12,7 @@
 //! | --- | --- | --- |
 //! | `attempted` | sender | the process asked for the message to be sent; before any system call on its behalf |
 //! | `suppressed` | sender | a fault injection dropped it; no system call was made |
-//! | `refused` | sender | no connection could be made for it: one attempt, no retry; none of its bytes reached a connection |
+//! | `refused` | sender | no connection could be made for it, one attempt, no retry, or its sender was closing its connections already; none of its bytes reached a connection |
 //! | `sent` | sender | the kernel took all of its bytes; says nothing about delivery |
 //! | `arrived` | receiver | all of its bytes came and were decoded as a frame for this process and run |
 //! | `handled` | receiver | the state machine took it, in channel order where the algorithm declared FIFO |
@@ -129,7 +130,7 @@ pub enum LedgerError {
         /// Why.
         source: io::Error,
     },
-    /// A line that is no record, other than a torn last one.
+    /// A whole line that is no record.
     #[error("{path}, line {line}: not a ledger record: {source}")]
     Record {
         /// The ledger.
@@ -198,7 +199,7 @@ pub struct Reader<R> {
     input: R,
     text: Vec<u8>,
     line: u64,
-    torn: bool,
+    torn: u64,
 }
 
 impl Reader<BufReader<File>> {
@@ -220,12 +221,12 @@ impl<R: BufRead> Reader<R> {
             input,
             text: Vec::new(),
             line: 0,
-            torn: false,
+            torn: 0,
         }
     }
 
-    /// Whether the last line was torn. Known when the iterator has ended.
-    pub fn torn(&self) -> bool {
+    /// How many lines so far held a torn record.
+    pub fn torn(&self) -> u64 {
         self.torn
     }
 }
@@ -245,20 +246,34 @@ impl<R: BufRead> Iterator for Reader<R> {
                 }));
             }
         }
-        let whole = self.text.last() == Some(&b'\n');
-        match serde_json::from_slice(&self.text) {
-            Ok(record) => Some(Ok(record)),
-            Err(_) if !whole => {
-                self.torn = true;
-                None
-            }
-            Err(source) => Some(Err(LedgerError::Record {
-                path: self.path.clone(),
-                line: self.line,
-                source,
-            })),
+        let source = match serde_json::from_slice(&self.text) {
+            Ok(record) => return Some(Ok(record)),
+            Err(source) => source,
+        };
+        let behind = behind_torn(&self.text);
+        if behind.is_some() || self.text.last() != Some(&b'\n') {
+            self.torn += 1;
+            return behind.map(Ok);
         }
+        Some(Err(LedgerError::Record {
+            path: self.path.clone(),
+            line: self.line,
+            source,
+        }))
     }
+}
+
+/// The record that another process appended behind a torn one, on the same line. What is before it
+/// has to be the beginning of a JSON value and no whole one.
+fn behind_torn(line: &[u8]) -> Option<Record> {
+    let torn = |head: &[u8]| {
+        serde_json::from_slice::<serde::de::IgnoredAny>(head).is_err_and(|error| error.is_eof())
+    };
+    let braces = (1..line.len()).rev().filter(|&at| line[at] == b'{');
+    let (at, record) = braces
+        .into_iter()
+        .find_map(|at| Some((at, serde_json::from_slice(&line[at..]).ok()?)))?;
+    torn(&line[..at]).then_some(record)
 }
 
 /// How often each event was recorded.
@@ -291,9 +306,12 @@ impl Counts {
         } += 1;
     }
 
-    /// Whether every attempted message has come to its end: handled, refused or suppressed.
-    pub fn balanced(&self) -> bool {
-        self.attempted == self.handled + self.refused + self.suppressed
+    /// Attempts of which the ledger does not tell what became: neither sent, suppressed nor
+    /// refused. Each is one of a process that was killed or of a write that failed, and the wire
+    /// decides.
+    pub fn unsettled(&self) -> Messages {
+        let settled = self.sent + self.suppressed + self.refused;
+        Messages::new(self.attempted.get().saturating_sub(settled.get()))
     }
 }
 
@@ -322,17 +340,20 @@ pub struct Totals {
     pub sent_bytes: FrameBytes,
     /// Frames that arrived, header included.
     pub arrived_bytes: FrameBytes,
-    /// Whether the ledger's last line was torn.
-    pub torn: bool,
+    /// How many lines held a torn record: it is not counted.
+    pub torn: u64,
 }
 
 impl Totals {
-    /// The totals of the ledger in this file.
-    pub fn read(path: &Path) -> Result<Self, LedgerError> {
+    /// The totals of one run in this ledger. Records of other runs are not counted.
+    pub fn read(path: &Path, run: u64) -> Result<Self, LedgerError> {
         let mut reader = Reader::open(path)?;
         let mut totals = Self::default();
         for record in &mut reader {
-            totals.count(&record?);
+            let record = record?;
+            if record.run == run {
+                totals.count(&record);
+            }
         }
         totals.torn = reader.torn();
         Ok(totals)
@@ -357,6 +378,17 @@ impl Totals {
             .get(&(protocol.to_owned(), kind.to_owned()))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Who left attempts of a kind without telling what became of them, and how many
+    /// ([`Counts::unsettled`]). Others are not listed.
+    pub fn unsettled(&self, protocol: &str, kind: &str) -> BTreeMap<u32, Messages> {
+        let name = (protocol.to_owned(), kind.to_owned());
+        self.nodes
+            .iter()
+            .filter_map(|(&node, kinds)| Some((node, kinds.get(&name)?.unsettled())))
+            .filter(|&(_, messages)| messages != Messages::ZERO)
+            .collect()
     }
 
     /// The counts of all kinds together.
@@ -408,7 +440,7 @@ mod tests {
             two.append(&record(Event::Handled, "token", 1)).unwrap();
         }
         one.append(&record(Event::Sent, "token", 0)).unwrap();
-        let totals = Totals::read(&path).unwrap();
+        let totals = Totals::read(&path, 9).unwrap();
         let counts = totals.kind("ring", "token");
         assert_eq!(
             (
@@ -418,7 +450,10 @@ mod tests {
             ),
             (50, 1, 50)
         );
-        assert!(counts.balanced());
+        assert_eq!(
+            totals.unsettled("ring", "token"),
+            BTreeMap::from([(0, Messages::new(49))])
+        );
         assert_eq!(
             totals.nodes[&1][&("ring".into(), "token".into())]
                 .handled
@@ -426,7 +461,67 @@ mod tests {
             50
         );
         assert_eq!(totals.sent_bytes.get(), 60);
-        assert!(!totals.torn);
+        assert_eq!(totals.torn, 0);
+    }
+
+    #[test]
+    fn records_of_another_run_in_the_file_are_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let mut writer = Writer::open(&path).unwrap();
+        writer.append(&record(Event::Sent, "token", 0)).unwrap();
+        let other = Record {
+            run: 10,
+            ..record(Event::Sent, "token", 0)
+        };
+        writer.append(&other).unwrap();
+        assert_eq!(Totals::read(&path, 9).unwrap().all().sent.get(), 1);
+        assert_eq!(Totals::read(&path, 11).unwrap(), Totals::default());
+    }
+
+    #[test]
+    fn each_sender_answers_for_its_own_attempts() {
+        let mut totals = Totals::default();
+        for (event, node) in [
+            (Event::Attempted, 0),
+            (Event::Sent, 0),
+            (Event::Attempted, 1),
+            (Event::Attempted, 2),
+            (Event::Refused, 2),
+            (Event::Attempted, 3),
+            (Event::Suppressed, 3),
+        ] {
+            totals.count(&record(event, "token", node));
+        }
+        assert_eq!(
+            totals.unsettled("ring", "token"),
+            BTreeMap::from([(1, Messages::new(1))])
+        );
+        assert!(totals.unsettled("ring", "rung").is_empty());
+    }
+
+    #[test]
+    fn a_torn_record_in_the_middle_costs_itself_alone() {
+        let whole = serde_json::to_string(&record(Event::Sent, "{to}ken", 0)).unwrap();
+        let path = Path::new("ledger.jsonl");
+        for cut in 1..whole.len() {
+            let text = format!("{whole}\n{}{whole}\n{whole}\n", &whole[..cut]);
+            let mut reader = Reader::new(path, text.as_bytes());
+            let read: Result<Vec<Record>, _> = (&mut reader).collect();
+            assert_eq!(
+                read.map(|records| records.len()).unwrap(),
+                3,
+                "cut at {cut}"
+            );
+            assert_eq!(reader.torn(), 1, "cut at {cut}");
+        }
+        // Two whole values on a line are none that any node wrote, and neither is a stray word.
+        for head in ["{\"event\":\"lost\"}", "x"] {
+            let text = format!("{head}{whole}\n");
+            let error = Reader::new(path, text.as_bytes()).find_map(Result::err);
+            let error = error.unwrap_or_else(|| panic!("{head}")).to_string();
+            assert!(error.starts_with("ledger.jsonl, line 1: "), "{error}");
+        }
     }
 
     #[test]
@@ -436,7 +531,7 @@ mod tests {
         let torn = format!("{whole}\n{}", &whole[..40]);
         let mut reader = Reader::new(path, torn.as_bytes());
         assert_eq!((&mut reader).filter_map(Result::ok).count(), 1);
-        assert!(reader.torn());
+        assert_eq!(reader.torn(), 1);
 
         let bad = format!("{whole}\n{{\"event\":\"lost\"}}\n{whole}\n");
         let error = Reader::new(path, bad.as_bytes())
@@ -450,7 +545,7 @@ mod tests {
 
     #[test]
     fn a_missing_ledger_is_named() {
-        let error = Totals::read(Path::new("/nowhere/ledger.jsonl")).unwrap_err();
+        let error = Totals::read(Path::new("/nowhere/ledger.jsonl"), 9).unwrap_err();
         assert!(error.to_string().starts_with("/nowhere/ledger.jsonl: "));
     }
 }
