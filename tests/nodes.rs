@@ -1,7 +1,7 @@
 //! Real nodes as operating-system processes on the loopback interface.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use wirewatt::algorithm::{Case, Phase, ProcessId, catalog};
 use wirewatt::experiment::fleet::{
-    Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome,
+    Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, HistoryEvent,
 };
 use wirewatt::ledger::{Event, Reader, Totals};
 use wirewatt::node::control::Connections;
@@ -20,6 +20,9 @@ use wirewatt::units::Messages;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wirewatt");
 /// Far beyond what a run needs, so that a busy machine fails no test.
 const PLENTY: Duration = Duration::from_secs(60);
+
+/// The run's number.
+const RUN: u64 = 4711;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -47,7 +50,7 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.jsonl");
         let base = free_ports(n as u16);
-        let mut config = FleetConfig::on_loopback(algorithm, n, base, 4711, ledger).unwrap();
+        let mut config = FleetConfig::on_loopback(algorithm, n, base, RUN, ledger).unwrap();
         config.node_command = vec![PROGRAM.into(), "node".into()];
         config.connections = connections;
         config.start_limit = PLENTY;
@@ -77,11 +80,11 @@ impl Run {
     }
 
     fn go(&self) -> FleetOutcome {
-        self.spawn().run(Instant::now() + PLENTY, &NEVER)
+        self.spawn().run(PLENTY, &NEVER)
     }
 
     fn totals(&self) -> Totals {
-        Totals::read(&self.ledger()).unwrap()
+        Totals::read(&self.ledger(), RUN).unwrap()
     }
 
     /// Every account but the wire's is equal, kind by kind, and the run went as it should.
@@ -228,7 +231,7 @@ fn a_message_is_in_the_ledger_with_the_same_name_at_both_ends() {
     let mut handled = Vec::new();
     for record in Reader::open(&run.ledger()).unwrap() {
         let record = record.unwrap();
-        assert_eq!((record.run, record.incarnation), (4711, 1));
+        assert_eq!((record.run, record.incarnation), (RUN, 1));
         let name = |from, to| {
             (
                 from,
@@ -269,7 +272,7 @@ fn a_node_that_is_killed_ends_the_run_in_time_and_is_named() {
         signal(victim, Signal::KILL);
     });
     let began = Instant::now();
-    let outcome = fleet.run(began + PLENTY, &NEVER);
+    let outcome = fleet.run(PLENTY, &NEVER);
     killer.join().unwrap();
     assert_eq!(outcome.ending, Ending::Broken);
     assert!(
@@ -284,7 +287,7 @@ fn a_node_that_is_killed_ends_the_run_in_time_and_is_named() {
     assert_eq!(node, ProcessId(2));
     assert!(status.contains("signal: 9"), "{status}");
     assert!(pids.iter().all(|&pid| !runs(pid)));
-    Totals::read(&run.ledger()).expect("the ledger is readable");
+    Totals::read(&run.ledger(), RUN).expect("the ledger is readable");
 }
 
 #[test]
@@ -297,7 +300,7 @@ fn two_phase_commit_aborts_when_a_participant_is_dead() {
         let victim = fleet.pids()[3];
         signal(victim, Signal::KILL);
         await_closed(run.config.peers[3]);
-        let outcome = fleet.run(Instant::now() + PLENTY, &NEVER);
+        let outcome = fleet.run(PLENTY, &NEVER);
         assert_eq!(outcome.ending, Ending::Complete, "{outcome:?}");
         assert!(outcome.quiescent, "{outcome:?}");
         let aborted = outcome
@@ -330,7 +333,7 @@ fn a_node_that_never_answers_is_named_when_the_limit_comes() {
     let pids = fleet.pids();
     signal(pids[1], Signal::STOP);
     let began = Instant::now();
-    let outcome = fleet.run(began + Duration::from_millis(500), &NEVER);
+    let outcome = fleet.run(Duration::from_millis(500), &NEVER);
     assert_eq!(outcome.ending, Ending::TimeLimit);
     assert!(!outcome.quiescent);
     let silent: Vec<_> = outcome
@@ -379,10 +382,11 @@ fn cancelling_leaves_no_node() {
             cancel.store(true, Ordering::Relaxed);
         }
     });
-    let outcome = fleet.run(Instant::now() + PLENTY, &cancel);
+    let outcome = fleet.run(PLENTY, &cancel);
     canceller.join().unwrap();
     assert_eq!(outcome.ending, Ending::Interrupted);
     assert!(!outcome.history.is_empty());
+    assert_eq!(outcome.faults, []);
     assert!(pids.iter().all(|&pid| !runs(pid)));
 
     let cancelled = AtomicBool::new(true);
@@ -459,13 +463,38 @@ impl ByHand {
     }
 
     fn configure(&mut self, base: u16, ledger: &Path) {
+        self.configure_as(base, ledger, "per-message");
+    }
+
+    fn configure_as(&mut self, base: u16, ledger: &Path, connections: &str) {
         self.say(&format!(
-            r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{:?},"connections":"per-message","rounds":1}}"#,
+            r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{:?},"connections":"{connections}","rounds":1}}"#,
             base,
             base + 1,
             ledger
         ));
     }
+}
+
+/// A token of this run from process 0 to process 1, after docs/wire-format.md and by hand.
+fn token(run: u64, sequence: u64) -> Vec<u8> {
+    let mut frame = vec![0x57, 0xa7, 1, 0, 0, 0, 0, 0, 0, 2, 0, 1];
+    frame.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+    for number in [run, 1, sequence, 1] {
+        frame.extend(number.to_be_bytes());
+    }
+    frame.extend(b"\xa2\x65round\x01\x64hops\x01");
+    frame[7] = frame.len() as u8;
+    frame
+}
+
+fn assert_foreign(notice: &serde_json::Value, stranger: &TcpStream) {
+    let address = stranger.local_addr().unwrap().to_string();
+    assert_eq!(
+        (&notice["type"], &notice["what"], &notice["address"]),
+        (&"notice".into(), &"foreign".into(), &address.into()),
+        "{notice}"
+    );
 }
 
 #[test]
@@ -493,27 +522,16 @@ fn what_arrives_before_the_start_waits_and_foreign_bytes_are_reported() {
     node.configure(base, &folder.path().join("ledger.jsonl"));
     assert_eq!(node.hear()["type"], "listening");
 
-    let mut stranger = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let fault = node.hear();
-    assert_eq!(
-        (&fault["type"], &fault["what"]),
-        (&"fault".into(), &"foreign".into())
-    );
+    assert_foreign(&node.hear(), &stranger);
 
-    // A token of run 5 from process 0, after docs/wire-format.md and by hand.
-    let mut frame = vec![0x57, 0xa7, 1, 0, 0, 0, 0, 0, 0, 2, 0, 1];
-    frame.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
-    for number in [5u64, 1, 1, 1] {
-        frame.extend(number.to_be_bytes());
-    }
-    frame.extend(b"\xa2\x65round\x01\x64hops\x01");
-    frame[7] = frame.len() as u8;
-    let mut sender = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    let frame = token(5, 1);
+    let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     sender.write_all(&frame).unwrap();
-    sender.shutdown(std::net::Shutdown::Write).unwrap();
+    sender.shutdown(Shutdown::Write).unwrap();
     // The receiver closes when it has read to the end: by then the message has arrived.
-    assert_eq!(std::io::Read::read(&mut sender, &mut [0]).unwrap(), 0);
+    assert_eq!(sender.read(&mut [0]).unwrap(), 0);
     node.say(r#"{"v":1,"type":"counters","poll":1}"#);
     let counts = &node.hear()["channels"][0];
     assert_eq!(
@@ -524,7 +542,7 @@ fn what_arrives_before_the_start_waits_and_foreign_bytes_are_reported() {
     // The token goes on to process 0, which is played here: read to the end, no reset.
     let (mut onward, _) = next.accept().unwrap();
     let mut token = Vec::new();
-    std::io::Read::read_to_end(&mut onward, &mut token).unwrap();
+    onward.read_to_end(&mut token).unwrap();
     assert_eq!(token[..2], [0x57, 0xa7]);
     drop(onward);
     node.say(r#"{"v":1,"type":"counters","poll":2}"#);
@@ -548,4 +566,291 @@ fn a_node_refuses_what_it_cannot_read() {
         (&"error".into(), &"control".into())
     );
     assert_eq!(node.child.wait().unwrap().code(), Some(2));
+}
+
+/// "19940 received, 19937 handled": nodes stopped handling what they had decoded when they were told
+/// to finish.
+#[test]
+fn a_cancelled_run_has_handled_all_that_it_received() {
+    for mode in MODES {
+        let mut run = Run::new("centralized", 6, mode).rounds(1_000_000);
+        run.config.history = Some(run.folder.path().join("history.jsonl"));
+        let fleet = run.spawn();
+        let cancel = std::sync::Arc::new(AtomicBool::new(false));
+        let canceller = std::thread::spawn({
+            let (cancel, ledger) = (cancel.clone(), run.ledger());
+            move || {
+                await_record(&ledger, Event::Handled);
+                cancel.store(true, Ordering::Relaxed);
+            }
+        });
+        let outcome = fleet.run(PLENTY, &cancel);
+        canceller.join().unwrap();
+        assert_eq!(outcome.ending, Ending::Interrupted);
+        assert_eq!(outcome.faults, [], "{mode:?}");
+        let all = run.totals().all();
+        assert_eq!(
+            (all.arrived, all.sent),
+            (all.handled, all.handled),
+            "{mode:?}"
+        );
+        assert_eq!(all.attempted, all.handled + all.refused, "{mode:?}");
+        assert!(outcome.quiescent, "{mode:?}");
+
+        // The file has what the outcome has, in the same order.
+        let text = std::fs::read_to_string(run.folder.path().join("history.jsonl")).unwrap();
+        let written: Vec<HistoryEvent> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(written, outcome.history);
+    }
+}
+
+#[test]
+fn what_arrives_while_a_node_finishes_is_handled() {
+    const TOKENS: u64 = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
+    let mut node = ByHand::start("ring");
+    node.configure(base, &folder.path().join("ledger.jsonl"));
+    assert_eq!(node.hear()["type"], "listening");
+    node.say(r#"{"v":1,"type":"start"}"#);
+    let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    let tokens: Vec<u8> = (1..=TOKENS)
+        .flat_map(|sequence| token(5, sequence))
+        .collect();
+    sender.write_all(&tokens).unwrap();
+    sender.shutdown(Shutdown::Write).unwrap();
+    await_record(&folder.path().join("ledger.jsonl"), Event::Arrived);
+    node.say(r#"{"v":1,"type":"finish"}"#);
+    // Process 0 takes what the node hands on until the node is gone.
+    let taker = std::thread::spawn(move || {
+        for onward in next.incoming() {
+            let mut bytes = Vec::new();
+            onward.unwrap().read_to_end(&mut bytes).unwrap();
+            if bytes.is_empty() {
+                return;
+            }
+        }
+    });
+    let finished = loop {
+        let said = node.hear();
+        if said["type"] == "finished" {
+            break said;
+        }
+    };
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, base)).unwrap());
+    taker.join().unwrap();
+    let counts = &finished["channels"][0];
+    assert_eq!(counts["arrived"], counts["handled"], "{finished}");
+    let of = |name: &str| counts[name].as_u64().unwrap();
+    assert_eq!(of("attempted"), of("sent") + of("refused"), "{finished}");
+}
+
+/// A node that had half-closed waited for ever on a connection that came after that, and its peer
+/// dialled a new connection because of the half-close.
+#[test]
+fn a_connection_that_comes_while_a_node_finishes_is_closed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let mut node = ByHand::start("ring");
+    node.configure(base, &folder.path().join("ledger.jsonl"));
+    assert_eq!(node.hear()["type"], "listening");
+    // A connection of process 0's that stays open keeps the node from ending.
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    let mut first = connect();
+    first.write_all(&token(5, 1)).unwrap();
+    await_record(&folder.path().join("ledger.jsonl"), Event::Arrived);
+    node.say(r#"{"v":1,"type":"finish"}"#);
+    // The node's FIN: it has begun to close.
+    assert_eq!(first.read(&mut [0]).unwrap(), 0);
+    let mut second = connect();
+    second.write_all(&token(5, 2)).unwrap();
+    assert_eq!(second.read(&mut [0]).unwrap(), 0);
+    drop(second);
+    drop(first);
+    assert_eq!(node.hear()["type"], "finished");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}
+
+/// With both ends on their way out a late message goes over the connection that is there.
+#[test]
+fn no_connection_is_dialled_because_a_peer_finishes() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
+    next.set_nonblocking(true).unwrap();
+    let mut node = ByHand::start("ring");
+    node.configure_as(base, &folder.path().join("ledger.jsonl"), "persistent");
+    assert_eq!(node.hear()["type"], "listening");
+    let mut link = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    let address = link.local_addr().unwrap();
+    node.say(&format!(
+        r#"{{"v":1,"type":"start","links":[{{"peer":0,"address":"{address}"}}]}}"#
+    ));
+    node.say(r#"{"v":1,"type":"quiesce"}"#);
+    node.say(r#"{"v":1,"type":"counters","poll":1}"#);
+    assert_eq!(node.hear()["type"], "counters");
+    link.write_all(&token(5, 1)).unwrap();
+    link.shutdown(Shutdown::Write).unwrap();
+    let mut header = [0; 56];
+    link.read_exact(&mut header).unwrap();
+    assert_eq!(header[..2], [0x57, 0xa7]);
+    node.say(r#"{"v":1,"type":"finish"}"#);
+    link.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(node.hear()["type"], "finished");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+    assert!(next.accept().is_err(), "a connection was dialled");
+}
+
+#[test]
+fn strangers_are_named_and_waited_for_by_nobody() {
+    let mut run = Run::new("centralized", 3, Connections::Persistent);
+    // The idle one must not be what ends the nodes.
+    run.config.settle_limit = PLENTY;
+    let fleet = run.spawn();
+    let idle = TcpStream::connect(run.config.peers[1]).unwrap();
+    let scanner = TcpStream::connect(run.config.peers[2]).unwrap();
+    let expected = [
+        (ProcessId(1), idle.local_addr().unwrap()),
+        (ProcessId(2), scanner.local_addr().unwrap()),
+    ];
+    drop(scanner);
+    let began = Instant::now();
+    let outcome = fleet.run(PLENTY, &NEVER);
+    assert!(began.elapsed() < PLENTY);
+    drop(idle);
+    assert!(outcome.is_clean(), "{outcome:?}");
+    let mut told: Vec<_> = outcome
+        .notices
+        .iter()
+        .map(|notice| (notice.node, notice.notice.address))
+        .collect();
+    told.sort();
+    assert_eq!(told, expected);
+    let words = outcome.notices[0].to_string();
+    assert!(
+        words.contains("a connection from 127.0.0.1:") && words.contains("none of the run's"),
+        "{words}"
+    );
+    assert_eq!(run.totals().all().handled, Messages::new(4));
+}
+
+#[test]
+fn a_frame_of_another_run_is_a_notice_and_in_no_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let mut node = ByHand::start("ring");
+    node.configure(base, &folder.path().join("ledger.jsonl"));
+    assert_eq!(node.hear()["type"], "listening");
+    node.say(r#"{"v":1,"type":"start"}"#);
+    let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    // Once a connection, however many come.
+    stranger.write_all(&token(6, 1)).unwrap();
+    stranger.write_all(&token(6, 2)).unwrap();
+    assert_foreign(&node.hear(), &stranger);
+    stranger.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stranger.read(&mut [0]).unwrap(), 0);
+    node.say(r#"{"v":1,"type":"counters","poll":1}"#);
+    assert_eq!(
+        node.hear(),
+        serde_json::json!({"v": 1, "type": "counters", "poll": 1, "channels": []})
+    );
+    node.say(r#"{"v":1,"type":"finish"}"#);
+    assert_eq!(node.hear()["type"], "finished");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+    let ledger = std::fs::read(folder.path().join("ledger.jsonl")).unwrap();
+    assert!(ledger.is_empty());
+}
+
+/// "--timeout 100ms" called healthy nodes dead that were still connecting.
+#[test]
+fn the_operations_limit_makes_no_node_a_dead_one() {
+    for mode in [Connections::Persistent, Connections::PerMessage] {
+        let run = Run::new("centralized", 8, mode).rounds(1_000_000);
+        let outcome = run.spawn().run(Duration::ZERO, &NEVER);
+        assert_eq!(outcome.ending, Ending::TimeLimit);
+        assert_eq!(outcome.faults, []);
+        assert!(outcome.quiescent);
+        let all = run.totals().all();
+        assert_eq!(all.arrived, all.handled);
+    }
+}
+
+/// Nodes that are stopped while they connect are killed as nothing worse than late.
+#[test]
+fn an_interrupt_while_nodes_connect_makes_no_node_a_dead_one() {
+    let mut run = Run::new("ring", 3, Connections::Persistent);
+    run.config.settle_limit = Duration::from_millis(300);
+    let fleet = run.spawn();
+    let pids = fleet.pids();
+    signal(pids[1], Signal::STOP);
+    let outcome = fleet.run(PLENTY, &AtomicBool::new(true));
+    assert_eq!(outcome.ending, Ending::Interrupted);
+    assert_eq!(outcome.faults, []);
+    assert_eq!(outcome.notices, []);
+    assert!(pids.iter().all(|&pid| !runs(pid)));
+}
+
+/// A line that was no UTF-8 cut a node off: what it said after that was lost.
+#[test]
+fn lines_that_are_no_utf8_cut_no_node_off() {
+    let mut run = Run::new("centralized", 3, Connections::Persistent);
+    let script = r#"printf 'bad \377\n'; printf 'worse \376\n' >&2; exec "$0" "$@""#;
+    run.config.node_command = ["sh", "-c", script, PROGRAM, "node"].map(Into::into).into();
+    let outcome = run.go();
+    assert_eq!(
+        (outcome.ending, outcome.quiescent),
+        (Ending::Complete, true)
+    );
+    assert_eq!(outcome.faults.len(), 3, "{outcome:?}");
+    for fault in &outcome.faults {
+        let FleetFault::Gibberish { detail, .. } = fault else {
+            panic!("{fault:?}");
+        };
+        assert_eq!(detail, "'bad \u{fffd}' is not UTF-8");
+    }
+    for id in 0..3 {
+        assert_eq!(outcome.stderr[&ProcessId(id)], ["worse \u{fffd}"]);
+    }
+    assert_eq!(run.totals().all().handled, Messages::new(4));
+}
+
+/// The history was kept in memory until the end.
+#[test]
+fn the_history_is_in_its_file_while_the_run_goes_on() {
+    let mut run = Run::new("ring", 3, Connections::Persistent).rounds(100_000_000);
+    let path = run.folder.path().join("history.jsonl");
+    run.config.history = Some(path.clone());
+    let fleet = run.spawn();
+    let cancel = std::sync::Arc::new(AtomicBool::new(false));
+    let reader = std::thread::spawn({
+        let cancel = cancel.clone();
+        move || {
+            let limit = Instant::now() + PLENTY;
+            // An operation that has ended: its two events and more are there before the run ends.
+            while Instant::now() < limit
+                && !std::fs::read_to_string(&path)
+                    .unwrap()
+                    .contains(r#""event":"ok""#)
+            {
+                std::thread::yield_now();
+            }
+            let found = Instant::now() < limit;
+            cancel.store(true, Ordering::Relaxed);
+            found
+        }
+    });
+    let outcome = fleet.run(2 * PLENTY, &cancel);
+    assert!(reader.join().unwrap());
+    assert_eq!(outcome.ending, Ending::Interrupted);
+
+    run.config.history = Some("/nowhere/history.jsonl".into());
+    assert!(matches!(
+        Fleet::spawn(&run.config, &NEVER),
+        Err(FleetError::History { .. })
+    ));
 }

@@ -3,20 +3,22 @@
 //!
 //! In: a [`FleetConfig`]. Out: a [`FleetOutcome`] with the history, the counters, what was
 //! outstanding and who failed. Calls block; everything goes over the children's standard streams
-//! (`docs/control-protocol.md`). However nodes behave, [`Fleet::run`] returns at the latest two
-//! settle limits and a second after its deadline, and no child outlives the [`Fleet`].
+//! (`docs/control-protocol.md`). However nodes behave, [`Fleet::run`] returns at the latest four
+//! settle limits and a second after its operations' limit, and no child outlives the [`Fleet`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -26,7 +28,8 @@ use crate::algorithm::{
     Algorithm, FailureModel, Options, Outcome, Phase, ProcessId, SetupError, catalog,
 };
 use crate::node::control::{
-    self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault, Reply,
+    self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault,
+    NodeNotice, NoticeKind, Reply,
 };
 use crate::units::{Messages, Timestamp};
 
@@ -34,8 +37,14 @@ use crate::units::{Messages, Timestamp};
 const CANCEL_TICK: Duration = Duration::from_millis(20);
 /// How long nodes may take to close their connections once the user has interrupted the run.
 const INTERRUPTED_LIMIT: Duration = Duration::from_secs(3);
+/// Longer than any run.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many lines of a node's standard error are kept.
 const KEPT_STDERR_LINES: usize = 50;
+/// How many bytes of such a line are kept.
+const KEPT_STDERR_LINE: usize = 4 * 1024;
+/// How long a line of the control protocol may be in bytes: counters of 65,535 channels fit.
+const LONGEST_REPLY: usize = 16 * 1024 * 1024;
 
 /// What a fleet is started from.
 #[derive(Debug, Clone)]
@@ -56,14 +65,16 @@ pub struct FleetConfig {
     pub run: u64,
     /// The ledger that all nodes append to. An absolute path, unless nodes share the folder.
     pub ledger: PathBuf,
-    /// The folder for what processes persist; none: they persist into the void.
-    pub state_folder: Option<PathBuf>,
+    /// The file that every [`HistoryEvent`] is appended to as it is heard, one JSON object a line,
+    /// so that a controller that is killed leaves what it had heard.
+    pub history: Option<PathBuf>,
     /// The program that runs a node, and its first arguments. The algorithm's name and
     /// `--controlled` are appended.
     pub node_command: Vec<OsString>,
-    /// How long nodes may take until all of them listen.
+    /// How long nodes may take until all of them listen, and then until all are connected.
     pub start_limit: Duration,
-    /// How long they may take until they are quiet, and then until they have ended.
+    /// How long they may take until they are quiet, to answer a poll, and then until they have
+    /// ended.
     pub settle_limit: Duration,
 }
 
@@ -94,7 +105,7 @@ impl FleetConfig {
             options: Options::default(),
             run,
             ledger,
-            state_folder: None,
+            history: None,
             node_command: vec![program.into(), "node".into()],
             start_limit: Duration::from_secs(10),
             settle_limit: Duration::from_secs(5),
@@ -165,6 +176,17 @@ pub enum FleetError {
         /// The limit.
         limit: Duration,
     },
+    /// The history cannot be written.
+    #[error("cannot write {path}: {source}")]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A path that a node cannot be told: control lines are UTF-8.
+    #[error("{0} is not UTF-8; nodes cannot be told of it")]
+    Path(PathBuf),
     /// The caller cancelled.
     #[error("interrupted before the start")]
     Interrupted,
@@ -294,12 +316,14 @@ pub enum FleetFault {
         stderr: Vec<String>,
     },
     /// A node did not answer and was killed.
-    #[error("node {node} never answered {to}, and was killed")]
+    #[error("node {node} never answered {to} within {limit:?}, and was killed")]
     NeverAnswered {
         /// The node.
         node: ProcessId,
         /// The command.
         to: &'static str,
+        /// How long it had for that.
+        limit: Duration,
     },
     /// A node reported a fault.
     #[error("node {node} reports {:?}: {}", .fault.what, .fault.detail)]
@@ -325,6 +349,39 @@ pub enum FleetFault {
         /// What it wrote.
         detail: String,
     },
+    /// The history could not be written. Told once: what follows is missing from the file.
+    #[error("cannot write {path}: {detail}")]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+}
+
+/// Somebody who is none of the run's came to a node. It changes no account of the nodes and makes
+/// no run unclean, but its packets are on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetNotice {
+    /// The node.
+    pub node: ProcessId,
+    /// What it told.
+    pub notice: NodeNotice,
+}
+
+impl std::fmt::Display for FleetNotice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let NodeNotice {
+            what: NoticeKind::Foreign,
+            address,
+            detail,
+        } = &self.notice;
+        let node = self.node;
+        write!(
+            f,
+            "a connection from {address} to node {node} that was none of the run's: {detail}"
+        )
+    }
 }
 
 /// What came of a run.
@@ -338,12 +395,14 @@ pub struct FleetOutcome {
     pub operations: u64,
     /// Each node's last known counters.
     pub counters: BTreeMap<ProcessId, Vec<ChannelCounts>>,
-    /// Whether two polls in a row were identical with nothing outstanding.
+    /// Whether two polls in a row were identical with nothing outstanding, or nothing had started.
     pub quiescent: bool,
     /// What was outstanding between live processes at the last poll.
     pub outstanding: Vec<Outstanding>,
     /// What went wrong.
     pub faults: Vec<FleetFault>,
+    /// What came to the nodes and was none of the run's.
+    pub notices: Vec<FleetNotice>,
     /// The last lines of each node's standard error, where it wrote any.
     pub stderr: BTreeMap<ProcessId, Vec<String>>,
 }
@@ -416,7 +475,9 @@ struct Inner {
     given: UnboundedReceiver<(ProcessId, Given)>,
     history: Vec<HistoryEvent>,
     completed: u64,
+    history_file: Option<File>,
     faults: Vec<FleetFault>,
+    notices: Vec<FleetNotice>,
     /// An error or end before the start: where it ends the spawning.
     start_error: Option<FleetError>,
     started: bool,
@@ -431,6 +492,10 @@ impl Fleet {
     pub fn spawn(config: &FleetConfig, cancel: &AtomicBool) -> Result<Self, FleetError> {
         let algorithm = catalog::by_name(&config.algorithm)?;
         algorithm.check(config.n(), config.rounds, &config.options)?;
+        if config.ledger.to_str().is_none() {
+            return Err(FleetError::Path(config.ledger.clone()));
+        }
+        let history_file = config.history.as_deref().map(open_history).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -447,7 +512,9 @@ impl Fleet {
                 given,
                 history: Vec::new(),
                 completed: 0,
+                history_file,
                 faults: Vec::new(),
+                notices: Vec::new(),
                 start_error: None,
                 started: false,
                 finishing: false,
@@ -465,14 +532,15 @@ impl Fleet {
         self.inner.members.iter().map(|member| member.pid).collect()
     }
 
-    /// Runs the algorithm until its outcome or the deadline, then brings the nodes to quiescence
-    /// and to their end. Setting `cancel` ends the run early; no node is left either way.
-    pub fn run(mut self, deadline: Instant, cancel: &AtomicBool) -> FleetOutcome {
+    /// Connects the nodes, runs the algorithm until its outcome or until its operations have taken
+    /// `operations`, which begins when the nodes start, then brings the nodes to quiescence and to
+    /// their end. Setting `cancel` ends the run early; no node is left either way.
+    pub fn run(mut self, operations: Duration, cancel: &AtomicBool) -> FleetOutcome {
         let runtime = self
             .runtime
             .take()
             .expect("a fleet that was spawned has its runtime");
-        let outcome = runtime.block_on(self.inner.run(deadline, cancel));
+        let outcome = runtime.block_on(self.inner.run(operations, cancel));
         self.runtime = Some(runtime);
         outcome
     }
@@ -589,10 +657,7 @@ impl Inner {
             run: config.run,
             incarnation: 1,
             ledger: config.ledger.clone(),
-            state: config
-                .state_folder
-                .as_ref()
-                .map(|f| f.join(format!("node-{id}.state"))),
+            state: None,
             connections: config.connections,
             rounds: config.rounds,
             payload: config.payload,
@@ -600,16 +665,19 @@ impl Inner {
         }
     }
 
-    async fn run(&mut self, deadline: Instant, cancel: &AtomicBool) -> FleetOutcome {
-        let mut ending = self.connect_and_start(deadline, cancel).await;
+    async fn run(&mut self, operations: Duration, cancel: &AtomicBool) -> FleetOutcome {
+        let mut ending = self.connect_and_start(cancel).await;
         if ending == Ending::Complete {
-            ending = self.await_outcome(deadline, cancel).await;
+            ending = self.await_outcome(operations, cancel).await;
         }
         self.tell_live(&Command::Quiesce);
         let settle_limit = self.config.settle_limit;
         let interrupted_limit = INTERRUPTED_LIMIT.min(settle_limit);
         let mut quiescent = None;
-        if ending != Ending::Interrupted {
+        if !self.started {
+            // No message was attempted, so none is on its way.
+            quiescent = Some(true);
+        } else if ending != Ending::Interrupted {
             // The outcome comes before the last messages.
             quiescent = self.await_quiescence(settle_limit, cancel).await;
         }
@@ -621,11 +689,11 @@ impl Inner {
         }
         let quiescent = quiescent == Some(true);
         let outstanding_before = self.outstanding();
-        let limit = match ending {
+        self.finish(match ending {
             Ending::Interrupted => interrupted_limit,
             _ => settle_limit,
-        };
-        self.finish(Instant::now() + limit).await;
+        })
+        .await;
         FleetOutcome {
             ending,
             history: std::mem::take(&mut self.history),
@@ -637,6 +705,7 @@ impl Inner {
             quiescent,
             outstanding: outstanding_before,
             faults: std::mem::take(&mut self.faults),
+            notices: std::mem::take(&mut self.notices),
             stderr: self
                 .ids()
                 .map(|id| (id, self.stderr(id)))
@@ -645,7 +714,7 @@ impl Inner {
         }
     }
 
-    async fn connect_and_start(&mut self, deadline: Instant, cancel: &AtomicBool) -> Ending {
+    async fn connect_and_start(&mut self, cancel: &AtomicBool) -> Ending {
         if self.config.connections == Connections::Persistent {
             self.tell_live(&Command::Connect);
             let connected = |inner: &Self| {
@@ -654,12 +723,19 @@ impl Inner {
                     .iter()
                     .all(|member| member.connected || member.ended)
             };
-            let ending = self.wait(connected, deadline, cancel).await;
-            if ending == Ending::TimeLimit {
-                self.silence("connect", |member| !member.connected && !member.ended);
-            }
-            if ending != Ending::Complete {
-                return ending;
+            let patience = self.config.start_limit;
+            match self
+                .wait(connected, Instant::now() + patience, cancel)
+                .await
+            {
+                Ending::Complete => {}
+                Ending::TimeLimit => {
+                    self.silence("connect", patience, |member| {
+                        !member.connected && !member.ended
+                    });
+                    return Ending::Broken;
+                }
+                ending => return ending,
             }
         }
         self.started = true;
@@ -680,7 +756,10 @@ impl Inner {
         Ending::Complete
     }
 
-    async fn await_outcome(&mut self, deadline: Instant, cancel: &AtomicBool) -> Ending {
+    async fn await_outcome(&mut self, patience: Duration, cancel: &AtomicBool) -> Ending {
+        // A limit beyond what the clock can tell is none.
+        let now = Instant::now();
+        let limit = now.checked_add(patience).unwrap_or(now + A_YEAR);
         let operations = (self.algorithm.operations)(self.config.n(), self.config.rounds);
         let fragile = self.algorithm.failures == FailureModel::None;
         let broken = |inner: &Self| {
@@ -692,7 +771,7 @@ impl Inner {
             }
         };
         let over = |inner: &Self| inner.completed >= operations || broken(inner);
-        match self.wait(over, deadline, cancel).await {
+        match self.wait(over, limit, cancel).await {
             Ending::Complete if self.completed < operations => Ending::Broken,
             ending => ending,
         }
@@ -714,11 +793,13 @@ impl Inner {
                     .iter()
                     .all(|m| m.poll == poll || m.ended || m.silent)
             };
-            match self.wait(answered, limit, cancel).await {
+            // However late this poll came, nodes have their whole time to answer it: that the run
+            // is not quiet in time makes none of them silent.
+            match self.wait(answered, Instant::now() + patience, cancel).await {
                 Ending::Interrupted => return None,
                 Ending::Complete => {}
                 _ => {
-                    self.silence("a poll of its counters", |member| {
+                    self.silence("a poll of its counters", patience, |member| {
                         member.poll != poll && !member.ended
                     });
                     return Some(false);
@@ -778,15 +859,22 @@ impl Inner {
         outstanding
     }
 
-    async fn finish(&mut self, limit: Instant) {
+    async fn finish(&mut self, patience: Duration) {
         self.finishing = true;
         let without = self.ids_where(|member| member.ended || member.silent);
         self.tell_live(&Command::Finish { without });
         let ended = |inner: &Self| inner.members.iter().all(|m| m.ended || m.silent);
         // A second wish to stop cannot be told from the first: the limit holds in any case.
         let uncancelled = AtomicBool::new(false);
-        self.wait(ended, limit, &uncancelled).await;
-        self.silence("finish", |member| !member.ended);
+        self.wait(ended, Instant::now() + patience, &uncancelled)
+            .await;
+        if self.started {
+            self.silence("finish", patience, |member| !member.ended);
+        } else {
+            // Nothing had begun: that a node was still busy connecting is no finding.
+            let members = self.members.iter_mut();
+            members.for_each(|member| member.silent |= !member.ended);
+        }
         self.kill_all().await;
     }
 
@@ -896,7 +984,7 @@ impl Inner {
                 if outcome.phase != Phase::Invoke {
                     self.completed += 1;
                 }
-                self.history.push(HistoryEvent {
+                self.note(HistoryEvent {
                     node: id,
                     time,
                     outcome,
@@ -910,6 +998,9 @@ impl Inner {
                 member.finished = true;
                 member.counters = channels;
             }
+            Reply::Notice(notice) => self.notices.push(FleetNotice { node: id, notice }),
+            // Nothing had begun: that nodes break their connections off is no finding.
+            Reply::Fault(_) if self.finishing && !self.started => {}
             Reply::Fault(fault) => self.faults.push(FleetFault::Reported { node: id, fault }),
             Reply::Error(error) if member.listening => {
                 self.faults.push(FleetFault::Error { node: id, error });
@@ -931,6 +1022,22 @@ impl Inner {
         }
     }
 
+    fn note(&mut self, event: HistoryEvent) {
+        if let Some(file) = &mut self.history_file {
+            let mut line = serde_json::to_vec(&event).expect("a history event is plain data");
+            line.push(b'\n');
+            // One write: a controller that is killed leaves whole lines.
+            if let Err(error) = file.write_all(&line) {
+                self.history_file = None;
+                self.faults.push(FleetFault::History {
+                    path: self.config.history.clone().unwrap_or_default(),
+                    detail: error.to_string(),
+                });
+            }
+        }
+        self.history.push(event);
+    }
+
     fn tell(&self, id: ProcessId, command: Command) {
         if let Some(commands) = &self.member(id).commands {
             // A node that is gone is noticed by its end.
@@ -945,13 +1052,13 @@ impl Inner {
     }
 
     /// Gives up on these members and says so.
-    fn silence(&mut self, command: &'static str, which: impl Fn(&Member) -> bool) {
+    fn silence(&mut self, to: &'static str, limit: Duration, which: impl Fn(&Member) -> bool) {
         for (id, member) in self.members.iter_mut().enumerate() {
             if !member.silent && which(member) {
                 member.silent = true;
                 let node = ProcessId(id as u32);
                 self.faults
-                    .push(FleetFault::NeverAnswered { node, to: command });
+                    .push(FleetFault::NeverAnswered { node, to, limit });
             }
         }
     }
@@ -994,9 +1101,12 @@ async fn watch(
     kill: Arc<Notify>,
     given: UnboundedSender<(ProcessId, Given)>,
 ) {
-    let understood = |line: String| match control::from_line(&line) {
-        Ok(reply) => Given::Said(reply),
-        Err(error) => Given::Gibberish(error.to_string()),
+    let understood = |line: Line| match line.in_full() {
+        Ok(text) => match control::from_line(&text) {
+            Ok(reply) => Given::Said(reply),
+            Err(error) => Given::Gibberish(error.to_string()),
+        },
+        Err(detail) => Given::Gibberish(detail),
     };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let end = async {
@@ -1010,18 +1120,130 @@ async fn watch(
     };
     let (status, (), ()) = tokio::join!(
         end,
-        pass_on(stdout, |line| given.send((id, understood(line))).is_ok()),
-        pass_on(stderr, |line| given.send((id, Given::Stderr(line))).is_ok()),
+        pass_on(stdout, LONGEST_REPLY, |line| {
+            given.send((id, understood(line))).is_ok()
+        }),
+        pass_on(stderr, KEPT_STDERR_LINE, |line| {
+            given
+                .send((id, Given::Stderr(line.as_far_as_kept())))
+                .is_ok()
+        }),
     );
     let _ = given.send((id, Given::Ended(status)));
 }
 
-async fn pass_on(stream: Option<impl AsyncRead + Unpin>, mut give: impl FnMut(String) -> bool) {
+/// Passes on what a child writes to a stream, line by line, until its end.
+async fn pass_on(
+    stream: Option<impl AsyncRead + Unpin>,
+    longest: usize,
+    mut give: impl FnMut(Line) -> bool,
+) {
     let Some(stream) = stream else { return };
-    let mut lines = BufReader::new(stream).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut stream = BufReader::new(stream);
+    while let Ok(Some(line)) = Line::read(&mut stream, longest).await {
         if !give(line) {
             return;
         }
+    }
+}
+
+/// A line as it was written, of which no more than so many bytes are kept.
+#[derive(Debug, Default)]
+struct Line {
+    bytes: Vec<u8>,
+    /// How long it was, without its newline.
+    length: usize,
+}
+
+impl Line {
+    async fn read(
+        stream: &mut (impl AsyncBufRead + Unpin),
+        longest: usize,
+    ) -> std::io::Result<Option<Self>> {
+        let mut line = Self::default();
+        let mut begun = false;
+        loop {
+            let there = stream.fill_buf().await?;
+            if there.is_empty() {
+                return Ok(begun.then_some(line));
+            }
+            begun = true;
+            let newline = there.iter().position(|&byte| byte == b'\n');
+            let part = &there[..newline.unwrap_or(there.len())];
+            let room = longest - line.bytes.len();
+            line.bytes.extend_from_slice(&part[..part.len().min(room)]);
+            line.length += part.len();
+            let taken = part.len() + usize::from(newline.is_some());
+            stream.consume(taken);
+            if newline.is_some() {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    /// The line, where all of it was kept and is UTF-8; what is wrong with it otherwise.
+    fn in_full(self) -> Result<String, String> {
+        let (kept, length) = (self.bytes.len(), self.length);
+        if kept < length {
+            return Err(format!("a line of {length} bytes; at most {kept} are read"));
+        }
+        String::from_utf8(self.bytes).map_err(|error| {
+            let readable = String::from_utf8_lossy(error.as_bytes());
+            let readable: String = readable.chars().take(200).collect();
+            format!("'{readable}' is not UTF-8")
+        })
+    }
+
+    /// What was kept of it, with U+FFFD for what is not UTF-8.
+    fn as_far_as_kept(&self) -> String {
+        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
+        if self.bytes.len() < self.length {
+            text.push('…');
+        }
+        text
+    }
+}
+
+fn open_history(path: &Path) -> Result<File, FleetError> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.map_err(|source| FleetError::History {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(text: &[u8], longest: usize) -> Vec<Line> {
+        // A small buffer, so that lines cross its end.
+        let mut stream = BufReader::with_capacity(3, text);
+        let mut lines = Vec::new();
+        while let Some(line) = Line::read(&mut stream, longest).await.unwrap() {
+            lines.push(line);
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_utf8_or_too_long_does_not_end_the_reading() {
+        let text = b"one\n\xff\xfetwo\n\nfour is long\nfive";
+        let kept = lines(text, 6).await;
+        let kept: Vec<String> = kept.iter().map(Line::as_far_as_kept).collect();
+        assert_eq!(kept, ["one", "\u{fffd}\u{fffd}two", "", "four i…", "five"]);
+
+        let in_full = lines(text, 6).await.into_iter().map(Line::in_full);
+        let in_full: Vec<Result<String, String>> = in_full.collect();
+        assert_eq!(in_full[0], Ok("one".to_owned()));
+        assert_eq!(
+            in_full[1],
+            Err("'\u{fffd}\u{fffd}two' is not UTF-8".to_owned())
+        );
+        assert_eq!(
+            in_full[3],
+            Err("a line of 12 bytes; at most 6 are read".to_owned())
+        );
+        assert_eq!(in_full[4], Ok("five".to_owned()));
     }
 }

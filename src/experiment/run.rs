@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::fleet::{Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome};
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
@@ -182,7 +182,7 @@ pub fn run(
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
     let totals = if observed.ledger_is_whole {
-        Totals::read(&folder.ledger()).map_err(|error| error.to_string())
+        Totals::read(&folder.ledger(), run).map_err(|error| error.to_string())
     } else {
         Err("the nodes could not write their ledger".to_owned())
     };
@@ -251,8 +251,7 @@ fn observe(
             sniffer
         });
         // The nodes die with the thread that started them: it has to be this one.
-        let deadline = Instant::now() + timeout;
-        let outcome = Fleet::spawn(config, cancel).map(|fleet| fleet.run(deadline, cancel));
+        let outcome = Fleet::spawn(config, cancel).map(|fleet| fleet.run(timeout, cancel));
         over.store(true, Ordering::Release);
         (outcome, pump.join())
     });
@@ -362,7 +361,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         .into_iter()
         .map(|event| event.outcome)
         .collect();
-    let totals = Totals::read(&folder.ledger())?;
+    let totals = Totals::read(&folder.ledger(), record.run)?;
     let report = conclude(
         &record,
         &history,
@@ -423,9 +422,11 @@ fn conclude(
         let expectations = expectations.as_deref().unwrap_or_default();
         let accounts = accounts(algorithm, expectations, totals, &observed, killed);
         let mut audit = audit::reconcile(&accounts, &observed, completeness.state);
-        if totals.torn {
-            let torn = "the ledger ends in a torn line: its last event is not counted";
-            audit.remarks.push(torn.to_owned());
+        if totals.torn > 0 {
+            let torn = totals.torn;
+            audit.remarks.push(format!(
+                "the ledger has {torn} torn line(s): an event on each is not counted"
+            ));
         }
         audit
     });

@@ -144,6 +144,8 @@ pub enum Reply {
     },
     /// Something is wrong and the node goes on.
     Fault(NodeFault),
+    /// Something came that is none of the run's. The node's accounts are not touched by it.
+    Notice(NodeNotice),
     /// The node cannot go on and exits with status 2.
     Error(NodeError),
 }
@@ -179,7 +181,7 @@ pub enum FaultKind {
     Reset,
     /// A connection ended within a frame.
     Cut,
-    /// Something came that is no frame of this run for this process.
+    /// A process of the run sent what is no frame of this run for this process.
     Foreign,
     /// The state machine had no place for a message.
     Protocol,
@@ -187,6 +189,25 @@ pub enum FaultKind {
     Storage,
     /// A connection that the controller announced did not come.
     Missing,
+}
+
+/// Something that is none of the run's and that the wire shows nevertheless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeNotice {
+    /// What kind of thing.
+    pub what: NoticeKind,
+    /// The other end's address.
+    pub address: SocketAddr,
+    /// In words.
+    pub detail: String,
+}
+
+/// Kinds of notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    /// A connection to the node over which no frame of this run for this process came.
+    Foreign,
 }
 
 /// Why a node cannot go on.
@@ -311,7 +332,7 @@ mod tests {
     #[test]
     fn every_example_in_the_specification_is_a_message() {
         assert_documented::<Command>("controller", 6);
-        assert_documented::<Reply>("node", 8);
+        assert_documented::<Reply>("node", 9);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -88,11 +89,18 @@ pub fn run_controlled(algorithm: &str) -> Result<(), RunError> {
 fn read_commands() -> UnboundedReceiver<Result<Command, LineError>> {
     let (sender, receiver) = unbounded_channel();
     std::thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if sender.send(control::from_line(&line)).is_err() {
+        let mut input = io::stdin().lock();
+        let mut line = Vec::new();
+        // Bytes that are no UTF-8 are told as any other line that cannot be read.
+        while input
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            let command = control::from_line(&String::from_utf8_lossy(&line));
+            if sender.send(command).is_err() {
                 return;
             }
+            line.clear();
         }
     });
     receiver
@@ -253,7 +261,7 @@ impl Node {
             tokio::select! {
                 command = next_command(&mut commands) => match command? {
                     Command::Finish { without } => {
-                        return self.finish(without.into_iter().collect(), commands).await;
+                        return self.finish(without.into_iter().collect(), commands, events).await;
                     }
                     command => self.obey(command).await?,
                 },
@@ -265,9 +273,14 @@ impl Node {
                     }
                 }
             }
-            if let Some(error) = self.accounts.take_failure() {
-                fault(FaultKind::Storage, None, &error)?;
-            }
+            self.tell_ledger_failure()?;
+        }
+    }
+
+    fn tell_ledger_failure(&self) -> Result<(), RunError> {
+        match self.accounts.take_failure() {
+            Some(error) => fault(FaultKind::Storage, None, &error),
+            None => Ok(()),
         }
     }
 
@@ -299,6 +312,7 @@ impl Node {
                         &"a connection dialled to here did not come",
                     )?;
                 }
+                self.network.started();
                 self.start()
             }
             Command::Counters { poll } => say(Reply::Counters {
@@ -307,6 +321,7 @@ impl Node {
             }),
             Command::Quiesce => {
                 self.quiescing = true;
+                self.network.quiesce();
                 self.process.quiesce();
                 Ok(())
             }
@@ -340,6 +355,7 @@ impl Node {
     fn take(&mut self, event: Event) -> Result<(), RunError> {
         match event {
             Event::Fault(fault) => say(Reply::Fault(fault)),
+            Event::Notice(notice) => say(Reply::Notice(notice)),
             Event::Arrived { frame, connection } if self.started => self.release(frame, connection),
             Event::Arrived { frame, connection } => {
                 self.early.push((frame, connection));
@@ -402,13 +418,12 @@ impl Node {
         reply: Option<(ProcessId, Rc<Connection>)>,
         run: impl FnOnce(&mut dyn Process, &mut Step<'_>),
     ) -> Result<(), RunError> {
-        let mut step_choice = |k: u32| (RandomState::new().hash_one(k) % u64::from(k)) as u32;
-        let mut step = Step::new(&mut step_choice);
+        let mut choose = |k: u32| (RandomState::new().hash_one(k) % u64::from(k)) as u32;
+        let mut step = Step::new(&mut choose);
         run(self.process.as_mut(), &mut step);
         let actions = step.into_actions();
         self.perform(actions, reply)?;
         while let Some(message) = self.to_self.pop_front() {
-            let mut choose = |k: u32| (RandomState::new().hash_one(k) % u64::from(k)) as u32;
             let mut step = Step::new(&mut choose);
             let result = self.process.receive(&message, &mut step);
             let actions = step.into_actions();
@@ -512,17 +527,47 @@ impl Node {
         std::fs::rename(&half_written, path)
     }
 
+    /// Handles all that arrives until every connection is closed: what was counted as arrived is
+    /// then counted as handled, unless it waits for its turn on its channel.
     async fn finish(
         &mut self,
         without: BTreeSet<ProcessId>,
         mut commands: Commands,
+        mut events: UnboundedReceiver<Event>,
     ) -> Result<(), RunError> {
-        tokio::select! {
-            () = self.network.finish(&without) => {}
-            _ = next_command(&mut commands) => return Err(RunError::ControllerGone),
+        self.quiescing = true;
+        self.network.quiesce();
+        let network = self.network.clone();
+        // First all answers to what has arrived go out, then connections are closed.
+        self.handle_during(network.flush(&without), &mut commands, &mut events)
+            .await?;
+        self.handle_during(network.close(&without), &mut commands, &mut events)
+            .await?;
+        while let Ok(event) = events.try_recv() {
+            self.take(event)?;
         }
+        self.tell_ledger_failure()?;
         say(Reply::Finished {
             channels: self.accounts.channels(),
         })
+    }
+
+    /// Waits for `work` and handles events meanwhile, those first that are there already.
+    async fn handle_during(
+        &mut self,
+        work: impl Future<Output = ()>,
+        commands: &mut Commands,
+        events: &mut UnboundedReceiver<Event>,
+    ) -> Result<(), RunError> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => self.take(event)?,
+                () = &mut work => return Ok(()),
+                // Nothing may follow `finish`: its sender is broken, or gone.
+                _ = next_command(commands) => return Err(RunError::ControllerGone),
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@
 //!
 //! A connection is closed in both directions by FIN before its socket is dropped, and nothing is
 //! left unread, so that no reset appears on the wire but those that a fault caused.
+//!
+//! The listening port is open to anybody. A connection over which no frame of the run has come is
+//! nobody's until it ends: then it is told as a notice, and nothing waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +30,7 @@ use tokio::task::spawn_local;
 
 use super::accounts::Accounts;
 use super::codec::{CodecError, Frame};
-use super::control::{Connections, FaultKind, Link, NodeFault};
+use super::control::{Connections, FaultKind, Link, NodeFault, NodeNotice, NoticeKind};
 use crate::algorithm::ProcessId;
 use crate::ledger;
 
@@ -43,6 +46,8 @@ pub enum Event {
     },
     /// Something went wrong.
     Fault(NodeFault),
+    /// Somebody came who is none of the run's.
+    Notice(NodeNotice),
 }
 
 /// One TCP connection.
@@ -56,12 +61,20 @@ pub struct Connection {
     read_closed: Cell<bool>,
     /// Nothing more will be written: FIN went, or a write failed.
     write_closed: Cell<bool>,
+    /// The other end's FIN came while the run quiesces: it finishes, and still reads.
+    peer_finishes: Cell<bool>,
+    /// Told as none of the run's.
+    noticed: Cell<bool>,
 }
 
 impl Connection {
     /// Whether this process dialled it.
     pub fn dialled_here(&self) -> bool {
         self.dialled_here
+    }
+
+    fn is_closed(&self) -> bool {
+        self.read_closed.get() && self.write_closed.get()
     }
 
     async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
@@ -118,7 +131,23 @@ struct Shared {
     queues: RefCell<BTreeMap<ProcessId, UnboundedSender<Outgoing>>>,
     /// Items in each queue, the one in work included.
     queued: RefCell<BTreeMap<ProcessId, usize>>,
+    stage: Cell<Stage>,
+    /// Whether the controller has named the connections that are the run's.
+    named: Cell<bool>,
+    /// Accepted connections that ended before the start without a frame: the run's own where the
+    /// controller names them, foreign otherwise.
+    early_ends: RefCell<Vec<SocketAddr>>,
     changed: Notify,
+}
+
+/// What the run has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Running,
+    /// Who half-closes now does so because it finishes.
+    Quiescing,
+    /// Connections are being closed, and none is opened.
+    Closing,
 }
 
 enum Outgoing {
@@ -146,6 +175,9 @@ impl Network {
                 links: RefCell::default(),
                 queues: RefCell::default(),
                 queued: RefCell::default(),
+                stage: Cell::new(Stage::Running),
+                named: Cell::new(false),
+                early_ends: RefCell::default(),
                 changed: Notify::new(),
             }),
         };
@@ -181,16 +213,7 @@ impl Network {
         let mut missing: Vec<&Link> = links.iter().collect();
         loop {
             let accepted = self.shared.changed.notified();
-            missing.retain(|link| {
-                let open = self.shared.open.borrow();
-                let found = open
-                    .iter()
-                    .find(|c| !c.dialled_here && c.remote == link.address);
-                if let Some(connection) = found {
-                    self.shared.identify(connection, link.peer);
-                }
-                found.is_none()
-            });
+            missing.retain(|link| !self.shared.claim(link));
             if missing.is_empty() {
                 return;
             }
@@ -198,8 +221,27 @@ impl Network {
         }
     }
 
+    /// The controller has named all connections that are the run's so far: what ended without a
+    /// frame and without a name was none of them.
+    pub fn started(&self) {
+        self.shared.named.set(true);
+        for address in self.shared.early_ends.take() {
+            self.shared.notice(address, &NO_FRAME);
+        }
+    }
+
+    /// Nothing new begins in the run.
+    pub fn quiesce(&self) {
+        self.shared.stage.set(Stage::Quiescing);
+    }
+
     /// Sends a frame to its receiver, over `reply_over` where it is a reply.
     pub fn send(&self, frame: Frame, reply_over: Option<Rc<Connection>>) {
+        if self.shared.stage.get() == Stage::Closing {
+            let reason = "this process was closing its connections".to_owned();
+            let accounts = &self.shared.accounts;
+            return accounts.record(ledger::Event::Refused, &frame, Some(reason));
+        }
         let to = ProcessId(frame.receiver);
         self.enqueue(to, Outgoing::Frame { frame, reply_over });
     }
@@ -221,9 +263,9 @@ impl Network {
         let _ = queue.send(outgoing);
     }
 
-    /// Writes what is queued, half-closes every connection, those that come meanwhile included, and
-    /// reads each to its end; connections with the processes in `without` are left as they are.
-    pub async fn finish(&self, without: &BTreeSet<ProcessId>) {
+    /// Waits until everything that was sent is written; what is for the processes in `without` is
+    /// not waited for.
+    pub async fn flush(&self, without: &BTreeSet<ProcessId>) {
         self.until(|shared| {
             let queued = shared.queued.borrow();
             queued
@@ -231,22 +273,35 @@ impl Network {
                 .all(|(peer, &items)| items == 0 || without.contains(peer))
         })
         .await;
-        let waited_for = |connection: &Rc<Connection>| {
-            connection
-                .peer
-                .get()
-                .is_none_or(|peer| !without.contains(&peer))
-        };
+    }
+
+    /// Half-closes every connection, those that come meanwhile included, and reads those with
+    /// processes of the run to their ends. Connections with the processes in `without` are left as
+    /// they are. What is sent from now on is refused.
+    pub async fn close(&self, without: &BTreeSet<ProcessId>) {
+        self.shared.stage.set(Stage::Closing);
         loop {
             let changed = self.shared.changed.notified();
-            let mut open = self.shared.open.borrow().clone();
-            open.retain(waited_for);
-            if open.is_empty() {
+            let open = self.shared.open.borrow().clone();
+            let (known, unknown): (Vec<_>, Vec<_>) = open
+                .iter()
+                .partition(|connection| connection.peer.get().is_some());
+            let waits_for = |connection: &&Rc<Connection>| {
+                connection
+                    .peer
+                    .get()
+                    .is_some_and(|peer| !without.contains(&peer))
+            };
+            let known: Vec<_> = known.into_iter().filter(waits_for).collect();
+            known
+                .iter()
+                .chain(&unknown)
+                .for_each(|connection| self.shared.half_close(connection));
+            if known.iter().all(|connection| connection.is_closed()) {
+                for connection in &unknown {
+                    self.shared.unclaimed(connection, &NO_FRAME);
+                }
                 return;
-            }
-            // A message that was under way when its connection was closed here comes over a new one.
-            for connection in &open {
-                self.shared.half_close(connection);
             }
             changed.await;
         }
@@ -274,6 +329,51 @@ impl Shared {
         let _ = self.events.send(Event::Fault(fault));
     }
 
+    fn notice(&self, address: SocketAddr, detail: &impl ToString) {
+        let notice = NodeNotice {
+            what: NoticeKind::Foreign,
+            address,
+            detail: detail.to_string(),
+        };
+        let _ = self.events.send(Event::Notice(notice));
+    }
+
+    /// Tells of what is no frame of this run for this process: a fault where a process of the run
+    /// sent it, a notice, once a connection, where nobody knows who did.
+    fn foreign(&self, connection: &Connection, detail: &impl ToString) {
+        if let Some(peer) = connection.peer.get() {
+            self.fault(FaultKind::Foreign, Some(peer), detail);
+        } else if !connection.noticed.replace(true) {
+            self.notice(connection.remote, detail);
+        }
+    }
+
+    /// A connection is over that nobody has claimed and that brought no frame. Before the start it
+    /// may be one of the run's that the controller has not named yet.
+    fn unclaimed(&self, connection: &Connection, detail: &impl ToString) {
+        if self.named.get() {
+            self.foreign(connection, detail);
+        } else if !connection.noticed.get() {
+            self.early_ends.borrow_mut().push(connection.remote);
+        }
+    }
+
+    /// Takes the accepted connection from this address as the one to its peer. One that has ended
+    /// already is nobody's any more.
+    fn claim(&self, link: &Link) -> bool {
+        let open = self.open.borrow();
+        let accepted = open
+            .iter()
+            .find(|c| !c.dialled_here && c.remote == link.address);
+        if let Some(connection) = accepted {
+            self.identify(connection, link.peer);
+            return true;
+        }
+        let mut ends = self.early_ends.borrow_mut();
+        let ended = ends.iter().position(|&address| address == link.address);
+        ended.map(|at| ends.swap_remove(at)).is_some()
+    }
+
     async fn dial(self: &Rc<Self>, peer: ProcessId) -> io::Result<Rc<Connection>> {
         let address = self.identity.peers[peer.index()];
         let stream = TcpStream::connect(address).await?;
@@ -295,6 +395,8 @@ impl Shared {
             dialled_here: dialled.is_some(),
             read_closed: Cell::new(false),
             write_closed: Cell::new(false),
+            peer_finishes: Cell::new(false),
+            noticed: Cell::new(false),
         });
         self.open.borrow_mut().push(connection.clone());
         spawn_local(read_from(self.clone(), connection.clone()));
@@ -323,7 +425,7 @@ impl Shared {
     }
 
     fn forget_if_closed(&self, connection: &Rc<Connection>) {
-        if connection.read_closed.get() && connection.write_closed.get() {
+        if connection.is_closed() {
             self.open
                 .borrow_mut()
                 .retain(|open| !Rc::ptr_eq(open, connection));
@@ -334,10 +436,12 @@ impl Shared {
         }
     }
 
-    /// The connection that persists to this process, while both directions are open.
+    /// The connection that persists to this process, while it reads what is written there. Whoever
+    /// half-closes before the run quiesces has died; later it finishes, and reads to the end.
     fn link(&self, peer: ProcessId) -> Option<Rc<Connection>> {
         let link = self.links.borrow().get(&peer).cloned()?;
-        if !link.read_closed.get() && !link.write_closed.get() {
+        let reads = !link.read_closed.get() || link.peer_finishes.get();
+        if reads && !link.write_closed.get() {
             return Some(link);
         }
         self.links.borrow_mut().remove(&peer);
@@ -419,7 +523,7 @@ impl Shared {
                 "a frame of protocol {}, run {}, from {} to {}",
                 frame.protocol, frame.run, frame.sender, frame.receiver
             );
-            return self.fault(FaultKind::Foreign, connection.peer.get(), &detail);
+            return self.foreign(connection, &detail);
         }
         if connection.peer.get().is_none() {
             self.identify(connection, ProcessId(frame.sender));
@@ -431,6 +535,9 @@ impl Shared {
         });
     }
 }
+
+/// Said of a connection that was never known to be the run's.
+const NO_FRAME: &str = "no frame of this run came over it";
 
 async fn accept(shared: Rc<Shared>, listener: TcpListener) {
     loop {
@@ -469,21 +576,27 @@ async fn read_from(shared: Rc<Shared>, connection: Rc<Connection>) {
     let peer = || connection.peer.get();
     loop {
         match connection.read(&mut buffer).await {
-            Ok(0) if buffer.is_empty() => break,
             Ok(0) => {
-                let detail = format!("{} bytes of a frame came, then the end", buffer.len());
-                shared.fault(FaultKind::Cut, peer(), &detail);
+                if !buffer.is_empty() {
+                    let detail = format!("{} bytes of a frame came, then the end", buffer.len());
+                    connection.noticed.set(true);
+                    shared.fault(FaultKind::Cut, peer(), &detail);
+                }
+                let quiescing = shared.stage.get() >= Stage::Quiescing;
+                connection.peer_finishes.set(quiescing);
                 break;
             }
             Ok(_) => {
                 if let Err(error) = shared.take_frames(&connection, &mut buffer) {
-                    shared.fault(FaultKind::Foreign, peer(), &error);
+                    shared.foreign(&connection, &error);
                     connection.write_closed.set(true);
                     break;
                 }
             }
             Err(error) => {
-                shared.fault(FaultKind::Reset, peer(), &error);
+                if peer().is_some() {
+                    shared.fault(FaultKind::Reset, peer(), &error);
+                }
                 connection.write_closed.set(true);
                 break;
             }
@@ -491,8 +604,12 @@ async fn read_from(shared: Rc<Shared>, connection: Rc<Connection>) {
         buffer.reserve(16 * 1024);
     }
     connection.read_closed.set(true);
+    if peer().is_none() {
+        shared.unclaimed(&connection, &NO_FRAME);
+        return shared.half_close(&connection);
+    }
     // Who has nothing more to say on this connection closes it now. What persists is closed by
-    // `finish`; an exchange that the other end opened, by the step that handles its request.
+    // `close`; an exchange that the other end opened, by the step that handles its request.
     match shared.identity.connections {
         Connections::PerMessage => shared.half_close(&connection),
         Connections::PerExchange if connection.dialled_here => shared.half_close(&connection),
