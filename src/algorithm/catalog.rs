@@ -22,7 +22,10 @@ pub fn all() -> impl Iterator<Item = &'static Algorithm> {
 pub fn by_name(name: &str) -> Result<&'static Algorithm, SetupError> {
     all()
         .find(|algorithm| algorithm.name == name)
-        .ok_or_else(|| SetupError::UnknownAlgorithm(name.to_owned()))
+        .ok_or_else(|| SetupError::UnknownAlgorithm {
+            name: name.to_owned(),
+            known: all().map(|algorithm| algorithm.name).collect(),
+        })
 }
 
 /// Which pairs of processes exchange messages.
@@ -249,7 +252,7 @@ mod tests {
         ));
         assert!(matches!(
             by_name("rung"),
-            Err(SetupError::UnknownAlgorithm(_))
+            Err(SetupError::UnknownAlgorithm { .. })
         ));
     }
 }

@@ -298,10 +298,15 @@ pub struct Setup<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
     /// No such algorithm.
-    #[error("no algorithm is called '{0}'; `wirewatt list algorithms` names them")]
-    UnknownAlgorithm(String),
+    #[error("no algorithm is called '{name}'; there are: {}", .known.join(", "))]
+    UnknownAlgorithm {
+        /// The name.
+        name: String,
+        /// The names that exist.
+        known: Vec<&'static str>,
+    },
     /// Too few processes.
-    #[error("{algorithm} needs at least {least} processes, not {n}")]
+    #[error("{algorithm} needs at least {least} processes, not {n}: use -n {least} or more")]
     TooFew {
         /// The algorithm.
         algorithm: &'static str,
@@ -319,10 +324,10 @@ pub enum SetupError {
         n: u32,
     },
     /// No operation at all.
-    #[error("the number of rounds is 0; at least one is needed")]
+    #[error("0 rounds do nothing: at least 1 is needed")]
     NoRounds,
     /// An option that the algorithm does not have.
-    #[error("{algorithm} has no option '{option}'")]
+    #[error("{algorithm} has no option '{option}'; `wirewatt list algorithms` names what it has")]
     UnknownOption {
         /// The algorithm.
         algorithm: &'static str,

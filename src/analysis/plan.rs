@@ -317,7 +317,7 @@ impl ProtocolPlan {
             let protocol = PlannedProtocol {
                 name: protocol.name.clone(),
                 ports: PortSet::range(protocol.ports.clone()),
-                framing: FramingChoice::WireWatt,
+                framing: FramingChoice::WireWatt { run: None },
                 operation: protocol.operation.clone(),
                 by_user: false,
             };

@@ -182,6 +182,7 @@ impl KernelCounters {
 pub struct LiveCapture {
     handle: Capture<Active>,
     interface: InterfaceDescription,
+    sees_loopback: bool,
     pool: MemoryBytes,
     read_timeout: Duration,
 }
@@ -247,10 +248,16 @@ impl LiveCapture {
         };
         Ok(Self {
             handle,
+            sees_loopback: loopback || interface.name == "any",
             interface,
             pool: options.pool,
             read_timeout: options.read_timeout,
         })
+    }
+
+    /// Whether what this machine sends to itself comes by here.
+    pub fn sees_loopback(&self) -> bool {
+        self.sees_loopback
     }
 
     /// What is captured on, as a recording describes it.
@@ -263,6 +270,7 @@ impl LiveCapture {
         let Self {
             handle,
             interface,
+            sees_loopback: _,
             pool,
             read_timeout,
         } = self;

@@ -81,11 +81,14 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     }
     source.link_types.sort_unstable();
     source.link_types.dedup();
+    source.partial = losses.cut_short;
     losses.packets_dropped = (dropped > Packets::ZERO).then_some(dropped);
+    // As tcpdump and tshark do: what there is, and a code that says that there was more.
+    let code = if losses.cut_short { 2 } else { 0 };
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
     let report = Report::new(&analysis, completeness, source, None, &models);
     args.report.print(&report)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(code))
 }
 
 /// Progress on standard error where that is a terminal, by bytes where their number is known.

@@ -14,6 +14,7 @@ mod run;
 mod sniff;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -56,36 +57,33 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wirewatt: {error}");
+            tell(&format_args!("wirewatt: {error}"));
             ExitCode::from(2)
         }
     }
 }
 
 /// Writes a result to standard output.
-fn print(text: &str) -> io::Result<()> {
+fn print(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        // A reader that has seen enough is no failure (`wirewatt … | head`): what the command does
+        // beside printing goes on, and its exit code stays.
+        _ => Ok(()),
+    }
 }
 
-/// Whether the reader of our output has seen enough: `wirewatt … | head` is no failure.
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::BrokenPipe
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Prints progress or a diagnostic.
+fn tell(text: &dyn Display) {
+    // Where nobody reads it, there is nobody to tell that.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints a warning about results that should be read with care.
-fn warn(text: &dyn std::fmt::Display) {
-    eprintln!("wirewatt: warning: {text}");
+fn warn(text: &dyn Display) {
+    tell(&format_args!("wirewatt: warning: {text}"));
 }

@@ -62,7 +62,9 @@ impl ReportOptions {
     /// Prints the report on standard output.
     pub fn print(&self, report: &Report) -> Result<(), Box<dyn Error>> {
         if self.json {
-            json::write(report, io::stdout().lock())?;
+            let mut json = Vec::new();
+            json::write(report, &mut json)?;
+            super::print(&String::from_utf8_lossy(&json))?;
         } else {
             super::print(&text::render(report, style()))?;
         }

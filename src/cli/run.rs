@@ -1,7 +1,6 @@
 //! `wirewatt run`: nodes, sniffer, audit, energy, one folder a run.
 
 use std::error::Error;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -11,7 +10,7 @@ use clap::Args;
 
 use super::interrupt::interrupted_flag;
 use super::options::{ReportOptions, duration, style};
-use super::{Outcome, audit, print, warn};
+use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Options, catalog};
 use crate::experiment::{self, Finished, RunOptions};
 use crate::ledger;
@@ -54,14 +53,15 @@ pub(super) struct RunArgs {
     payload: usize,
 
     /// Process i listens on this port + i; by default the algorithm's own range
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     base_port: Option<u16>,
 
     /// How long the operations may take, as in 30s, 500ms, 5m
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
-    /// An option of the algorithm's own; repeatable
+    /// An option of the algorithm's own; repeatable. Among several algorithms it goes to those that
+    /// have it
     #[arg(long = "option", value_name = "NAME=VALUE")]
     options: Vec<String>,
 
@@ -75,7 +75,7 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     let algorithms = args.algorithms()?;
-    let options = args.options()?;
+    let options = args.options(&algorithms)?;
     let models = args.report.models()?;
     let cancel = interrupted_flag()?;
     let several = algorithms.len() > 1;
@@ -85,12 +85,15 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         .unwrap_or_else(|| default_folder(&algorithms));
 
     let mut finished: Vec<(&'static Algorithm, Finished)> = Vec::new();
-    let mut code = 0;
-    for algorithm in algorithms {
+    let (mut code, mut started) = (0, 0);
+    for (algorithm, options) in algorithms.iter().copied().zip(options) {
         if cancel.load(Ordering::Relaxed) {
             code = 2;
+            let left: Vec<&str> = algorithms[started..].iter().map(|a| a.name).collect();
+            warn(&format_args!("interrupted: {} not run", left.join(", ")));
             break;
         }
+        started += 1;
         let base_port = args
             .base_port
             .unwrap_or(*algorithm.protocol().ports.start());
@@ -103,7 +106,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
                 base_port,
                 connections: args.connections,
                 payload: args.payload,
-                options: options.clone(),
+                options,
                 timeout: args.timeout,
                 folder: if several {
                     out.join(algorithm.name)
@@ -118,7 +121,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let run = match run {
             Ok(run) => run,
             Err(error) if several => {
-                eprintln!("wirewatt: {}: {error}", algorithm.name);
+                tell(&format_args!("wirewatt: {}: {error}", algorithm.name));
                 code = code.max(2);
                 continue;
             }
@@ -133,40 +136,75 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
             print("\n")?;
         }
         audit::tell_problems(&run);
-        eprintln!("run folder: {}", run.folder.display());
+        tell(&format_args!("run folder: {}", run.folder.display()));
         finished.push((algorithm, run));
     }
 
     if args.report.json {
         print_json(&finished, several)?;
-    } else if several {
+    }
+    if several && !finished.is_empty() {
         let compared = compared(&finished);
-        print(&text::comparison(&compared, style()))?;
-        let page = report::html::comparison(&compared)?;
-        std::fs::write(out.join("comparison.html"), page)?;
-        eprintln!("comparison: {}", out.join("comparison.html").display());
+        if !args.report.json {
+            print(&text::comparison(&compared, style()))?;
+        }
+        let page = out.join("comparison.html");
+        match std::fs::write(&page, report::html::comparison(&compared)?) {
+            Ok(()) => tell(&format_args!("comparison: {}", page.display())),
+            Err(error) => {
+                code = 2;
+                warn(&format_args!("cannot write {}: {error}", page.display()));
+            }
+        }
     }
     Ok(ExitCode::from(code))
 }
 
 impl RunArgs {
     fn algorithms(&self) -> Result<Vec<&'static Algorithm>, Box<dyn Error>> {
-        if self.algorithms == ["all"] {
-            return Ok(catalog::all().collect());
-        }
         let mut algorithms: Vec<&'static Algorithm> = Vec::new();
+        if self.algorithms == ["all"] {
+            algorithms.extend(catalog::all());
+        } else {
+            self.add_named(&mut algorithms)?;
+        }
+        for algorithm in &algorithms {
+            algorithm.check(self.n, self.rounds, &Options::default())?;
+        }
+        Ok(algorithms)
+    }
+
+    fn add_named(&self, algorithms: &mut Vec<&'static Algorithm>) -> Result<(), Box<dyn Error>> {
         for name in &self.algorithms {
             let algorithm = catalog::by_name(name)?;
-            algorithm.check(self.n, self.rounds, &Options::default())?;
             if algorithms.iter().any(|other| other.name == algorithm.name) {
                 return Err(format!("{name} is named twice: use --rounds to repeat it").into());
             }
             algorithms.push(algorithm);
         }
-        Ok(algorithms)
+        Ok(())
     }
 
-    fn options(&self) -> Result<Options, String> {
+    /// The options of each algorithm. One that none of several has is given to all, which makes it
+    /// the error that it is.
+    fn options(&self, algorithms: &[&Algorithm]) -> Result<Vec<Options>, Box<dyn Error>> {
+        let given = self.given_options()?;
+        let has = |algorithm: &Algorithm, name: &str| {
+            algorithm.options.iter().any(|option| option.name == name)
+        };
+        let somebodys = |name: &str| algorithms.iter().any(|algorithm| has(algorithm, name));
+        let mut options = Vec::new();
+        for algorithm in algorithms {
+            let mut own = given.clone();
+            own.0
+                .retain(|name, _| has(algorithm, name) || !somebodys(name));
+            algorithm.check(self.n, self.rounds, &own)?;
+            options.push(own);
+        }
+        Ok(options)
+    }
+
+    fn given_options(&self) -> Result<Options, String> {
         let parse = |text: &String| match text.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(format!(
@@ -193,10 +231,11 @@ fn compared<'a>(finished: &'a [(&'static Algorithm, Finished)]) -> Vec<Compared<
 /// One report, or an array of them.
 fn print_json(finished: &[(&Algorithm, Finished)], several: bool) -> Result<(), Box<dyn Error>> {
     let reports: Vec<&Report> = finished.iter().map(|(_, run)| &run.report).collect();
-    match reports[..] {
-        [report] if !several => report::json::write(report, io::stdout().lock())?,
-        _ => print(&(serde_json::to_string_pretty(&reports)? + "\n"))?,
-    }
+    let json = match reports[..] {
+        [report] if !several => serde_json::to_string_pretty(report)?,
+        _ => serde_json::to_string_pretty(&reports)?,
+    };
+    print(&(json + "\n"))?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `wirewatt sniff`: capture beside anything, live.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use clap::Args;
 
 use super::interrupt::interrupted_flag;
 use super::options::{ProtocolOptions, ReportOptions, duration};
-use super::{Outcome, warn};
+use super::{Outcome, tell, warn};
 use crate::analysis::Completeness;
 use crate::capture::{LiveOptions, MemoryBytes};
-use crate::experiment::sniffer::{Sniffer, SnifferOptions};
+use crate::experiment::sniffer::{Sniffer, SnifferOptions, Unproven};
 use crate::report::{Report, Source, SourceKind, text};
 use crate::units::Packets;
 
@@ -41,7 +41,7 @@ pub(super) struct SniffArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     limit: Option<Duration>,
 
-    /// Stop after this many packets
+    /// Stop after this many packets; WireWatt's own markers are not among them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
@@ -94,7 +94,15 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         markers: !args.no_markers,
         most_packets: args.count.map(Packets::new),
     })?;
-    eprintln!("capturing on {}, Ctrl-C ends it", args.interface);
+    if let Err(unproven @ (Unproven::CannotSend(_) | Unproven::NotSeen)) = sniffer.proof() {
+        warn(&format_args!(
+            "the capture cannot be proven complete: {unproven}"
+        ));
+    }
+    tell(&format_args!(
+        "capturing on {}, Ctrl-C ends it",
+        args.interface
+    ));
 
     let end = args.limit.map(|limit| Instant::now() + limit);
     let mut view = View::new(args.quiet);
@@ -170,13 +178,18 @@ impl View {
             } else {
                 REFRESH_PLAIN
             };
-        let lines = text::live_lines(&sniffer.live_totals());
+        let mut lines = text::live_lines(&sniffer.live_totals());
+        if self.in_place {
+            let size = rustix::termios::tcgetwinsize(io::stderr());
+            let (columns, rows) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+            fit(&mut lines, columns.into(), rows.into());
+        }
         if lines == self.last {
             return;
         }
         self.clear();
         for line in &lines {
-            eprintln!("{line}");
+            tell(line);
         }
         self.lines = lines.len();
         self.last = lines;
@@ -185,9 +198,50 @@ impl View {
     /// Takes the lines away where they are refreshed in place.
     fn clear(&mut self) {
         if self.in_place && self.lines > 0 {
-            // Cursor up that many lines, erase to the end of the screen (ECMA-48).
-            eprint!("\x1b[{}A\x1b[J", self.lines);
+            // To the margin, where the terminal has echoed ^C; up that many lines; erase to the end
+            // of the screen (ECMA-48).
+            let _ = write!(io::stderr(), "\r\x1b[{}A\x1b[J", self.lines);
             self.lines = 0;
         }
+    }
+}
+
+/// Cuts lines to what a terminal shows without wrapping or scrolling: the cursor's way back up is
+/// counted in rows. A size of 0 is unknown.
+fn fit(lines: &mut Vec<String>, columns: usize, rows: usize) {
+    if rows > 1 {
+        // The last row is the cursor's.
+        lines.truncate(rows - 1);
+    }
+    for line in lines {
+        if columns > 0
+            && let Some((end, _)) = line.char_indices().nth(columns)
+        {
+            line.truncate(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fit;
+
+    /// Totals that wrapped or scrolled were not wiped, and stood there twice.
+    #[test]
+    fn totals_are_cut_to_the_terminal() {
+        let totals = || {
+            ["long €€€ line", "short", "last"]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        let fitted = |columns, rows| {
+            let mut lines = totals();
+            fit(&mut lines, columns, rows);
+            lines
+        };
+        assert_eq!(fitted(0, 0), totals());
+        assert_eq!(fitted(80, 24), totals());
+        assert_eq!(fitted(6, 24), ["long €", "short", "last"]);
+        assert_eq!(fitted(80, 3), ["long €€€ line", "short"]);
     }
 }

@@ -33,7 +33,7 @@ use crate::units::{Messages, Timestamp};
 /// How often the caller's wish to stop is looked at: an atomic flag wakes nobody.
 const CANCEL_TICK: Duration = Duration::from_millis(20);
 /// How long nodes may take to close their connections once the user has interrupted the run.
-const INTERRUPTED_LIMIT: Duration = Duration::from_secs(1);
+const INTERRUPTED_LIMIT: Duration = Duration::from_secs(3);
 /// How many lines of a node's standard error are kept.
 const KEPT_STDERR_LINES: usize = 50;
 
@@ -421,6 +421,8 @@ struct Inner {
     start_error: Option<FleetError>,
     started: bool,
     finishing: bool,
+    /// Polls of the counters so far.
+    polls: u64,
 }
 
 impl Fleet {
@@ -449,6 +451,7 @@ impl Fleet {
                 start_error: None,
                 started: false,
                 finishing: false,
+                polls: 0,
             },
             runtime: None,
         };
@@ -603,18 +606,24 @@ impl Inner {
             ending = self.await_outcome(deadline, cancel).await;
         }
         self.tell_live(&Command::Quiesce);
-        let mut quiescent = false;
+        let settle_limit = self.config.settle_limit;
+        let interrupted_limit = INTERRUPTED_LIMIT.min(settle_limit);
+        let mut quiescent = None;
         if ending != Ending::Interrupted {
             // The outcome comes before the last messages.
-            match self.await_quiescence(cancel).await {
-                Some(quiet) => quiescent = quiet,
-                None => ending = Ending::Interrupted,
-            }
+            quiescent = self.await_quiescence(settle_limit, cancel).await;
         }
+        if quiescent.is_none() {
+            ending = Ending::Interrupted;
+            // A second wish to stop cannot be told from the first: the limit holds in any case.
+            let uncancelled = AtomicBool::new(false);
+            quiescent = self.await_quiescence(interrupted_limit, &uncancelled).await;
+        }
+        let quiescent = quiescent == Some(true);
         let outstanding_before = self.outstanding();
         let limit = match ending {
-            Ending::Interrupted => INTERRUPTED_LIMIT.min(self.config.settle_limit),
-            _ => self.config.settle_limit,
+            Ending::Interrupted => interrupted_limit,
+            _ => settle_limit,
         };
         self.finish(Instant::now() + limit).await;
         FleetOutcome {
@@ -646,8 +655,10 @@ impl Inner {
                     .all(|member| member.connected || member.ended)
             };
             let ending = self.wait(connected, deadline, cancel).await;
-            if ending != Ending::Complete {
+            if ending == Ending::TimeLimit {
                 self.silence("connect", |member| !member.connected && !member.ended);
+            }
+            if ending != Ending::Complete {
                 return ending;
             }
         }
@@ -689,11 +700,13 @@ impl Inner {
 
     /// Polls the counters until two polls in a row are identical and nothing is outstanding.
     /// None: the caller cancelled.
-    async fn await_quiescence(&mut self, cancel: &AtomicBool) -> Option<bool> {
-        let limit = Instant::now() + self.config.settle_limit;
+    async fn await_quiescence(&mut self, patience: Duration, cancel: &AtomicBool) -> Option<bool> {
+        let limit = Instant::now() + patience;
         let mut before = None;
         let mut pause = Duration::from_millis(1);
-        for poll in 1.. {
+        loop {
+            self.polls += 1;
+            let poll = self.polls;
             self.tell_live(&Command::Counters { poll });
             let answered = |inner: &Self| {
                 inner
@@ -733,7 +746,6 @@ impl Inner {
                 return Some(false);
             }
         }
-        Some(false)
     }
 
     /// Messages between live processes that have not come to their end.

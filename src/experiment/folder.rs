@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,14 @@ pub enum FolderError {
     /// There is a run in it already.
     #[error("{0} holds a run already: choose another --out, or delete it")]
     Taken(PathBuf),
+    /// It cannot be made.
+    #[error("cannot make the folder {path}: {source}; choose another with --out")]
+    Make {
+        /// The folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
     /// It is no run's folder.
     #[error("{path} is not the folder of a run: there is no {missing} in it")]
     NoRun {
@@ -54,6 +62,8 @@ pub enum FolderError {
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    /// The folders made for it, itself included, innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl RunFolder {
@@ -61,19 +71,25 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`FolderError::Taken`] if it holds a run already, [`FolderError::Io`] if it cannot be made.
+    /// [`FolderError::Taken`] if it holds a run already, [`FolderError::Make`] if it cannot be made.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
-        let io = |source| FolderError::Io {
-            doing: "make",
+        let cannot = |source| FolderError::Make {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(io)?;
+        let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made = path.ancestors().take_while(is_new).map(Path::to_owned);
+        let made = made.collect();
+        fs::create_dir_all(path).map_err(cannot)?;
         // Nodes write their ledger from wherever they are.
+        let path_of_all = path.canonicalize().map_err(cannot)?;
         let folder = Self {
-            path: path.canonicalize().map_err(io)?,
+            path: path_of_all,
+            made,
         };
-        if folder.run_toml().exists() || folder.capture().exists() {
+        // The nodes would append to a ledger.
+        let files = [folder.run_toml(), folder.capture(), folder.ledger()];
+        if files.iter().any(|file| file.exists()) {
             return Err(FolderError::Taken(path.to_owned()));
         }
         Ok(folder)
@@ -87,6 +103,7 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let folder = Self {
             path: path.to_owned(),
+            made: Vec::new(),
         };
         for (file, missing) in [
             (folder.run_toml(), "run.toml"),
@@ -103,13 +120,16 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Takes away the files of a run that never began, and the folder if nothing else is in it.
+    /// Takes away the files of a run that never began, and the folders that were made for it, as
+    /// far as nothing else is in them.
     pub fn discard(self) {
         for file in [self.run_toml(), self.capture(), self.ledger()] {
             // What is not there need not go.
             let _ = fs::remove_file(file);
         }
-        let _ = fs::remove_dir(self.path);
+        for folder in self.made {
+            let _ = fs::remove_dir(folder);
+        }
     }
 
     /// Where it is.
@@ -137,13 +157,19 @@ impl RunFolder {
         self.path.join("history.jsonl")
     }
 
-    /// Writes a file of the folder.
+    /// Writes a file of the folder, whole or not at all: a full disk leaves the earlier one.
     pub fn write(&self, name: &'static str, content: &[u8]) -> Result<(), FolderError> {
         let path = self.path.join(name);
-        fs::write(&path, content).map_err(|source| FolderError::Io {
-            doing: "write",
-            path,
-            source,
+        let half_written = self.path.join(format!("{name}.new"));
+        let written =
+            fs::write(&half_written, content).and_then(|()| fs::rename(&half_written, &path));
+        written.map_err(|source| {
+            let _ = fs::remove_file(&half_written);
+            FolderError::Io {
+                doing: "write",
+                path,
+                source,
+            }
         })
     }
 
@@ -180,20 +206,15 @@ impl RunFolder {
 
     /// Writes the history.
     pub fn write_history(&self, history: &[HistoryEvent]) -> Result<(), FolderError> {
-        let path = self.history();
-        let write = || -> io::Result<()> {
-            let mut file = io::BufWriter::new(File::create(&path)?);
-            for event in history {
-                serde_json::to_writer(&mut file, event)?;
-                file.write_all(b"\n")?;
-            }
-            file.flush()
-        };
-        write().map_err(|source| FolderError::Io {
-            doing: "write",
-            path: path.clone(),
-            source,
-        })
+        let mut lines = Vec::new();
+        for event in history {
+            serde_json::to_writer(&mut lines, event).map_err(|error| FolderError::Content {
+                path: self.history(),
+                problem: error.to_string(),
+            })?;
+            lines.push(b'\n');
+        }
+        self.write("history.jsonl", &lines)
     }
 
     /// Reads the history; an interrupted run may have none.

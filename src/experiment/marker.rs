@@ -4,28 +4,29 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::analysis::MarkerSeen;
 use crate::message::Purpose;
-use crate::protocols::MARKER_PORTS;
 
 /// Sends markers over the loopback interface, from each processor: with receive packet steering,
 /// a marker from one may overtake what others have sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Beacon {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     address: SocketAddr,
     nonce: u64,
     cpus: BTreeSet<u16>,
 }
 
 impl Beacon {
-    /// Binds the first free marker port: a datagram to an unbound one would be answered by ICMP.
-    pub fn bind() -> io::Result<Self> {
-        let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
-        for port in MARKER_PORTS {
+    /// Binds the first free one of these marker ports: a datagram to an unbound one would be
+    /// answered by ICMP.
+    pub fn bind(ports: impl IntoIterator<Item = u16>) -> io::Result<Self> {
+        let mut failure = io::Error::other("all of them are claimed for other protocols");
+        for port in ports {
             match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
                 Ok(socket) => {
                     socket.set_nonblocking(true)?;
@@ -33,7 +34,7 @@ impl Beacon {
                     let is_set = |cpu: &u16| allowed.is_set(usize::from(*cpu));
                     return Ok(Self {
                         address: socket.local_addr()?,
-                        socket,
+                        socket: Arc::new(socket),
                         nonce: random()?,
                         cpus: (0..CpuSet::MAX_CPU as u16).filter(is_set).collect(),
                     });

@@ -10,16 +10,17 @@ use super::fleet::{Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutc
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
+use crate::algorithm::expected::Expectation;
 use crate::algorithm::{self, Algorithm, Case, Options, Outcome, catalog};
 use crate::analysis::{
     Analysis, Analyzer, Completeness, PlanError, ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account};
-use crate::capture::{CaptureFile, FileError, LiveOptions};
-use crate::flow::PortSet;
+use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
+use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
-use crate::node::control::Connections;
+use crate::node::control::{Connections, FaultKind};
 use crate::report::chart::{self, ChartError};
 use crate::report::{Models, Report, Source, SourceKind, html, json};
 use crate::tally::ProtocolTally;
@@ -60,11 +61,8 @@ pub enum RunError {
     #[error(transparent)]
     Sniffer(#[from] SnifferError),
     /// The capture does not show what is sent.
-    #[error(
-        "no marker datagram came back from lo within 5 s, so the capture would prove nothing: is lo \
-         up (`ip link set lo up`), and does a firewall drop UDP to ports 8790-8799?"
-    )]
-    NotLive,
+    #[error("the capture would prove nothing: {0}")]
+    NotLive(String),
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -150,24 +148,52 @@ pub fn run(
         outcome: None,
         capture: None,
     };
-    match observe(&folder, &config, record, options.timeout, cancel) {
-        Ok((record, analysis, source, completeness)) => {
-            let report = conclude(&folder, &record, &analysis, completeness, source, models)?;
-            write_reports(&folder, &report)?;
-            Ok(Finished {
-                report,
-                folder: options.folder.clone(),
-                problems: record
-                    .outcome
-                    .map_or_else(Vec::new, |outcome| outcome.problems),
-                n: options.n,
-            })
-        }
+    let observed = match observe(&folder, &config, record, options.timeout, cancel) {
+        Ok(observed) => observed,
         Err(error) => {
             folder.discard();
-            Err(error)
+            return Err(error);
         }
+    };
+    // From here on there is something to report, and what fails does not take it away.
+    let mut problems = observed.problems;
+    let totals = if observed.ledger_is_whole {
+        Totals::read(&folder.ledger()).map_err(|error| error.to_string())
+    } else {
+        Err("the nodes could not write their ledger".to_owned())
+    };
+    if let Err(problem) = &totals {
+        problems.push(format!("there is no audit: {problem}"));
     }
+    let report = conclude(
+        &observed.record,
+        &observed.history,
+        totals.ok().as_ref(),
+        &observed.analysis,
+        observed.completeness,
+        observed.source,
+        models,
+    )?;
+    if let Err(error) = write_reports(&folder, &report) {
+        problems.push(error.to_string());
+    }
+    Ok(Finished {
+        report,
+        folder: options.folder.clone(),
+        problems,
+        n: options.n,
+    })
+}
+
+/// What there is to report of a run, whatever has become of its nodes and files.
+struct Observed {
+    record: RunRecord,
+    history: Vec<Outcome>,
+    analysis: Analysis,
+    completeness: Completeness,
+    source: Source,
+    ledger_is_whole: bool,
+    problems: Vec<String>,
 }
 
 /// Captures while the nodes run. An error means that they never began.
@@ -177,7 +203,7 @@ fn observe(
     mut record: RunRecord,
     timeout: Duration,
     cancel: &AtomicBool,
-) -> Result<(RunRecord, Analysis, Source, Completeness), RunError> {
+) -> Result<Observed, RunError> {
     let mut sniffer = Sniffer::open(SnifferOptions {
         live: LiveOptions::default(),
         record: Some(folder.capture()),
@@ -185,15 +211,19 @@ fn observe(
         markers: true,
         most_packets: None,
     })?;
-    if !sniffer.is_proven_live() {
-        return Err(RunError::NotLive);
-    }
+    sniffer
+        .proof()
+        .map_err(|unproven| RunError::NotLive(unproven.to_string()))?;
     folder.write_record(&record)?;
 
     let over = AtomicBool::new(false);
     let (outcome, sniffer) = std::thread::scope(|scope| {
         let pump = scope.spawn(|| {
-            while !over.load(Ordering::Acquire) && sniffer.pump(PUMP) {}
+            while !over.load(Ordering::Acquire) {
+                if !sniffer.pump(PUMP) {
+                    break;
+                }
+            }
             sniffer
         });
         // The nodes die with the thread that started them: it has to be this one.
@@ -205,15 +235,16 @@ fn observe(
     let sniffer = sniffer.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let outcome = outcome?;
 
-    folder.write_history(&outcome.history)?;
     let sniffed = sniffer.finish();
     let mut problems = problems_of(&outcome, timeout);
     problems.extend(sniffed.problems.iter().map(ToString::to_string));
+    let written = folder.write_history(&outcome.history);
+    problems.extend(written.err().map(|error| error.to_string()));
     let interrupted = outcome.ending == Ending::Interrupted;
     record.outcome = Some(RecordedOutcome {
         clean: outcome.is_clean() && problems.is_empty(),
         interrupted,
-        problems,
+        problems: problems.clone(),
         died: died(&outcome),
     });
     record.capture = Some(RecordedCapture {
@@ -226,7 +257,8 @@ fn observe(
             .map(|markers| markers.cpus)
             .unwrap_or_default(),
     });
-    folder.write_record(&record)?;
+    let written = folder.write_record(&record);
+    problems.extend(written.err().map(|error| error.to_string()));
 
     let analysis = sniffed.analysis;
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &sniffed.losses);
@@ -240,7 +272,15 @@ fn observe(
         partial: interrupted,
         ..Source::default()
     };
-    Ok((record, analysis, source, completeness))
+    Ok(Observed {
+        record,
+        history: outcome.outcomes(),
+        ledger_is_whole: !outcome.faults.iter().any(is_of_storage),
+        analysis,
+        completeness,
+        source,
+        problems,
+    })
 }
 
 /// Makes a run's report again from its folder.
@@ -253,9 +293,11 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     let record = folder.read_record()?;
     let mut capture = CaptureFile::open(folder.capture())?;
     let mut analyzer = Analyzer::new(plan_of(&record)?);
-    let whole = capture
-        .for_each(|packet| analyzer.packet(&packet))
-        .is_complete();
+    let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
+        CaptureEnding::Complete => None,
+        CaptureEnding::Failed(error) => Some(error.to_string()),
+        cut @ CaptureEnding::Cut { .. } => Some(format!("{}: {cut}", folder.capture().display())),
+    };
     let analysis = analyzer.finish();
     let losses = match &record.capture {
         None => SourceLosses {
@@ -271,7 +313,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
                 packets_dropped: Some(known.packets_dropped),
                 softnet_dropped: Some(known.softnet_dropped),
                 markers_seen: markers.map(|markers| markers.all_seen(&analysis)),
-                cut_short: known.cut_short || !whole,
+                cut_short: known.cut_short || ending.is_some(),
             }
         }
     };
@@ -283,17 +325,33 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         files: vec![folder.capture().display().to_string()],
         snaplen: facts.snaplen,
         link_types: facts.link_types.iter().copied().collect(),
-        partial: record
-            .outcome
-            .as_ref()
-            .is_none_or(|outcome| outcome.interrupted),
+        partial: ending.is_some()
+            || record
+                .outcome
+                .as_ref()
+                .is_none_or(|outcome| outcome.interrupted),
         ..Source::default()
     };
-    let report = conclude(&folder, &record, &analysis, completeness, source, models)?;
-    let problems = match &record.outcome {
+    let history: Vec<Outcome> = folder
+        .read_history()?
+        .into_iter()
+        .map(|event| event.outcome)
+        .collect();
+    let totals = Totals::read(&folder.ledger())?;
+    let report = conclude(
+        &record,
+        &history,
+        Some(&totals),
+        &analysis,
+        completeness,
+        source,
+        models,
+    )?;
+    let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
         None => vec!["the run was killed before it had ended".to_owned()],
     };
+    problems.extend(ending);
     Ok(Finished {
         report,
         folder: path.to_owned(),
@@ -303,53 +361,51 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
 }
 
 /// Formula, ledger and wire, held against each other: the same for a run that has just ended and
-/// for a folder.
+/// for a folder. Without a ledger there is no audit.
 fn conclude(
-    folder: &RunFolder,
     record: &RunRecord,
+    history: &[Outcome],
+    totals: Option<&Totals>,
     analysis: &Analysis,
     completeness: Completeness,
     source: Source,
     models: &Models,
 ) -> Result<Report, RunError> {
     let algorithm = catalog::by_name(&record.algorithm)?;
-    let outcomes: Vec<Outcome> = folder
-        .read_history()?
-        .into_iter()
-        .map(|event| event.outcome)
-        .collect();
     let case = Case {
         n: record.n,
         rounds: record.rounds,
         options: &record.options,
-        outcomes: &outcomes,
+        outcomes: history,
     };
-    let totals = Totals::read(&folder.ledger())?;
+    // The history of a run that was killed itself has not been written, and the formula needs it.
+    let expectations = record.outcome.as_ref().map(|_| (algorithm.expected)(&case));
     let killed = record
         .outcome
         .as_ref()
         .is_none_or(|outcome| !outcome.died.is_empty());
-    let accounts = accounts(algorithm, &case, &totals, killed);
     let observed: Vec<ProtocolTally> = analysis
         .protocols
         .iter()
         .filter(|tally| tally.name == algorithm.name)
         .cloned()
         .collect();
-    let audit = audit::reconcile(&accounts, &observed, completeness.state);
-    Ok(Report::new(
-        analysis,
-        completeness,
-        source,
-        Some(audit),
-        models,
-    ))
+    let audit = totals.map(|totals| {
+        let accounts = accounts(algorithm, expectations.as_deref(), totals, killed);
+        audit::reconcile(&accounts, &observed, completeness.state)
+    });
+    Ok(Report::new(analysis, completeness, source, audit, models))
 }
 
 /// What formula and ledger say of each kind. `killed` nodes may have left attempts without an
 /// outcome.
-fn accounts(algorithm: &Algorithm, case: &Case<'_>, totals: &Totals, killed: bool) -> Vec<Account> {
-    let expectations = (algorithm.expected)(case);
+fn accounts(
+    algorithm: &Algorithm,
+    expectations: Option<&[Expectation]>,
+    totals: &Totals,
+    killed: bool,
+) -> Vec<Account> {
+    let expectations = expectations.unwrap_or_default();
     let kinds = algorithm
         .protocol()
         .kinds
@@ -397,15 +453,17 @@ fn plan_of(record: &RunRecord) -> Result<Arc<ProtocolPlan>, PlanError> {
     let definition = ProtocolDefinition {
         name: record.algorithm.clone(),
         ports: PortSet::union(ports),
-        transport: None,
-        framing: FramingChoice::WireWatt,
+        transport: Some(TransportKind::Tcp),
+        framing: FramingChoice::WireWatt {
+            run: Some(record.run),
+        },
     };
     ProtocolPlan::new(&[definition]).map(Arc::new)
 }
 
 /// What went wrong between the nodes, in words.
 fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
-    let mut problems: Vec<String> = outcome.faults.iter().map(ToString::to_string).collect();
+    let mut problems = faults(outcome);
     match outcome.ending {
         Ending::Complete => {}
         Ending::Interrupted => problems.push("interrupted: the report is partial".to_owned()),
@@ -418,21 +476,52 @@ fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
             problems.push(format!("{ended} of {wanted} operations ended{limit}"));
         }
     }
-    if !outcome.quiescent && outcome.ending != Ending::Interrupted {
-        let mut outstanding: Vec<String> = outcome
+    if !outcome.quiescent {
+        let outstanding: Vec<String> = outcome
             .outstanding
             .iter()
             .map(|o| format!("{} from {} to {}", o.messages, o.from, o.to))
             .collect();
-        if outstanding.is_empty() {
-            outstanding.push("the counters never stood still".to_owned());
-        }
-        problems.push(format!(
-            "not quiescent: outstanding {}",
-            outstanding.join(", ")
-        ));
+        problems.push(if outstanding.is_empty() {
+            "not quiescent: not every node told its counters twice without a change".to_owned()
+        } else {
+            format!("not quiescent: outstanding {}", outstanding.join(", "))
+        });
     }
     problems
+}
+
+/// Faults in words. What one node reports of one kind again and again is told once, with a count.
+fn faults(outcome: &FleetOutcome) -> Vec<String> {
+    let reported_alike = |one: &FleetFault, other: &FleetFault| match (one, other) {
+        (
+            FleetFault::Reported { node, fault },
+            FleetFault::Reported {
+                node: other_node,
+                fault: other_fault,
+            },
+        ) => (node, fault.what) == (other_node, other_fault.what),
+        _ => false,
+    };
+    let mut told: Vec<(&FleetFault, usize)> = Vec::new();
+    for fault in &outcome.faults {
+        match told
+            .iter_mut()
+            .find(|(first, _)| reported_alike(first, fault))
+        {
+            Some((_, again)) => *again += 1,
+            None => told.push((fault, 0)),
+        }
+    }
+    let in_words = |(fault, again): (&FleetFault, usize)| match again {
+        0 => fault.to_string(),
+        again => format!("{fault} (and {again} more of the kind)"),
+    };
+    told.into_iter().map(in_words).collect()
+}
+
+fn is_of_storage(fault: &FleetFault) -> bool {
+    matches!(fault, FleetFault::Reported { fault, .. } if fault.what == FaultKind::Storage)
 }
 
 fn died(outcome: &FleetOutcome) -> Vec<u32> {

@@ -2,6 +2,7 @@
 //! that none was missed.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,9 @@ use crate::capture::{
     CaptureError, InterfaceDescription, InterfaceId, KernelCounters, LiveCapture, LiveOptions,
     Reading, Recorder, RecorderError, RunningCapture,
 };
+use crate::flow::TransportKind;
 use crate::message::Purpose;
+use crate::protocols::MARKER_PORTS;
 use crate::units::Packets;
 
 /// How long markers may take to be seen in the capture.
@@ -31,7 +34,8 @@ pub struct SnifferOptions {
     pub record: Option<PathBuf>,
     /// The protocols to count.
     pub plan: Arc<ProtocolPlan>,
-    /// Whether to send markers, which only a capture of the loopback interface can show.
+    /// Whether to send markers, where the capture can show them: it has to see the loopback
+    /// interface without a filter.
     pub markers: bool,
     /// Stop after this many packets, markers not counted.
     pub most_packets: Option<Packets>,
@@ -48,12 +52,36 @@ pub enum SnifferError {
     Capture(#[from] CaptureError),
 }
 
+/// Why markers have not proven a capture to be live.
+#[derive(Debug, thiserror::Error)]
+pub enum Unproven {
+    /// None were sent: they were not wanted, or the capture could not have shown them.
+    #[error("no marker datagrams were sent")]
+    NotSent,
+    /// None could be sent.
+    #[error(
+        "no marker datagram can be sent from ports {first}-{last}: {0}; each WireWatt that captures \
+         on lo needs one of these ports",
+        first = MARKER_PORTS.start(),
+        last = MARKER_PORTS.end()
+    )]
+    CannotSend(io::Error),
+    /// None came back.
+    #[error(
+        "no marker datagram came back from lo within {MARKER_LIMIT:?}: is lo up (`ip link set lo \
+         up`), and does a firewall drop UDP to ports {first}-{last}?",
+        first = MARKER_PORTS.start(),
+        last = MARKER_PORTS.end()
+    )]
+    NotSeen,
+}
+
 /// A capture that is being recorded and counted.
 pub struct Sniffer {
     capture: RunningCapture,
     recording: Option<(Recorder, InterfaceId)>,
     analyzer: Analyzer,
-    beacon: Option<Beacon>,
+    beacon: Result<Beacon, Unproven>,
     baseline: KernelCounters,
     most_packets: Option<Packets>,
     ended: bool,
@@ -111,31 +139,42 @@ impl Sniffer {
                 Some((recorder, interface))
             }
         };
+        let plan = options.plan;
+        let beacon = if options.markers && capture.sees_loopback() && options.live.filter.is_none()
+        {
+            let is_free = |port: &u16| {
+                plan.ports().protocol(TransportKind::Udp, *port) == Some(plan.marker())
+            };
+            Beacon::bind(MARKER_PORTS.filter(is_free)).map_err(Unproven::CannotSend)
+        } else {
+            Err(Unproven::NotSent)
+        };
         let capture = capture.start()?;
         let mut sniffer = Self {
             baseline: capture.counters(),
             capture,
             recording,
-            analyzer: Analyzer::new(options.plan),
-            beacon: if options.markers {
-                Beacon::bind().ok()
-            } else {
-                None
-            },
+            analyzer: Analyzer::new(plan),
+            beacon,
             most_packets: options.most_packets,
             ended: false,
             problems: Vec::new(),
         };
-        if !sniffer.mark(Purpose::Opening) {
-            sniffer.beacon = None;
+        if sniffer.beacon.is_ok() && !sniffer.mark(Purpose::Opening) {
+            // Where enough packets came before any marker, nothing speaks against the capture.
+            sniffer.beacon = Err(if sniffer.ended {
+                Unproven::NotSent
+            } else {
+                Unproven::NotSeen
+            });
         }
         sniffer.baseline = sniffer.capture.counters();
         Ok(sniffer)
     }
 
-    /// Whether markers have shown that the capture is live.
-    pub fn is_proven_live(&self) -> bool {
-        self.beacon.is_some()
+    /// Whether markers have shown that the capture is live, and if not, why.
+    pub fn proof(&self) -> Result<(), &Unproven> {
+        self.beacon.as_ref().map(|_| ())
     }
 
     /// What is captured on.
@@ -189,6 +228,7 @@ impl Sniffer {
         let markers = self
             .beacon
             .as_ref()
+            .ok()
             .filter(|_| !self.has_enough())
             .map(|beacon| SentMarkers {
                 nonce: beacon.nonce(),
@@ -226,9 +266,10 @@ impl Sniffer {
 
     /// Sends markers until all of them have been seen. Returns whether they were.
     fn mark(&mut self, purpose: Purpose) -> bool {
-        let Some(beacon) = self.beacon.take() else {
+        let Ok(beacon) = &self.beacon else {
             return false;
         };
+        let beacon = beacon.clone();
         let (limit, mut resend) = (Instant::now() + MARKER_LIMIT, Instant::now());
         let mut seen = false;
         while !seen && !self.ended && Instant::now() < limit {
@@ -242,7 +283,6 @@ impl Sniffer {
             let markers = self.analyzer.markers();
             seen = marker::all_seen(markers, beacon.nonce(), purpose, beacon.cpus());
         }
-        self.beacon = Some(beacon);
         seen
     }
 

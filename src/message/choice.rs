@@ -9,7 +9,10 @@ use super::{Framer, LengthPrefixed, Line, Segment, Turn, WireWatt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FramingChoice {
     /// WireWatt's own frames.
-    WireWatt,
+    WireWatt {
+        /// The run whose frames they have to be; those of another are foreign. Any, if nothing.
+        run: Option<u64>,
+    },
     /// Lines that end in LF or CR LF.
     Line,
     /// A length before each body.
@@ -71,7 +74,7 @@ impl FramingChoice {
     /// The framing's name in reports.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::WireWatt => "wirewatt",
+            Self::WireWatt { .. } => "wirewatt",
             Self::Line => "line",
             Self::LengthPrefixed { .. } => "length-prefixed",
             Self::Turn => "turn",
@@ -87,7 +90,9 @@ impl FramingChoice {
     /// A framer for a connection, which the capture shows from its beginning or not.
     pub fn framer(&self, from_beginning: bool) -> Framer {
         match *self {
-            Self::WireWatt => Framer::WireWatt(Box::new(WireWatt::new(from_beginning))),
+            Self::WireWatt { run } => {
+                Framer::WireWatt(Box::new(WireWatt::new(from_beginning).of_run(run)))
+            }
             Self::Line => Framer::Line(Line::new(from_beginning)),
             Self::LengthPrefixed {
                 width,
@@ -123,7 +128,7 @@ impl FromStr for FramingChoice {
         let mut parts = text.split('/');
         let name = parts.next().unwrap_or_default();
         let choice = match name {
-            "wirewatt" => Self::WireWatt,
+            "wirewatt" => Self::WireWatt { run: None },
             "line" => Self::Line,
             "turn" => Self::Turn,
             "segment" => Self::Segment,

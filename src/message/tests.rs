@@ -111,6 +111,29 @@ fn a_stream_that_does_not_begin_with_our_magic_goes_by_turns() {
 }
 
 #[test]
+fn a_stream_of_another_run_is_foreign_and_its_frames_are_not_ours() {
+    let mut framing = WireWatt::new(true).of_run(Some(78));
+    let mut found = Found::default();
+    framing.bytes(ToListener, &frame(1, b"x"), &mut found);
+    assert!(framing.is_foreign());
+    framing.end(ToListener, true, &mut found);
+    assert_eq!((found.kinds, found.messages), (vec![], vec![(57, 0)]));
+
+    let mut framing = WireWatt::new(true).of_run(Some(77));
+    let found = in_pieces(&mut framing, &frame(1, b"x"), &[5]);
+    assert_eq!(found.kinds, [1]);
+}
+
+#[test]
+fn a_frame_of_another_run_in_a_stream_of_ours_is_unframed() {
+    let mut other = frame(2, b"");
+    other[31] = 78;
+    let stream = [frame(1, b"a"), other, frame(3, b"b")].concat();
+    let found = in_pieces(&mut WireWatt::new(true).of_run(Some(77)), &stream, &[11]);
+    assert_eq!((found.kinds, found.unframed), (vec![1, 3], 56));
+}
+
+#[test]
 fn one_byte_of_magic_is_not_enough_to_be_ours() {
     let mut framing = WireWatt::new(true);
     let mut found = Found::default();

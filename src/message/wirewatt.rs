@@ -19,6 +19,8 @@ pub struct WireWatt {
     /// The framing of a stream that did not begin with our magic.
     foreign: Option<Turn>,
     from_beginning: bool,
+    /// The run whose frames these have to be.
+    run: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +64,16 @@ impl WireWatt {
             ours: false,
             foreign: None,
             from_beginning,
+            run: None,
         }
     }
 
-    /// Whether the stream began with something that is not our magic.
+    /// The same for frames of one run alone: a stream that begins with another's is not ours.
+    pub fn of_run(self, run: Option<u64>) -> Self {
+        Self { run, ..self }
+    }
+
+    /// Whether the stream began with something that is not our magic, or not our run's.
     pub fn is_foreign(&self) -> bool {
         self.foreign.is_some()
     }
@@ -152,11 +160,15 @@ impl WireWatt {
         let (head, tail) = data.split_at(part);
         field[*have..][..part].copy_from_slice(head);
         *have += part;
+        let mut of_another_run = false;
         if field[..*have].starts_with(&MAGIC) || (*have == 1 && field[0] == MAGIC[0]) {
             if *have < HEADER {
                 return tail;
             }
-            if let Some((label, length)) = decode(field) {
+            let header = decode(field);
+            of_another_run =
+                header.is_some_and(|(label, _)| self.run.is_some_and(|run| run != label.run));
+            if let Some((label, length)) = header.filter(|_| !of_another_run) {
                 let remaining = length - HEADER as u64;
                 self.ways[way as usize] = State::Body {
                     label,
@@ -170,7 +182,7 @@ impl WireWatt {
             }
         }
         let at_beginning = self.from_beginning && !self.ours && !*searching;
-        if at_beginning && !field[..*have].starts_with(&MAGIC) {
+        if at_beginning && (of_another_run || !field[..*have].starts_with(&MAGIC)) {
             // Not ours. All of it goes by turns, and what waited to be told apart with it.
             let taken = std::mem::take(have) as u64;
             let mut turn = Turn::default();

@@ -221,8 +221,8 @@ impl Network {
         let _ = queue.send(outgoing);
     }
 
-    /// Writes what is queued, half-closes every connection and reads each to its end; connections
-    /// with the processes in `without` are left as they are.
+    /// Writes what is queued, half-closes every connection, those that come meanwhile included, and
+    /// reads each to its end; connections with the processes in `without` are left as they are.
     pub async fn finish(&self, without: &BTreeSet<ProcessId>) {
         self.until(|shared| {
             let queued = shared.queued.borrow();
@@ -237,12 +237,19 @@ impl Network {
                 .get()
                 .is_none_or(|peer| !without.contains(&peer))
         };
-        let open: Vec<_> = self.shared.open.borrow().iter().cloned().collect();
-        for connection in open.iter().filter(|connection| waited_for(connection)) {
-            self.shared.half_close(connection);
+        loop {
+            let changed = self.shared.changed.notified();
+            let mut open = self.shared.open.borrow().clone();
+            open.retain(waited_for);
+            if open.is_empty() {
+                return;
+            }
+            // A message that was under way when its connection was closed here comes over a new one.
+            for connection in &open {
+                self.shared.half_close(connection);
+            }
+            changed.await;
         }
-        self.until(|shared| !shared.open.borrow().iter().any(waited_for))
-            .await;
     }
 
     async fn until(&self, condition: impl Fn(&Shared) -> bool) {

@@ -9,11 +9,14 @@ pub mod sharkd;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Longest that one command may take before a test calls it hung.
@@ -61,6 +64,75 @@ pub fn skip(reason: &str) -> bool {
         thread::current().name().unwrap_or("a test")
     );
     false
+}
+
+/// Says that what a test needs cannot be had by this user, and why. Always false, for use in
+/// conditions. For what `scripts/test` cannot install either: [`skip`] is for all else.
+pub fn impossible(reason: &str) -> bool {
+    let _ = writeln!(
+        std::io::stderr(),
+        "\n*** SKIPPED {}: {reason} ***",
+        thread::current().name().unwrap_or("a test")
+    );
+    false
+}
+
+/// Whether the test runs as root, for what only root can arrange.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root() || impossible("only root can arrange what it needs")
+}
+
+/// The first of `n` TCP ports in a row that nobody listens on, below the range that the kernel
+/// gives to clients and outside the built-in plan.
+pub fn free_ports(n: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run side by side begin at different places.
+    let place = (std::process::id() % 113) as u16 * 100;
+    loop {
+        let offset = NEXT.fetch_add(n, Ordering::Relaxed);
+        let base = 20_000 + (place + offset) % 12_000;
+        if (base..base + n).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+    }
+}
+
+/// Parent and state of a process, while there is one of that id.
+fn process_state(pid: u32) -> Option<(u32, char)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold spaces: "1 (a b) S 0 …".
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+/// Whether a process runs or is stopped: a zombie does neither.
+pub fn lives(pid: u32) -> bool {
+    process_state(pid).is_some_and(|(_, state)| !"ZX".contains(state))
+}
+
+/// The living children of a process, by their ids: in the order of their start.
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc can be listed");
+    let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let mut children: Vec<u32> = ids
+        .filter(|id| process_state(*id).is_some_and(|(parent, _)| parent == pid))
+        .filter(|id| lives(*id))
+        .collect();
+    children.sort_unstable();
+    children
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: Signal) {
+    let process = Pid::from_raw(pid as i32).expect("a process id");
+    kill_process(process, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid}: {error}"));
+}
+
+/// How many whole lines a file has; none where there is no file.
+pub fn lines_in(file: &Path) -> usize {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// A program with a name that [`have_tools`] has found.
@@ -205,6 +277,27 @@ impl Running {
                 self.printed("stderr")
             )
         });
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.printed("stderr")
+    }
+
+    /// Waits until a condition holds while it runs.
+    pub fn wait_for(&mut self, what: &str, limit: Duration, condition: impl Fn() -> bool) {
+        let reached = wait_until(limit, || condition() || self.has_ended());
+        assert!(
+            reached.is_some() && condition(),
+            "{} did not come to: {what}; stderr: {}",
+            self.command,
+            self.stderr()
+        );
     }
 
     /// Whether it has ended.
