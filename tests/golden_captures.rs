@@ -1,14 +1,38 @@
 //! The sample captures in `captures/` and the reports expected of them, to the last figure.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test --test golden_captures` writes the reports anew where a change of
+//! figures is meant; `scripts/make-captures` makes the captures anew as well.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// What `wirewatt analyze --json` prints, but for the program's version.
-fn report_on(capture: &str) -> Value {
+/// Every value of a report by its place in it, but for the program's version.
+fn leaves(value: &Value, place: &str, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                leaves(member, &format!("{place}/{name}"), into);
+            }
+        }
+        Value::Array(members) => {
+            for (i, member) in members.iter().enumerate() {
+                leaves(member, &format!("{place}/{i}"), into);
+            }
+        }
+        _ if place == "/tool/version" => {}
+        leaf => {
+            into.insert(place.to_owned(), leaf.clone());
+        }
+    }
+}
+
+fn check(algorithm: &str, messages: u64) {
+    let root = env!("CARGO_MANIFEST_DIR");
     let output = Command::new(env!("CARGO_BIN_EXE_wirewatt"))
-        .args(["analyze", "--json", capture])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["analyze", "--json", &format!("captures/{algorithm}.pcapng")])
+        .current_dir(root)
         .output()
         .expect("wirewatt starts");
     assert!(
@@ -16,27 +40,37 @@ fn report_on(capture: &str) -> Value {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    without_version(serde_json::from_slice(&output.stdout).expect("a JSON report"))
-}
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a JSON report");
+    assert_eq!(report["protocols"][0]["name"], algorithm);
+    assert_eq!(report["protocols"][0]["messages"], messages);
 
-fn without_version(mut report: Value) -> Value {
-    report["tool"]["version"] = Value::Null;
-    report
-}
-
-fn check(algorithm: &str, messages: u64) {
-    let path = format!(
-        "{}/captures/{algorithm}.report.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{root}/captures/{algorithm}.report.json");
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &output.stdout).expect("the expected report can be written");
+    }
     let text = std::fs::read_to_string(&path).expect("the expected report");
-    let expected = without_version(serde_json::from_str(&text).expect("a JSON report"));
-    let found = report_on(&format!("captures/{algorithm}.pcapng"));
-    assert_eq!(found["protocols"][0]["name"], algorithm);
-    assert_eq!(found["protocols"][0]["messages"], messages);
-    assert_eq!(
-        found, expected,
-        "if this change of figures is meant, run scripts/make-captures and say why in the commit"
+    let (mut found, mut expected) = (BTreeMap::new(), BTreeMap::new());
+    leaves(&report, "", &mut found);
+    leaves(
+        &serde_json::from_str(&text).expect("JSON"),
+        "",
+        &mut expected,
+    );
+    let mut differences = Vec::new();
+    for place in found.keys().chain(expected.keys()) {
+        if found.get(place) != expected.get(place) {
+            differences.push(format!(
+                "{place}: found {:?}, expected {:?}",
+                found.get(place),
+                expected.get(place)
+            ));
+        }
+    }
+    differences.dedup();
+    assert!(
+        differences.is_empty(),
+        "{algorithm}: say why in the commit if this is meant, and see the head of this file\n{}",
+        differences.join("\n")
     );
 }
 

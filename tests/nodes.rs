@@ -122,6 +122,7 @@ impl Run {
             rounds: self.config.rounds,
             options: &self.config.options,
             outcomes: &outcomes,
+            died: &[],
         };
         let totals = self.totals();
         for row in (algorithm.expected)(&case) {

@@ -2,7 +2,7 @@
 
 mod report_fixture;
 
-use report_fixture::{empty, everything, one_protocol, redis, two_phase_commit};
+use report_fixture::{empty, everything, one_protocol};
 use wirewatt::analysis::LiveTotals;
 use wirewatt::report::Style;
 use wirewatt::report::text::{Compared, comparison, live_lines, render};

@@ -197,6 +197,7 @@ mod tests {
                 rounds: 1,
                 options: &Options::default(),
                 outcomes: &[],
+                died: &[],
             };
             let rows: Vec<_> = (algorithm.expected)(&case)
                 .iter()

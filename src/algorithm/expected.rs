@@ -5,7 +5,7 @@ use std::ops::{Add, Mul};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Options, Outcome, Phase};
+use super::{Options, Outcome, Phase, ProcessId};
 use crate::units::Messages;
 
 /// How many messages a formula expects.
@@ -111,6 +111,8 @@ pub struct Case<'a> {
     pub options: &'a Options,
     /// The outcome events of all processes, in any order.
     pub outcomes: &'a [Outcome],
+    /// Processes that died before they were told to: observed, not counted.
+    pub died: &'a [ProcessId],
 }
 
 impl Case<'_> {

@@ -155,6 +155,7 @@ mod tests {
             rounds: 2,
             options: &options,
             outcomes: cut,
+            died: &[],
         };
         let row = &expected(&case)[0];
         assert_eq!(

@@ -182,6 +182,7 @@ impl World {
             rounds: self.rounds,
             options: &self.options,
             outcomes,
+            died: &[],
         };
         assert_eq!(
             case.complete(),

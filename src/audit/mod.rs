@@ -26,6 +26,8 @@ pub struct Account {
     /// Attempted messages by the formula; nothing where no formula is known. The formula counts
     /// attempts: what an injected drop or a refused connection kept from the wire is in it.
     pub expected: Option<Expected>,
+    /// That formula, with where it is from.
+    pub formula: Option<Formula>,
     /// Messages that nodes set out to send.
     pub attempted: Messages,
     /// Of those, withheld by an injected drop.
@@ -40,6 +42,15 @@ pub struct Account {
     pub received: Messages,
     /// Messages that receivers' state machines took.
     pub handled: Messages,
+}
+
+/// A formula for one message kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Formula {
+    /// The formula, for one operation.
+    pub formula: String,
+    /// Where it is from.
+    pub citation: String,
 }
 
 /// What a formula predicts.
@@ -168,6 +179,9 @@ pub struct Row {
     pub verdict: Verdict,
     /// Why, in words. Empty where the row is exact.
     pub explanation: String,
+    /// The formula behind `expected`.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub formula: Option<Formula>,
 }
 
 /// The accounts of a whole run or capture.

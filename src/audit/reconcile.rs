@@ -164,6 +164,7 @@ fn sum_of_kinds(accounts: &[&Account]) -> Account {
             .map(|account| account.expected)
             .reduce(|sum, next| Some(sum?.plus(next?)))
             .flatten(),
+        formula: None,
         attempted: sum(|account| account.attempted),
         suppressed: sum(|account| account.suppressed),
         refused: sum(|account| account.refused),
@@ -251,6 +252,7 @@ fn judge(account: &Account, wire: u64, acknowledged: u64, evidence: &mut Evidenc
         wire: Messages::new(wire),
         verdict,
         explanation,
+        formula: account.formula.clone(),
     }
 }
 
@@ -469,6 +471,7 @@ fn unaccounted(protocol: &str, kind: &str, wire: u64, acknowledged: u64) -> Row 
         wire: Messages::new(wire),
         verdict: Verdict::Mismatch,
         explanation: "on the wire, and in no other account".to_owned(),
+        formula: None,
     }
 }
 

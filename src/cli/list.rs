@@ -89,6 +89,7 @@ fn write_list(what: What, text: &mut String) -> std::fmt::Result {
                     grid.grams_per_kwh,
                     grid.gas.label()
                 )?;
+                writeln!(text, "    source: {}", grid.source)?;
             }
         }
     }

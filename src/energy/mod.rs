@@ -39,6 +39,15 @@ pub struct Energy {
     pub class: ModelClass,
     /// What the figure includes.
     pub boundary: String,
+    /// How many devices on the way it adds up, where the model has hops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u32>,
+    /// The year of the model's figures, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub year: Option<u16>,
+    /// Where the model's figures are from.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// What a grid emits to supply that energy.
@@ -58,6 +67,12 @@ pub struct Carbon {
     pub grid: String,
     /// The grid's rate.
     pub grams_per_kwh: f64,
+    /// The year of the grid's data, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub year: Option<u16>,
+    /// Where the rate is from.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// Energy by one model and the emissions of supplying it.
@@ -80,6 +95,9 @@ pub fn estimate(tally: &ProtocolTally, model: &Model, grid: &Grid) -> Estimate {
             model: model.name.clone(),
             class: model.class,
             boundary: model.boundary.clone(),
+            hops: model.hops(),
+            year: model.year,
+            source: model.source.clone(),
         },
         carbon: Carbon {
             grams: grid.emissions(joules),
@@ -89,6 +107,8 @@ pub fn estimate(tally: &ProtocolTally, model: &Model, grid: &Grid) -> Estimate {
             high: range.map(|(_, high)| grid.emissions(high)),
             grid: grid.name.clone(),
             grams_per_kwh: grid.grams_per_kwh,
+            year: grid.year,
+            source: grid.source.clone(),
         },
     }
 }

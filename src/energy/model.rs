@@ -117,6 +117,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// How many devices on the way the model adds up, where it has hops.
+    pub fn hops(&self) -> Option<u32> {
+        match self.basis {
+            Basis::Projection { hops, .. } => Some(hops),
+            Basis::Messages { .. } => None,
+        }
+    }
+
     /// The central figure for this traffic, and the lowest and highest where the model has a range.
     pub(super) fn joules(&self, tally: &ProtocolTally) -> (Joules, Option<(Joules, Joules)>) {
         match &self.basis {

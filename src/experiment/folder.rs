@@ -88,7 +88,14 @@ impl RunFolder {
             made,
         };
         // The nodes would append to a ledger.
-        let files = [folder.run_toml(), folder.capture(), folder.ledger()];
+        let files = [
+            folder.run_toml(),
+            folder.capture(),
+            folder.ledger(),
+            folder.history(),
+            folder.path.join("report.json"),
+            folder.path.join("report.html"),
+        ];
         if files.iter().any(|file| file.exists()) {
             return Err(FolderError::Taken(path.to_owned()));
         }
@@ -289,8 +296,10 @@ pub struct RunRecord {
 pub struct RecordedOutcome {
     /// Whether every operation ended, all nodes became quiet and nothing went wrong.
     pub clean: bool,
-    /// Whether the run was interrupted.
-    pub interrupted: bool,
+    /// Whether the run ended before all of its operations had.
+    pub partial: bool,
+    /// How many operations it was to have.
+    pub operations: u64,
     /// What went wrong, in words.
     pub problems: Vec<String>,
     /// Processes that died.

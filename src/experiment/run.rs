@@ -11,20 +11,24 @@ use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, Ru
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
-use crate::algorithm::{self, Algorithm, Case, Options, Outcome, catalog};
+use crate::algorithm::{self, Algorithm, Case, Options, Outcome, Phase, ProcessId, catalog};
 use crate::analysis::{
     Analysis, Analyzer, Completeness, PlanError, ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
-use crate::audit::{self, Account};
+use crate::audit::{self, Account, Formula};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
 use crate::node::control::{Connections, FaultKind};
+use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
-use crate::report::{Models, Report, Source, SourceKind, html, json};
+use crate::report::{Models, Report, RunSummary, Source, SourceKind, html, json};
 use crate::tally::ProtocolTally;
 use crate::units::Messages;
+
+/// What is wrong with a run whose folder does not say how it ended.
+const KILLED: &str = "the run was killed before it had ended";
 
 /// How long a pump of the capture waits before it looks whether the run is over.
 const PUMP: Duration = Duration::from_millis(20);
@@ -63,6 +67,18 @@ pub enum RunError {
     /// The capture does not show what is sent.
     #[error("the capture would prove nothing: {0}")]
     NotLive(String),
+    /// The nodes would take the markers' ports.
+    #[error(
+        "{n} nodes from port {base_port} on would take ports {}-{}, which are for marker datagrams; \
+         choose another --base-port",
+        MARKER_PORTS.start(), MARKER_PORTS.end()
+    )]
+    MarkerPorts {
+        /// The first port.
+        base_port: u16,
+        /// The number of nodes.
+        n: u32,
+    },
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -126,6 +142,14 @@ pub fn run(
         run,
         PathBuf::new(),
     )?;
+    if config
+        .peers
+        .iter()
+        .any(|peer| MARKER_PORTS.contains(&peer.port()))
+    {
+        let (base_port, n) = (options.base_port, options.n);
+        return Err(RunError::MarkerPorts { base_port, n });
+    }
     let folder = RunFolder::create(&options.folder)?;
     config.ledger = folder.ledger();
     config.rounds = options.rounds;
@@ -240,10 +264,11 @@ fn observe(
     problems.extend(sniffed.problems.iter().map(ToString::to_string));
     let written = folder.write_history(&outcome.history);
     problems.extend(written.err().map(|error| error.to_string()));
-    let interrupted = outcome.ending == Ending::Interrupted;
+    let partial = outcome.ending != Ending::Complete;
     record.outcome = Some(RecordedOutcome {
         clean: outcome.is_clean() && problems.is_empty(),
-        interrupted,
+        partial,
+        operations: outcome.operations,
         problems: problems.clone(),
         died: died(&outcome),
     });
@@ -269,7 +294,7 @@ fn observe(
         snaplen: Some(sniffed.interface.snaplen),
         link_types: vec![sniffed.interface.link_type],
         filter: sniffed.interface.filter,
-        partial: interrupted,
+        partial,
         ..Source::default()
     };
     Ok(Observed {
@@ -329,7 +354,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
             || record
                 .outcome
                 .as_ref()
-                .is_none_or(|outcome| outcome.interrupted),
+                .is_none_or(|outcome| outcome.partial),
         ..Source::default()
     };
     let history: Vec<Outcome> = folder
@@ -349,7 +374,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     )?;
     let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
-        None => vec!["the run was killed before it had ended".to_owned()],
+        None => vec![KILLED.to_owned()],
     };
     problems.extend(ending);
     Ok(Finished {
@@ -372,18 +397,22 @@ fn conclude(
     models: &Models,
 ) -> Result<Report, RunError> {
     let algorithm = catalog::by_name(&record.algorithm)?;
+    let outcome = record.outcome.as_ref();
+    let died: Vec<ProcessId> = outcome
+        .map_or(&[][..], |outcome| &outcome.died)
+        .iter()
+        .map(|id| ProcessId(*id))
+        .collect();
     let case = Case {
         n: record.n,
         rounds: record.rounds,
         options: &record.options,
         outcomes: history,
+        died: &died,
     };
     // The history of a run that was killed itself has not been written, and the formula needs it.
-    let expectations = record.outcome.as_ref().map(|_| (algorithm.expected)(&case));
-    let killed = record
-        .outcome
-        .as_ref()
-        .is_none_or(|outcome| !outcome.died.is_empty());
+    let expectations = outcome.map(|_| (algorithm.expected)(&case));
+    let killed = outcome.is_none() || !died.is_empty();
     let observed: Vec<ProtocolTally> = analysis
         .protocols
         .iter()
@@ -391,21 +420,50 @@ fn conclude(
         .cloned()
         .collect();
     let audit = totals.map(|totals| {
-        let accounts = accounts(algorithm, expectations.as_deref(), totals, killed);
-        audit::reconcile(&accounts, &observed, completeness.state)
+        let expectations = expectations.as_deref().unwrap_or_default();
+        let accounts = accounts(algorithm, expectations, totals, &observed, killed);
+        let mut audit = audit::reconcile(&accounts, &observed, completeness.state);
+        if totals.torn {
+            let torn = "the ledger ends in a torn line: its last event is not counted";
+            audit.remarks.push(torn.to_owned());
+        }
+        audit
     });
-    Ok(Report::new(analysis, completeness, source, audit, models))
+    let report = Report::new(analysis, completeness, source, audit, models);
+    Ok(report.of_run(summary(record, &case)))
+}
+
+/// How the run went, for its report.
+fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
+    let succeeded = case
+        .completed()
+        .filter(|outcome| outcome.phase == Phase::Ok);
+    RunSummary {
+        algorithm: record.algorithm.clone(),
+        processes: record.n,
+        connections: record.connections.to_string(),
+        operations: match &record.outcome {
+            Some(outcome) => outcome.operations,
+            None => case.complete() + case.open(),
+        },
+        ended: case.complete(),
+        succeeded: succeeded.count() as u64,
+        problems: match &record.outcome {
+            Some(outcome) => outcome.problems.clone(),
+            None => vec![KILLED.to_owned()],
+        },
+    }
 }
 
 /// What formula and ledger say of each kind. `killed` nodes may have left attempts without an
 /// outcome.
 fn accounts(
     algorithm: &Algorithm,
-    expectations: Option<&[Expectation]>,
+    expectations: &[Expectation],
     totals: &Totals,
+    observed: &[ProtocolTally],
     killed: bool,
 ) -> Vec<Account> {
-    let expectations = expectations.unwrap_or_default();
     let kinds = algorithm
         .protocol()
         .kinds
@@ -414,12 +472,14 @@ fn accounts(
     kinds
         .filter_map(|kind| {
             let counted = totals.kind(algorithm.name, kind);
-            let expected = expectations
+            let expectation = expectations.iter().find(|row| row.kind == kind);
+            let expected = expectation.map(|row| row.count);
+            let on_wire = observed
                 .iter()
-                .find(|row| row.kind == kind)
-                .map(|row| row.count);
+                .any(|tally| tally.messages_by_kind.contains_key(kind));
             // A kind of another outcome than this run's: no row of zeros.
             let silent = counted == ledger::Counts::default()
+                && !on_wire
                 && expected.is_none_or(|count| count.high() == Messages::ZERO);
             let settled = counted.sent + counted.suppressed + counted.refused;
             let unsettled = counted.attempted.get().saturating_sub(settled.get());
@@ -431,6 +491,10 @@ fn accounts(
                     algorithm::Expected::Between { low, high } => {
                         audit::Expected::Interval { low, high }
                     }
+                }),
+                formula: expectation.map(|row| Formula {
+                    formula: row.formula.to_owned(),
+                    citation: row.citation.to_owned(),
                 }),
                 attempted: counted.attempted,
                 suppressed: counted.suppressed,

@@ -2,6 +2,7 @@
 //! JSON lines with a version, over the node's standard input and output and never over the
 //! measured network.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,6 +26,16 @@ pub enum Connections {
     PerMessage,
     /// A request and its direct reply on one connection.
     PerExchange,
+}
+
+impl fmt::Display for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Persistent => "persistent",
+            Self::PerMessage => "per-message",
+            Self::PerExchange => "per-exchange",
+        })
+    }
 }
 
 /// What the controller says.

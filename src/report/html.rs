@@ -28,6 +28,7 @@ pub fn render(report: &Report) -> Result<String, ChartError> {
         }
     }
     preformatted(&mut page, &text::source_lines(report, PLAIN));
+    preformatted(&mut page, &text::run_lines(report, PLAIN));
     let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
     if !seen.is_empty() {
         charts(&mut page, &seen)?;
@@ -121,9 +122,7 @@ fn section(page: &mut String, protocol: &ProtocolReport, accounts: &[&Row]) {
         write_table(page, &tables::energy(protocol));
     }
     if let Some(cost) = &protocol.per_operation {
-        let operation = tables::operation_of(protocol);
-        let words = format!("Per {operation}: {}", tables::per_operation(protocol, cost));
-        line(page, "p", "", &words);
+        line(page, "p", "", &tables::per_operation(protocol, cost));
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Report {
     pub completeness: Completeness,
     /// One entry a protocol, in the port plan's order.
     pub protocols: Vec<ProtocolReport>,
+    /// How the run went that the capture is of; absent where it is of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunSummary>,
     /// Packets that were decoded and belong to no protocol's ports.
     pub unclassified: Unclassified,
     /// Packets that could not be decoded.
@@ -50,6 +53,25 @@ pub struct Report {
     /// The accounts held against each other; absent where no accounts were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+}
+
+/// How a run of an algorithm went, as its nodes told it: nothing here was counted on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The algorithm, by its protocol's name.
+    pub algorithm: String,
+    /// How many processes.
+    pub processes: u32,
+    /// How connections were used: `persistent`, `per-message` or `per-exchange`.
+    pub connections: String,
+    /// Operations that the run was to have.
+    pub operations: u64,
+    /// Of those, ended, whatever came of them.
+    pub ended: u64,
+    /// Of those, ended with success: what a cost per operation is divided by.
+    pub succeeded: u64,
+    /// What went wrong, in words; empty when nothing did.
+    pub problems: Vec<String>,
 }
 
 /// What made a report.
@@ -177,10 +199,14 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
     }
 }
 
-/// Mean cost of one operation. Everything on the protocol's ports is divided among its operations:
-/// handshakes, acknowledgements and retransmissions too.
+/// Mean cost of one operation. Everything on the protocol's ports is divided among its operations
+/// (those that succeeded, in a report on a run): handshakes, acknowledgements and retransmissions
+/// too, and what the operations that failed have cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PerOperation {
+    /// How many operations the totals were divided by.
+    #[serde(default)]
+    pub operations: u64,
     /// Complete messages for one operation.
     pub messages: f64,
     /// Packets for one operation.
@@ -194,14 +220,15 @@ pub struct PerOperation {
 }
 
 impl PerOperation {
-    fn of(tally: &ProtocolTally, estimate: &Estimate) -> Option<Self> {
-        let operations = tally.operations.count as f64;
-        (tally.operations.count > 0).then(|| Self {
-            messages: tally.messages.get() as f64 / operations,
-            packets: tally.packets.total.get() as f64 / operations,
-            ip: tally.bytes.ip.get() as f64 / operations,
-            joules: Joules(estimate.energy.joules.0 / operations),
-            grams: Grams(estimate.carbon.grams.0 / operations),
+    fn of(tally: &ProtocolTally, estimate: &Estimate, operations: u64) -> Option<Self> {
+        let divisor = operations as f64;
+        (operations > 0).then(|| Self {
+            operations,
+            messages: tally.messages.get() as f64 / divisor,
+            packets: tally.packets.total.get() as f64 / divisor,
+            ip: tally.bytes.ip.get() as f64 / divisor,
+            joules: Joules(estimate.energy.joules.0 / divisor),
+            grams: Grams(estimate.carbon.grams.0 / divisor),
         })
     }
 }
@@ -258,8 +285,25 @@ impl Report {
                 .collect(),
             unclassified: analysis.unclassified,
             undecoded: analysis.undecoded.clone(),
+            run: None,
             audit,
         }
+    }
+
+    /// The same report as one on a run: what an operation costs is what one that succeeded costs.
+    pub fn of_run(mut self, run: RunSummary) -> Self {
+        for protocol in &mut self.protocols {
+            if protocol.tally.name == run.algorithm && !protocol.tally.foreign {
+                let headline = Estimate {
+                    energy: protocol.energy.clone(),
+                    carbon: protocol.carbon.clone(),
+                };
+                protocol.per_operation =
+                    PerOperation::of(&protocol.tally, &headline, run.succeeded);
+            }
+        }
+        self.run = Some(run);
+        self
     }
 
     /// The protocols on whose ports a packet was seen, without the marker datagrams.
@@ -282,7 +326,7 @@ fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
         tally: tally.clone(),
         goodput_share: tally.bytes.goodput_share(),
         latency: BTreeMap::new(),
-        per_operation: PerOperation::of(tally, &headline),
+        per_operation: PerOperation::of(tally, &headline, tally.operations.count),
         energy: headline.energy,
         carbon: headline.carbon,
         estimates: models.further.iter().map(estimate).collect(),

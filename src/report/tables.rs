@@ -199,8 +199,15 @@ fn ends(low: Option<f64>, high: Option<f64>, unit: &str) -> String {
 
 /// What one operation costs, in one line.
 pub fn per_operation(protocol: &ProtocolReport, cost: &PerOperation) -> String {
+    let all = protocol.tally.operations.count;
+    let which = if cost.operations < all {
+        format!(" that succeeded ({} of {all})", cost.operations)
+    } else {
+        String::new()
+    };
     format!(
-        "{} messages, {} packets, {} IP bytes, {}, {} {}",
+        "per {}{which}: {} messages, {} packets, {} IP bytes, {}, {} {}",
+        operation_of(protocol),
         mean(cost.messages),
         mean(cost.packets),
         mean(cost.ip),
@@ -289,7 +296,7 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
             name,
             modelled(protocol.energy.joules.0, "J"),
             modelled(protocol.carbon.grams.0, "g"),
-            per(&|_| counted(tally.operations.count, operation_of(protocol))),
+            per(&|cost| counted(cost.operations, operation_of(protocol))),
             per(&|cost| mean(cost.messages)),
             per(&|cost| mean(cost.ip)),
             per(&|cost| modelled(cost.joules.0, "J")),

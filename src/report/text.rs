@@ -15,6 +15,7 @@ const MARGIN: usize = 14;
 /// The whole report.
 pub fn render(report: &Report, style: Style) -> String {
     let mut lines = source_lines(report, style);
+    lines.extend(run_lines(report, style));
     for protocol in report
         .protocols
         .iter()
@@ -168,6 +169,27 @@ pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
             counted(completeness.truncated_packets.get(), "packet")
         );
         lines.extend(labelled("", &cut, style));
+    }
+    lines
+}
+
+/// How the run went that the report is on.
+pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
+    let Some(run) = &report.run else {
+        return Vec::new();
+    };
+    let went = format!(
+        "{} on {} processes, {} connections: {} of {} ended, {} succeeded",
+        run.algorithm,
+        grouped(run.processes.into()),
+        run.connections,
+        grouped(run.ended),
+        counted(run.operations, "operation"),
+        grouped(run.succeeded),
+    );
+    let mut lines = labelled("run", &went, style);
+    for problem in &run.problems {
+        lines.extend(labelled("", &format!("problem: {problem}"), style));
     }
     lines
 }
@@ -327,11 +349,7 @@ fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
     )];
     lines.extend(tables::energy(protocol).lines(INDENT, style));
     if let Some(cost) = &protocol.per_operation {
-        let text = format!(
-            "per {}: {}",
-            tables::operation_of(protocol),
-            tables::per_operation(protocol, cost)
-        );
+        let text = tables::per_operation(protocol, cost);
         lines.push(String::new());
         lines.extend(wrapped(&text, INDENT, 2, style.width));
     }
@@ -345,7 +363,15 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
     };
     let mut notes: Vec<String> = tables::estimates(protocol)
         .iter()
-        .map(|estimate| format!("{}: {}", estimate.energy.model, estimate.energy.boundary))
+        .map(|estimate| {
+            let energy = &estimate.energy;
+            format!(
+                "{}: {} ({})",
+                energy.model,
+                energy.boundary,
+                dated(&energy.source, energy.year)
+            )
+        })
         .collect();
     notes.push(grid_note(&protocol.carbon));
     notes
@@ -361,9 +387,19 @@ fn grid_note(carbon: &Carbon) -> String {
         Gas::Unspecified => "gas not specified".to_owned(),
     };
     format!(
-        "grid {}: {:.1} g/kWh, {gas}",
-        carbon.grid, carbon.grams_per_kwh
+        "grid {}: {:.1} g/kWh, {gas} ({})",
+        carbon.grid,
+        carbon.grams_per_kwh,
+        dated(&carbon.source, carbon.year)
     )
+}
+
+/// A source with the year of its figures, where that is known.
+fn dated(source: &str, year: Option<u16>) -> String {
+    match year {
+        Some(year) => format!("{source}; figures of {year}"),
+        None => source.to_owned(),
+    }
 }
 
 /// Accounts of protocols that the capture has no entry for.

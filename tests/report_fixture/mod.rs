@@ -156,6 +156,7 @@ pub fn accounts() -> Vec<Account> {
     let three = Messages::new(3);
     KINDS
         .map(|kind| Account {
+            formula: None,
             protocol: "two-phase-commit".to_owned(),
             kind: kind.to_owned(),
             expected: Some(Expected::Number(three)),
