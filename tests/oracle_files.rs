@@ -15,7 +15,7 @@ use std::thread;
 
 use common::sharkd::Sharkd;
 use common::{
-    broken_identities, count, have_tools, protocol, run, skip, text, total, tshark, value, wirewatt,
+    broken_identities, count, have_tools, protocol, run, skip, text, total, tshark, wirewatt,
 };
 
 /// All TCP is one protocol, so that its payload is told apart from that of other transports.
@@ -486,11 +486,13 @@ fn wirewatt_reading(file: &Path, protocols: &Path) -> Result<Reading, String> {
         .args(["--json", "--protocols"])
         .arg(protocols);
     let finished = run(&mut command);
-    // As tshark has it: 2 for a file that ends before its end, though its counts are printed.
     let damaged = match finished.status.code() {
         Some(0) => false,
-        Some(2) if !finished.stdout.is_empty() => true,
-        Some(2) if !finished.stderr.is_empty() => return Ok(Reading::Refused(finished.stderr)),
+        Some(2) if finished.stdout.is_empty() && !finished.stderr.is_empty() => {
+            return Ok(Reading::Refused(finished.stderr));
+        }
+        // The report is of what could be read.
+        Some(2) => true,
         _ => return Err(finished.to_string()),
     };
     let report = finished.json();
@@ -513,10 +515,12 @@ fn wirewatt_reading(file: &Path, protocols: &Path) -> Result<Reading, String> {
     ];
     let warned = !finished.stderr.trim().is_empty();
     let incomplete = text(&report, "/completeness/state") == "incomplete";
-    let partial = value(&report, "/source/partial") == true;
-    if [warned, partial, damaged && incomplete] != [damaged; 3] {
+    if damaged != warned
+        || damaged && !incomplete
+        || damaged != (report["source"]["partial"] == true)
+    {
         return Err(format!(
-            "the signs of damage contradict each other: {finished}"
+            "exit code, warning, completeness and partial contradict each other: {finished}"
         ));
     }
     Ok(Reading::Read { counts, damaged })
