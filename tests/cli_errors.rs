@@ -532,6 +532,11 @@ fn arguments_that_make_no_sense_are_answered_with_what_would() {
         (&["ring", "--rounds", "0"], &["0 rounds", "at least 1"]),
         (&["ring", "--base-port", "65533"], &["above 65535"]),
         (&["ring", "--base-port", "65536"], &["65536", "1..=65535"]),
+        // Once this ended, after 5 s, in "no marker came back".
+        (
+            &["ring", "--base-port", "8787"],
+            &["marker datagrams", "--base-port"],
+        ),
         (&["ring", "--base-port", "0"], &["1..=65535"]),
         (
             &["ring", "--timeout", "soon"],

@@ -179,26 +179,6 @@ fn nodes_listen_where_they_were_told_to() {
     );
 }
 
-/// A range that overlaps the marker datagrams' once ended in "no marker came back".
-#[test]
-fn nodes_may_listen_on_the_markers_ports() {
-    let folder = folder();
-    let finished = run(wirewatt()
-        .args([
-            "run",
-            "ring",
-            "-n",
-            "2",
-            "--json",
-            "--base-port",
-            "8790",
-            "--out",
-        ])
-        .arg(folder.path().join("run")));
-    assert_eq!(finished.status.code(), Some(0), "{finished}");
-    assert_exact(&finished.json(), "ring", 2);
-}
-
 #[test]
 fn a_run_without_a_folder_makes_one_that_tells_time_and_algorithm() {
     let folder = folder();

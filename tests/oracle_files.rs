@@ -486,13 +486,15 @@ fn wirewatt_reading(file: &Path, protocols: &Path) -> Result<Reading, String> {
         .args(["--json", "--protocols"])
         .arg(protocols);
     let finished = run(&mut command);
-    match finished.status.code() {
-        Some(0) => {}
+    let damaged = match finished.status.code() {
+        Some(0) => false,
         Some(2) if finished.stdout.is_empty() && !finished.stderr.is_empty() => {
             return Ok(Reading::Refused(finished.stderr));
         }
+        // The report is of what could be read.
+        Some(2) => true,
         _ => return Err(finished.to_string()),
-    }
+    };
     let report = finished.json();
     let broken = broken_identities(&report);
     if !broken.is_empty() {
@@ -512,7 +514,15 @@ fn wirewatt_reading(file: &Path, protocols: &Path) -> Result<Reading, String> {
         count(tcp, "/packets/pure_ack"),
     ];
     let warned = !finished.stderr.trim().is_empty();
-    let damaged = warned && text(&report, "/completeness/state") == "incomplete";
+    let incomplete = text(&report, "/completeness/state") == "incomplete";
+    if damaged != warned
+        || damaged && !incomplete
+        || damaged != (report["source"]["partial"] == true)
+    {
+        return Err(format!(
+            "exit code, warning, completeness and partial contradict each other: {finished}"
+        ));
+    }
     Ok(Reading::Read { counts, damaged })
 }
 

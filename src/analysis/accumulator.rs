@@ -157,9 +157,7 @@ impl Accumulator {
 
     /// Packets, messages, IP bytes and payload so far.
     pub fn totals(&self) -> (Packets, Messages, IpBytes, PayloadBytes) {
-        self.counts
-            .iter()
-            .fold(Default::default(), |sum, counts| add_totals(sum, counts))
+        self.counts.iter().fold(Default::default(), add_totals)
     }
 
     /// The report's row.

@@ -251,8 +251,11 @@ impl HalfStream {
 
         // RFC 9293, 3.8.4: a keep-alive probe stands one byte below what is expected and may carry
         // one byte of garbage. The same byte before its acknowledgment would be a retransmission.
-        let keep_alive =
-            length == 1 && end == self.offset && self.acknowledged >= end && self.offset > 0;
+        let keep_alive = length == 1
+            && end == self.offset
+            && self.acknowledged >= end
+            && self.offset > 0
+            && !self.is_missing(start);
         if keep_alive || (start - self.offset).abs() > LARGEST_WINDOW {
             arrival.outside = length;
             return arrival;
@@ -355,7 +358,7 @@ impl HalfStream {
             return;
         }
         self.acknowledged = self.acknowledged.max(position);
-        if self.acknowledged_data() > self.offset && !self.lacks_perhaps_only_fin() {
+        if self.acknowledged_data() > self.offset {
             self.acknowledgments_past_hole += 1;
             if self.acknowledgments_past_hole > REORDERING_TOLERATED {
                 self.declare_gaps_up_to(self.acknowledged_data(), space, sink);
@@ -365,21 +368,15 @@ impl HalfStream {
 
     /// The connection has ended or the capture has: what is still missing will not come.
     pub fn close(&mut self, space: &mut HoldingSpace, sink: &mut impl StreamSink) {
-        if self.lacks_perhaps_only_fin() {
-            self.disorder.get_or_insert_default().forgotten_gaps += 1;
-            return;
-        }
         let proven = self
             .acknowledged_data()
             .max(self.held_end())
             .max(self.fin.unwrap_or(0));
         self.declare_gaps_up_to(proven, space, sink);
-    }
-
-    /// Whether the peer acknowledged a single number beyond everything seen: a packet is missing,
-    /// but FIN takes a number as a byte does, so no byte is proven.
-    fn lacks_perhaps_only_fin(&self) -> bool {
-        self.fin.is_none() && self.acknowledged == self.offset + 1 && self.held_end() <= self.offset
+        if self.fin.is_none() && self.acknowledged > self.offset {
+            // FIN or a byte: a packet is missing in either case.
+            self.disorder.get_or_insert_default().forgotten_gaps += 1;
+        }
     }
 
     /// Where held data ends.
@@ -390,10 +387,15 @@ impl HalfStream {
             .map_or(0, |(start, held)| start + held.length)
     }
 
-    /// The acknowledged offset without the number that FIN takes.
+    /// The acknowledged offset without the number that FIN takes. A single number beyond all data
+    /// is as likely a FIN that was not captured as a byte: it proves no byte.
     fn acknowledged_data(&self) -> i64 {
-        self.fin
-            .map_or(self.acknowledged, |fin| self.acknowledged.min(fin))
+        let seen = self.offset.max(self.held_end());
+        match self.fin {
+            Some(fin) => self.acknowledged.min(fin),
+            None if self.acknowledged == seen + 1 => seen,
+            None => self.acknowledged,
+        }
     }
 
     /// Begins in mid-stream: what lies before was perhaps sent, perhaps seen later.
@@ -524,6 +526,14 @@ impl HalfStream {
             }
             self.deliver_held(space, sink);
         }
+    }
+
+    /// Whether no packet has shown the byte at this position, which is behind us.
+    fn is_missing(&self, position: i64) -> bool {
+        let missing = self.disorder.iter().flat_map(|disorder| &disorder.missing);
+        missing
+            .into_iter()
+            .any(|missing| (missing.start..missing.end).contains(&position))
     }
 
     /// Takes `start..end` out of the missing ranges and returns how many bytes of it were missing.
