@@ -609,45 +609,38 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
 
 #[test]
 fn what_arrives_while_a_node_finishes_is_handled() {
-    const TOKENS: u64 = 100;
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
     let mut node = ByHand::start("ring");
     node.configure(base, &folder.path().join("ledger.jsonl"));
     assert_eq!(node.hear()["type"], "listening");
     node.say(r#"{"v":1,"type":"start"}"#);
     let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
-    let tokens: Vec<u8> = (1..=TOKENS)
-        .flat_map(|sequence| token(5, sequence))
-        .collect();
-    sender.write_all(&tokens).unwrap();
-    sender.shutdown(Shutdown::Write).unwrap();
-    await_record(&folder.path().join("ledger.jsonl"), Event::Arrived);
+    sender.write_all(&token(5, 1)).unwrap();
+    await_record(&folder.path().join("ledger.jsonl"), Event::Handled);
     node.say(r#"{"v":1,"type":"finish"}"#);
-    // Process 0 takes what the node hands on until the node is gone.
-    let taker = std::thread::spawn(move || {
-        for onward in next.incoming() {
-            let mut bytes = Vec::new();
-            onward.unwrap().read_to_end(&mut bytes).unwrap();
-            if bytes.is_empty() {
-                return;
-            }
-        }
-    });
-    let finished = loop {
-        let said = node.hear();
-        if said["type"] == "finished" {
-            break said;
-        }
-    };
-    assert_eq!(node.child.wait().unwrap().code(), Some(0));
-    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, base)).unwrap());
-    taker.join().unwrap();
+    // The node's FIN: it has begun to close.
+    assert_eq!(sender.read(&mut [0]).unwrap(), 0);
+    for sequence in 2..=50 {
+        sender.write_all(&token(5, sequence)).unwrap();
+    }
+    // Bytes of no frame: the fault is told though the node finishes.
+    sender.write_all(b"gone").unwrap();
+    let fault = node.hear();
+    assert_eq!(
+        (&fault["type"], &fault["what"], &fault["peer"]),
+        (&"fault".into(), &"foreign".into(), &0.into())
+    );
+    let finished = node.hear();
+    assert_eq!(finished["type"], "finished", "{finished}");
     let counts = &finished["channels"][0];
-    assert_eq!(counts["arrived"], counts["handled"], "{finished}");
-    let of = |name: &str| counts[name].as_u64().unwrap();
-    assert_eq!(of("attempted"), of("sent") + of("refused"), "{finished}");
+    assert_eq!(
+        (&counts["arrived"], &counts["handled"]),
+        (&50.into(), &50.into())
+    );
+    // Nobody listens for process 0, and while the node closes it dials nobody.
+    assert_eq!(counts["attempted"], counts["refused"]);
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }
 
 /// A node that had half-closed waited for ever on a connection that came after that, and its peer
