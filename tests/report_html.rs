@@ -4,7 +4,7 @@ mod report_fixture;
 
 use report_fixture::{START, analysis, empty, everything, models, one_protocol, two_phase_commit};
 use wirewatt::analysis::{Completeness, SourceLosses};
-use wirewatt::report::text::Compared;
+use wirewatt::report::Compared;
 use wirewatt::report::{Report, Source, chart, html};
 use wirewatt::tally::{Bucket, Series};
 use wirewatt::units::Packets;

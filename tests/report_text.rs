@@ -4,8 +4,9 @@ mod report_fixture;
 
 use report_fixture::{empty, everything, one_protocol};
 use wirewatt::analysis::LiveTotals;
+use wirewatt::report::Compared;
 use wirewatt::report::Style;
-use wirewatt::report::text::{Compared, comparison, live_lines, render};
+use wirewatt::report::text::{comparison, live_lines, render};
 use wirewatt::units::{IpBytes, Messages, Packets, PayloadBytes};
 
 fn snapshot(name: &str, text: &str) {

@@ -69,11 +69,16 @@ impl Completeness {
                 reasons.push(format!("{who} {}", counted(count.get(), "packet")));
             }
         }
-        if evidence.gaps > 0 {
+        if evidence.gap_bytes > GapBytes::ZERO {
             reasons.push(format!(
                 "sequence numbers prove {} in {} that no packet showed",
                 counted(evidence.gap_bytes.get(), "byte"),
                 counted(evidence.gaps, "gap")
+            ));
+        } else if evidence.gaps > 0 {
+            let streams = counted(evidence.gaps, "stream");
+            reasons.push(format!(
+                "the ends of {streams} were acknowledged, and no packet showed them"
             ));
         }
         if losses.markers_seen == Some(false) {

@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use super::accumulator::{Accumulator, add_totals};
 use super::connection::{Connection, Counts, Standing};
 use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
-use crate::flow::{Arrival, ConnectionKey, Direction, HoldingSpace, ProtocolIndex, TransportKind};
+use crate::flow::{
+    Arrival, ConnectionKey, ConnectionTable, Direction, HoldingSpace, ProtocolIndex, TransportKind,
+};
 use crate::message::{
     Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way, WireWatt,
 };
 use crate::packet::{
     self, Addresses, Datagram, Lengths, Packet, Reason, Segment, TcpFlags, Transport,
 };
-use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
+use crate::tally::{Bucket, PacketClass, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
 
 /// Connections that are followed at once. Past that, one that has been silent is forgotten.
@@ -31,12 +31,10 @@ const HOLDING_SPACE: usize = 16 << 20;
 /// Counts packets into an [`Analysis`].
 pub struct Analyzer {
     plan: Arc<ProtocolPlan>,
-    /// Each connection's place.
-    table: FxHashMap<ConnectionKey, u32>,
+    /// Each connection's place, by the hash of its key.
+    table: ConnectionTable,
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
-    /// The connection of the last packet: the next is often of the same.
-    latest: Option<(ConnectionKey, u32)>,
     /// Ended connections, the longest ended first.
     ended: VecDeque<ConnectionKey>,
     /// Where the search for silent connections goes on.
@@ -81,10 +79,9 @@ impl Analyzer {
         Self {
             rows: rows.collect(),
             plan,
-            table: FxHashMap::default(),
+            table: ConnectionTable::default(),
             connections: Vec::new(),
             free: Vec::new(),
-            latest: None,
             ended: VecDeque::new(),
             hand: 0,
             space: HoldingSpace::new(HOLDING_SPACE),
@@ -104,8 +101,24 @@ impl Analyzer {
     #[inline]
     pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
         self.packets += 1;
-        self.first_packet = self.first_packet.min(packet.timestamp);
-        self.last_packet = self.last_packet.max(packet.timestamp);
+        if packet.timestamp < self.first_packet {
+            self.first_packet = packet.timestamp;
+        }
+        if packet.timestamp > self.last_packet {
+            self.last_packet = packet.timestamp;
+        }
+        let decoded = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
+        match decoded {
+            Some((lengths, addresses, segment)) => {
+                self.segment(packet.timestamp, &lengths, &addresses, &segment);
+            }
+            None => self.unusual_packet(packet),
+        }
+    }
+
+    /// Counts a packet of any other form.
+    #[inline(never)]
+    fn unusual_packet(&mut self, packet: &CapturedPacket<'_>) {
         if (packet.data.len() as u64) < u64::from(packet.original_length) {
             self.evidence.truncated_packets += 1;
         }
@@ -130,8 +143,8 @@ impl Analyzer {
                 ..
             }) => {
                 self.unclassified.packet(PacketClass::Other, &lengths);
-                self.unclassified.bytes.payload += u64::from(lengths.payload);
-                self.unclassified.bytes.unframed += u64::from(lengths.payload);
+                self.unclassified.payload += u64::from(lengths.payload);
+                self.unclassified.unframed += u64::from(lengths.payload);
             }
             Err(undecoded) => {
                 *self.reasons.entry(undecoded.reason).or_default() += 1;
@@ -220,7 +233,7 @@ impl Analyzer {
                 });
             }
         }
-        self.evidence.gap_bytes += self.unclassified.bytes.gap_bytes;
+        self.evidence.gap_bytes += self.unclassified.gap_bytes;
         let mut undecoded = self.undecoded.layers();
         undecoded.wire += self.not_ip;
         let seen = self.packets > 0;
@@ -230,11 +243,11 @@ impl Analyzer {
             packets: Packets::new(self.packets),
             protocols,
             unclassified: Unclassified {
-                packets: PacketCounts::from_classes(self.unclassified.packets),
+                packets: self.unclassified.packet_counts(),
                 bytes: self.unclassified.layers(),
             },
             undecoded: Undecoded {
-                packets: PacketCounts::from_classes(self.undecoded.packets),
+                packets: self.undecoded.packet_counts(),
                 bytes: undecoded,
                 not_ip: WireBytes::new(self.not_ip),
                 reasons: self
@@ -248,7 +261,7 @@ impl Analyzer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn segment(
         &mut self,
         time: Timestamp,
@@ -262,16 +275,50 @@ impl Analyzer {
             segment.destination_port,
             TransportKind::Tcp,
         );
-        let mut slot = match self.find(&key) {
-            Some(slot) => slot,
-            None => self.open(key, direction, segment.flags, time),
-        };
-        let flags = segment.flags;
-        let special = flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
-        if special && flags.any(TcpFlags::SYN) {
-            slot = self.synchronize(slot, key, direction, segment, time);
+        // Nearly every segment has these flags and a connection that is known. Compiled for them
+        // alone, `enter` is a good deal shorter.
+        const USUAL: TcpFlags = TcpFlags::new(TcpFlags::ACK);
+        match self.find(&key) {
+            Some(slot) if segment.flags.of_connection() == USUAL => {
+                self.enter(slot, direction, time, lengths, segment, USUAL);
+            }
+            known => self.unusual_segment(known, key, direction, time, *lengths, *segment),
         }
+    }
 
+    /// A segment that is the first of its connection, or has other flags than ACK.
+    #[inline(never)]
+    fn unusual_segment(
+        &mut self,
+        known: Option<u32>,
+        key: ConnectionKey,
+        direction: Direction,
+        time: Timestamp,
+        lengths: Lengths,
+        segment: Segment<'_>,
+    ) {
+        let flags = segment.flags;
+        let mut slot = match known {
+            Some(slot) => slot,
+            None => self.open(key, direction, flags, time),
+        };
+        if flags.any(TcpFlags::SYN) {
+            slot = self.synchronize(slot, key, direction, flags, segment.sequence, time);
+        }
+        self.enter(slot, direction, time, &lengths, &segment, flags);
+    }
+
+    /// Enters a segment into its connection and into its protocol's row.
+    #[inline(always)]
+    fn enter(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        time: Timestamp,
+        lengths: &Lengths,
+        segment: &Segment<'_>,
+        flags: TcpFlags,
+    ) {
         let Self {
             connections,
             rows,
@@ -282,50 +329,48 @@ impl Analyzer {
             return;
         };
         connection.in_use = true;
+        connection.last_seen = time;
         let way = connection.way(direction);
-        let row = row_of(connection);
-        let mut accumulator = row.map(|row| &mut rows[row]);
+        let mut row = row_of(connection).map(|row| &mut rows[row]);
         let length = lengths.payload;
+        let special = flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
         let data_sequence = segment
             .sequence
             .wrapping_add(u32::from(flags.any(TcpFlags::SYN)));
-        let mut messages = 0;
 
-        let arrival = if length == 0 {
+        let (mut arrival, mut messages) = (Arrival::default(), 0);
+        if length == 0 {
             if !special {
                 connection.streams[way as usize].empty_segment(segment.sequence);
             }
-            Arrival::default()
         } else if connection.is_reset(way) || flags.any(TcpFlags::RST) {
-            Arrival {
-                outside: length,
-                ..Arrival::default()
-            }
+            arrival.outside = length;
         } else {
-            let (stream, mut tap) = connection.split(way, accumulator.as_deref_mut());
-            let arrival = stream.segment(data_sequence, segment.payload, length, space, &mut tap);
-            tap.framer
-                .arrived(way, u64::from(arrival.new), &mut tap.book);
-            messages += tap.book.messages;
-            arrival
-        };
+            (arrival, messages) = connection.receive(
+                way,
+                data_sequence,
+                segment.payload,
+                length,
+                space,
+                row.as_deref_mut(),
+            );
+        }
         if flags.any(TcpFlags::ACK) && !flags.any(TcpFlags::RST) {
-            let peer = way.opposite();
-            let (stream, mut tap) = connection.split(peer, accumulator.as_deref_mut());
-            stream.acknowledge(segment.acknowledgment, space, &mut tap);
-            messages += tap.book.messages;
-            connection.acknowledge_messages(peer, accumulator.as_deref_mut());
+            let acknowledgment = segment.acknowledgment;
+            messages += connection.acknowledge(way, acknowledgment, space, row.as_deref_mut());
         }
         if special {
             if flags.any(TcpFlags::FIN) {
-                connection.streams[way as usize].fin(data_sequence.wrapping_add(length));
+                connection.fin(way, data_sequence.wrapping_add(length));
             }
             if flags.any(TcpFlags::RST) {
                 connection.reset(way);
             }
         }
-        for way in [Way::ToListener, Way::FromListener] {
-            messages += connection.end_at_fin(way, accumulator.as_deref_mut());
+        if connection.has_fin {
+            for way in [Way::ToListener, Way::FromListener] {
+                messages += connection.end_at_fin(way, row.as_deref_mut());
+            }
         }
 
         let class = if flags.any(TcpFlags::SYN) {
@@ -343,30 +388,34 @@ impl Analyzer {
         };
         let counts = &mut connection.counts[way as usize];
         counts.packet(class, lengths);
-        if length > 0 {
-            counts.bytes.payload += u64::from(arrival.new);
-            counts.bytes.retransmitted += u64::from(arrival.repeated);
-            counts.bytes.outside_stream += u64::from(arrival.outside);
+        counts.payload += u64::from(arrival.new);
+        if arrival.new < length {
+            counts.retransmitted += u64::from(arrival.repeated);
+            counts.outside_stream += u64::from(arrival.outside);
         }
-        tick(connection, rows, time, messages, lengths.ip());
-        if !connection.closed && connection.streams.iter().all(|stream| stream.is_finished()) {
+        match row {
+            _ if connection.early.is_some() => {
+                tick_early(connection, rows, time, messages, lengths.ip());
+            }
+            Some(row) => row.tick(time, 1, messages, lengths.ip()),
+            None => {}
+        }
+        if connection.has_fin && !connection.closed && connection.is_finished() {
             connection.closed = true;
+            let key = connection.key;
             self.retire(key);
         } else if flags.any(TcpFlags::RST) {
+            let key = connection.key;
             self.retire(key);
         }
     }
 
-    #[inline]
-    fn find(&mut self, key: &ConnectionKey) -> Option<u32> {
-        match &self.latest {
-            Some((latest, slot)) if latest == key => Some(*slot),
-            _ => {
-                let slot = *self.table.get(key)?;
-                self.latest = Some((*key, slot));
-                Some(slot)
-            }
-        }
+    #[inline(always)]
+    fn find(&self, key: &ConnectionKey) -> Option<u32> {
+        self.table.find(key.hash(), |slot| {
+            let connection = self.connections.get(slot as usize);
+            matches!(connection, Some(Some(connection)) if connection.key == *key)
+        })
     }
 
     /// SYN: begins a stream, or is repeated, or begins the next connection between the same ports.
@@ -376,23 +425,24 @@ impl Analyzer {
         slot: u32,
         key: ConnectionKey,
         direction: Direction,
-        segment: &Segment<'_>,
+        flags: TcpFlags,
+        sequence: u32,
         time: Timestamp,
     ) -> u32 {
         let begins = |connection: &Connection| {
             let way = connection.way(direction);
-            !connection.closed && connection.streams[way as usize].can_begin_with(segment.sequence)
+            !connection.closed && connection.streams[way as usize].can_begin_with(sequence)
         };
         let slot = match &self.connections[slot as usize] {
             Some(connection) if begins(connection) => slot,
             _ => {
                 self.fold(slot);
-                self.open(key, direction, segment.flags, time)
+                self.open(key, direction, flags, time)
             }
         };
         if let Some(connection) = self.connections[slot as usize].as_deref_mut() {
             let way = connection.way(direction);
-            connection.streams[way as usize].syn(segment.sequence);
+            connection.streams[way as usize].syn(sequence);
         }
         slot
     }
@@ -452,8 +502,7 @@ impl Analyzer {
             None => self.forget_a_silent_one(),
         };
         self.connections[slot as usize] = Some(connection);
-        self.table.insert(key, slot);
-        self.latest = Some((key, slot));
+        self.table.insert(key.hash(), slot);
         slot
     }
 
@@ -483,7 +532,7 @@ impl Analyzer {
         self.ended.push_back(key);
         if self.ended.len() > MOST_ENDED
             && let Some(oldest) = self.ended.pop_front()
-            && let Some(&slot) = self.table.get(&oldest)
+            && let Some(slot) = self.find(&oldest)
             && self.connections[slot as usize]
                 .as_ref()
                 .is_some_and(|connection| connection.closed)
@@ -497,8 +546,7 @@ impl Analyzer {
         let Some(mut connection) = self.connections[slot as usize].take() else {
             return;
         };
-        self.table.remove(&connection.key);
-        self.latest = None;
+        self.table.remove(connection.key.hash(), slot);
         self.free.push(slot);
         let row = row_of(&connection);
         let messages = connection.end(&mut self.space, row.map(|row| &mut self.rows[row]));
@@ -557,6 +605,7 @@ impl Analyzer {
             return;
         };
         connection.in_use = true;
+        connection.last_seen = time;
         let way = connection.way(direction);
         if connection.protocol == Some(plan.marker())
             && let Some(marker) = Marker::decode(datagram.payload)
@@ -575,12 +624,16 @@ impl Analyzer {
         };
         let counts = &mut connection.counts[way as usize];
         counts.packet(class, lengths);
-        counts.bytes.payload += length;
+        counts.payload += length;
         let mut messages = 0;
         if length > 0 {
             messages = frame_datagram(connection, way, datagram.payload, length, rows);
         }
-        tick(connection, rows, time, messages, lengths.ip());
+        if connection.early.is_some() {
+            tick_early(connection, rows, time, messages, lengths.ip());
+        } else if let Some(row) = row_of(connection) {
+            rows[row].tick(time, 1, messages, lengths.ip());
+        }
     }
 }
 
@@ -594,7 +647,7 @@ fn frame_datagram(
     rows: &mut [Accumulator],
 ) -> u64 {
     if connection.protocol.is_none() {
-        connection.counts[way as usize].bytes.unframed += UnframedBytes::new(length);
+        connection.counts[way as usize].unframed += UnframedBytes::new(length);
         return 0;
     }
     let reads_frames = matches!(connection.framer, Framer::WireWatt(_));
@@ -642,32 +695,28 @@ fn decide(connection: &mut Connection) {
     }
 }
 
-/// Enters a packet and the messages that it completed into the time series.
-#[inline]
-fn tick(
+/// Enters a packet and the messages that it completed into the time series of a connection of
+/// which it was not known whose row it belongs to, and settles that where it is known now.
+#[cold]
+fn tick_early(
     connection: &mut Connection,
     rows: &mut [Accumulator],
     time: Timestamp,
     messages: u64,
     ip: u32,
 ) {
-    connection.last_seen = time;
-    if connection.standing == Standing::Undecided || connection.early.is_some() {
-        decide(connection);
-        if let Some(early) = &mut connection.early {
-            let bucket = Bucket {
-                messages: Messages::new(messages),
-                packets: Packets::new(1),
-                ip: IpBytes::new(u64::from(ip)),
-            };
-            early.add(early.start_of(time), &bucket);
-        }
-        if connection.standing != Standing::Undecided
-            && let Some(row) = row_of(connection)
-        {
-            rows[row].take_early(connection);
-        }
-    } else if let Some(row) = row_of(connection) {
-        rows[row].tick(time, 1, messages, ip);
+    decide(connection);
+    if let Some(early) = &mut connection.early {
+        let bucket = Bucket {
+            messages: Messages::new(messages),
+            packets: Packets::new(1),
+            ip: IpBytes::new(u64::from(ip)),
+        };
+        early.add(early.start_of(time), &bucket);
+    }
+    if connection.standing != Standing::Undecided
+        && let Some(row) = row_of(connection)
+    {
+        rows[row].take_early(connection);
     }
 }

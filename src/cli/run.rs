@@ -15,8 +15,8 @@ use crate::algorithm::{Algorithm, Options, catalog};
 use crate::experiment::{self, Finished, RunOptions};
 use crate::ledger;
 use crate::node::control::Connections;
-use crate::report::text::{self, Compared};
-use crate::report::{self, Report};
+use crate::report::text;
+use crate::report::{self, Compared, Report};
 
 /// Run algorithms beside the sniffer and hold formula, counters and wire against each other
 #[derive(Debug, Args)]

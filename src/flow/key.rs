@@ -1,6 +1,5 @@
 //! Which connection a packet belongs to, and which way it goes.
 
-use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::packet::Addresses;
@@ -19,11 +18,14 @@ pub enum TransportKind {
 pub struct ConnectionKey {
     low: u128,
     high: u128,
-    /// The lower end's port above the higher end's.
-    ports: u32,
-    is_v6: bool,
-    transport: TransportKind,
+    /// From the top: the lower end's port, the higher end's port; [`IS_V6`] and [`IS_UDP`]. One word,
+    /// so that one comparison compares all four.
+    rest: u64,
 }
+
+const PORTS: u32 = 16;
+const IS_V6: u64 = 1;
+const IS_UDP: u64 = 2;
 
 /// Which way a packet goes between the ends of its [`ConnectionKey`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,75 +57,89 @@ impl ConnectionKey {
         destination_port: u16,
         transport: TransportKind,
     ) -> (Self, Direction) {
-        let (source, destination, is_v6) = match *addresses {
+        let (source_port, destination_port) = (u64::from(source_port), u64::from(destination_port));
+        let (source, destination, is_v6, upwards) = match *addresses {
             Addresses::V4 {
                 source,
                 destination,
-            } => (u128::from(source), u128::from(destination), false),
+            } => {
+                let end = |address: u32, port: u64| u64::from(address) << 16 | port;
+                let upwards = end(source, source_port) <= end(destination, destination_port);
+                (u128::from(source), u128::from(destination), 0, upwards)
+            }
             Addresses::V6 {
                 source,
                 destination,
-            } => (source, destination, true),
+            } => {
+                let upwards = (source, source_port) <= (destination, destination_port);
+                (source, destination, IS_V6, upwards)
+            }
         };
-        if (source, source_port) <= (destination, destination_port) {
-            let ports = u32::from(source_port) << 16 | u32::from(destination_port);
+        let is_udp = match transport {
+            TransportKind::Tcp => 0,
+            TransportKind::Udp => IS_UDP,
+        };
+        let (low, high, low_port, high_port, direction) = if upwards {
             (
-                Self {
-                    low: source,
-                    high: destination,
-                    ports,
-                    is_v6,
-                    transport,
-                },
+                source,
+                destination,
+                source_port,
+                destination_port,
                 Direction::Up,
             )
         } else {
-            let ports = u32::from(destination_port) << 16 | u32::from(source_port);
             (
-                Self {
-                    low: destination,
-                    high: source,
-                    ports,
-                    is_v6,
-                    transport,
-                },
+                destination,
+                source,
+                destination_port,
+                source_port,
                 Direction::Down,
             )
+        };
+        let rest = (low_port << 16 | high_port) << PORTS | is_udp | is_v6;
+        (Self { low, high, rest }, direction)
+    }
+
+    /// A hash for the [`ConnectionTable`](super::ConnectionTable).
+    #[inline]
+    pub fn hash(&self) -> u32 {
+        if self.rest & IS_V6 != 0 {
+            let low = mix(self.low as u64, (self.low >> 64) as u64);
+            let high = mix(self.high as u64, (self.high >> 64) as u64);
+            mix(low ^ high.rotate_left(32), self.rest) as u32
+        } else {
+            mix((self.low as u64) << 32 | self.high as u64, self.rest) as u32
         }
     }
 
     /// The transport protocol.
     pub fn transport(&self) -> TransportKind {
-        self.transport
+        match self.rest & IS_UDP {
+            0 => TransportKind::Tcp,
+            _ => TransportKind::Udp,
+        }
     }
 
     /// Where packets of this direction come from.
     pub fn source(&self, direction: Direction) -> SocketAddr {
         let (address, port) = match direction {
-            Direction::Up => (self.low, (self.ports >> 16) as u16),
-            Direction::Down => (self.high, self.ports as u16),
+            Direction::Up => (self.low, (self.rest >> (16 + PORTS)) as u16),
+            Direction::Down => (self.high, (self.rest >> PORTS) as u16),
         };
-        let address = match self.is_v6 {
-            false => IpAddr::V4(Ipv4Addr::from(address as u32)),
-            true => IpAddr::V6(Ipv6Addr::from(address)),
+        let address = match self.rest & IS_V6 {
+            0 => IpAddr::V4(Ipv4Addr::from(address as u32)),
+            _ => IpAddr::V6(Ipv6Addr::from(address)),
         };
         SocketAddr::new(address, port)
     }
 }
 
-impl Hash for ConnectionKey {
-    /// One or three words: IPv4 addresses and ports fit two, and are nearly all there is.
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let tail = u64::from(self.ports) << 1 | u64::from(self.transport == TransportKind::Udp);
-        if self.is_v6 {
-            state.write_u64((self.low >> 64) as u64 ^ (self.high >> 64) as u64);
-            state.write_u64(self.low as u64 ^ (self.high as u64).rotate_left(32));
-        } else {
-            state.write_u64((self.low as u64) << 32 | self.high as u64);
-        }
-        state.write_u64(tail);
-    }
+/// Both halves of a product of 128 bits: each bit of either word changes about half of the result
+/// (the step of wyhash).
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0xa076_1d64_78bd_642f) * u128::from(b ^ 0xe703_7ed1_a0b4_28db);
+    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]

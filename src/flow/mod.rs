@@ -1,13 +1,16 @@
 //! Packets into flows: which connection, which listening port, and streams put back in order.
 //!
-//! In: decoded packets. Out: a [`ConnectionKey`] and [`Direction`] for each, the protocol whose
+//! In: decoded packets. Out: a [`ConnectionKey`] and [`Direction`] for each, its place in a
+//! [`ConnectionTable`], the protocol whose
 //! ports the listening end has ([`PortPlan`]), and streams in order ([`HalfStream`]). Nothing here
 //! knows messages or keeps counts for a report.
 
 mod key;
 mod ports;
 mod stream;
+mod table;
 
 pub use key::{ConnectionKey, Direction, TransportKind};
 pub use ports::{Overlap, PortPlan, PortSet, PortSetError, ProtocolIndex};
 pub use stream::{Arrival, HalfStream, HoldingSpace, StreamSink};
+pub use table::ConnectionTable;

@@ -210,14 +210,7 @@ impl HalfStream {
         space: &mut HoldingSpace,
         sink: &mut impl StreamSink,
     ) -> Arrival {
-        let in_order = sequence == self.next
-            && self.anchor != Anchor::None
-            && self.fin.is_none()
-            && self
-                .disorder
-                .as_ref()
-                .is_none_or(|disorder| disorder.held.is_empty());
-        if in_order {
+        if self.expects(sequence) {
             self.deliver(captured, i64::from(length), sink);
             return Arrival {
                 new: length,
@@ -225,6 +218,28 @@ impl HalfStream {
             };
         }
         self.segment_out_of_order(sequence, captured, length, space, sink)
+    }
+
+    /// Takes a segment's payload without looking at it, if it is just what comes next.
+    #[inline]
+    pub fn take_next(&mut self, sequence: u32, length: u32) -> bool {
+        let is_next = self.expects(sequence);
+        if is_next {
+            self.advance(i64::from(length));
+        }
+        is_next
+    }
+
+    /// Whether payload with this sequence number comes next, with nothing held or ended behind it.
+    #[inline]
+    fn expects(&self, sequence: u32) -> bool {
+        sequence == self.next
+            && self.anchor != Anchor::None
+            && self.fin.is_none()
+            && self
+                .disorder
+                .as_ref()
+                .is_none_or(|disorder| disorder.held.is_empty())
     }
 
     #[cold]
@@ -329,12 +344,20 @@ impl HalfStream {
         space: &mut HoldingSpace,
         sink: &mut impl StreamSink,
     ) {
-        let ahead = acknowledgment.wrapping_sub(self.next) as i32;
-        if ahead <= 0 && self.anchor != Anchor::None {
-            self.acknowledged = self.acknowledged.max(self.offset + i64::from(ahead));
-            return;
+        if !self.acknowledge_delivered(acknowledgment) {
+            self.acknowledge_unseen(acknowledgment, space, sink);
         }
-        self.acknowledge_unseen(acknowledgment, space, sink);
+    }
+
+    /// Takes an acknowledgment, if it is of nothing beyond what has been delivered.
+    #[inline]
+    pub fn acknowledge_delivered(&mut self, acknowledgment: u32) -> bool {
+        let ahead = acknowledgment.wrapping_sub(self.next) as i32;
+        let delivered = ahead <= 0 && self.anchor != Anchor::None;
+        if delivered {
+            self.acknowledged = self.acknowledged.max(self.offset + i64::from(ahead));
+        }
+        delivered
     }
 
     #[cold]

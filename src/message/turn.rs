@@ -19,6 +19,7 @@ struct Taken {
 }
 
 impl Turn {
+    #[inline]
     fn finish(&mut self, whole: bool, sink: &mut impl MessageSink) {
         let Some(Taken {
             way,

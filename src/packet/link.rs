@@ -8,7 +8,7 @@ use super::{Layer, Reason, Rest};
 use crate::units::LinkType;
 
 const NULL: u16 = 0;
-const ETHERNET: u16 = 1;
+pub(super) const ETHERNET: u16 = 1;
 const PPP: u16 = 9;
 const RAW_BSD: u16 = 12;
 const RAW_OPENBSD: u16 = 14;
@@ -26,9 +26,9 @@ const IPV6: u16 = 229;
 const IPOIB: u16 = 242;
 const LINUX_SLL2: u16 = 276;
 
-const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub(super) const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;
-const ETHERNET_HEADER: u32 = 14;
+pub(super) const ETHERNET_HEADER: u32 = 14;
 
 /// Where the IP packet begins in a frame: the link header's length, and the rest of the frame
 /// with any trailer still behind it.

@@ -137,7 +137,10 @@ fn header(ip: Rest<'_>) -> Result<Header<'_>, Reason> {
 }
 
 /// Length of an IPv4 header without options.
-const IPV4_HEADER: u32 = 20;
+pub(super) const IPV4_HEADER: u32 = 20;
+
+/// The fragment offset in the 16 bits that it shares with the flags.
+pub(super) const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// RFC 791.
 #[inline]

@@ -299,6 +299,32 @@ fn bytes_behind_a_datagrams_own_length_are_surplus() {
     assert_eq!((decoded.lengths.payload, decoded.lengths.surplus), (8, 4));
 }
 
+/// What [`decode_usual`] gives must be what [`decode`] gives.
+fn assert_same_as_general(data: &[u8], original_length: u32) -> bool {
+    let usual = decode_usual(ETHERNET, data, original_length);
+    if let Some((lengths, addresses, segment)) = usual {
+        let general = decode(ETHERNET, data, original_length).unwrap();
+        let Transport::Tcp(expected) = general.transport else {
+            panic!("{general:?}")
+        };
+        assert_eq!((lengths, addresses), (general.lengths, general.addresses));
+        assert_eq!(format!("{segment:?}"), format!("{expected:?}"));
+        assert_eq!(segment.payload.as_ptr(), expected.payload.as_ptr());
+    }
+    usual.is_some()
+}
+
+#[test]
+fn a_tcp_frame_is_usual_with_and_without_trailer() {
+    let mut frame = tcp_frame(b"hello");
+    assert!(assert_same_as_general(&frame, frame.len() as u32));
+    frame.extend([0; 4]);
+    assert!(assert_same_as_general(&frame, frame.len() as u32));
+    assert!(!assert_same_as_general(&frame, frame.len() as u32 + 1));
+    frame[14 + 9] = 17;
+    assert!(!assert_same_as_general(&frame, frame.len() as u32));
+}
+
 proptest! {
     #[test]
     fn any_bytes_keep_the_frames_length(
@@ -335,5 +361,23 @@ proptest! {
             Err(undecoded) => undecoded.lengths,
         };
         prop_assert_eq!(lengths.wire() as usize, length);
+    }
+
+    #[test]
+    fn the_usual_packet_decodes_as_by_the_general_way(
+        payload in prop::collection::vec(any::<u8>(), 0..64),
+        damage in prop::collection::vec((0_usize..60, any::<u8>()), 0..4),
+        captured in 0_usize..140,
+        cut in 0_u32..2,
+        trailer in 0_usize..8,
+    ) {
+        let mut frame = tcp_frame(&payload);
+        frame.extend(vec![0; trailer]);
+        let length = frame.len();
+        for (at, byte) in damage {
+            frame[at % length] = byte;
+        }
+        let captured = captured.min(length);
+        assert_same_as_general(&frame[..captured], captured as u32 + cut);
     }
 }

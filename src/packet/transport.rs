@@ -54,6 +54,12 @@ impl TcpFlags {
         Self(bits)
     }
 
+    /// Those of them that begin, end and acknowledge.
+    #[inline]
+    pub const fn of_connection(self) -> Self {
+        Self(self.0 & (Self::FIN | Self::SYN | Self::RST | Self::ACK))
+    }
+
     /// Whether any of these bits is set.
     #[inline]
     pub const fn any(self, bits: u8) -> bool {
@@ -72,8 +78,11 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
+
+/// Length of a TCP header without options.
+pub(super) const TCP_HEADER: u32 = 20;
 
 /// Decodes the transport layer and enters its lengths.
 #[inline]
@@ -105,7 +114,6 @@ fn fixed_header(protocol: u8) -> u32 {
 
 #[inline]
 fn tcp<'a>(inside: Rest<'a>, lengths: &mut Lengths) -> Result<Transport<'a>, Reason> {
-    const SHORTEST: usize = 20;
     const LONGEST: usize = 60;
     /// As far as the flags: enough to count the segment, though options or window were cut.
     const USABLE: usize = 14;
@@ -119,7 +127,7 @@ fn tcp<'a>(inside: Rest<'a>, lengths: &mut Lengths) -> Result<Transport<'a>, Rea
             TcpHeaderSlice::from_slice(&padded).map_err(|_| Reason::BadHeader(Layer::Tcp))?
         }
         Err(_) if inside.data.len() >= USABLE => return Err(Reason::BadHeader(Layer::Tcp)),
-        Err(_) => return Err(inside.short(Layer::Tcp, SHORTEST as u32)),
+        Err(_) => return Err(inside.short(Layer::Tcp, TCP_HEADER)),
     };
     let length = u32::from(header.data_offset()) * 4;
     if length > inside.length {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::chart::{self, ChartError};
 use super::table::{Align, Style, Table};
-use super::text::{self, Compared};
-use super::{ProtocolReport, Report, tables};
+use super::text;
+use super::{Compared, ProtocolReport, Report, tables};
 use crate::audit::Row;
 
 const CSS: &str = include_str!("report.css");

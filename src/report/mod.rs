@@ -314,6 +314,26 @@ impl Report {
     }
 }
 
+/// One run in a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared<'a> {
+    /// The algorithm, by its protocol's name.
+    pub protocol: &'a str,
+    /// The number of its processes, where known.
+    pub processes: Option<u32>,
+    /// The run's report.
+    pub report: &'a Report,
+}
+
+impl<'a> Compared<'a> {
+    /// The run's own entry of that protocol, rather than one of foreign streams on its ports.
+    fn protocol_report(&self) -> Option<&'a ProtocolReport> {
+        let all = self.report.protocols.iter();
+        all.filter(|entry| entry.tally.name == self.protocol)
+            .min_by_key(|entry| entry.tally.foreign)
+    }
+}
+
 /// Whether the entry counts WireWatt's own marker datagrams.
 fn is_marker(protocol: &ProtocolReport) -> bool {
     protocol.tally.name == crate::protocols::MARKER_NAME

@@ -2,8 +2,7 @@
 
 use super::number::{counted, grouped, mean, modelled, percent};
 use super::table::{Align, Table};
-use super::text::Compared;
-use super::{PerOperation, ProtocolReport};
+use super::{Compared, PerOperation, ProtocolReport};
 use crate::audit::{Expected, Row, Verdict};
 use crate::energy::Estimate;
 use crate::units::Messages;

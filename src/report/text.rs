@@ -2,7 +2,7 @@
 
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
-use super::{ProtocolReport, Report, SourceKind, is_marker, tables, time};
+use super::{Compared, ProtocolReport, Report, SourceKind, is_marker, tables, time};
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Verdict};
 use crate::energy::{Carbon, Gas};
@@ -43,26 +43,6 @@ pub fn render(report: &Report, style: Style) -> String {
     }
     lines.extend(rest_lines(report, style));
     joined(lines)
-}
-
-/// One run in a comparison.
-#[derive(Debug, Clone, Copy)]
-pub struct Compared<'a> {
-    /// The algorithm, by its protocol's name.
-    pub protocol: &'a str,
-    /// The number of its processes, where known.
-    pub processes: Option<u32>,
-    /// The run's report.
-    pub report: &'a Report,
-}
-
-impl<'a> Compared<'a> {
-    /// The run's own entry of that protocol, rather than one of foreign streams on its ports.
-    pub(super) fn protocol_report(&self) -> Option<&'a ProtocolReport> {
-        let all = self.report.protocols.iter();
-        all.filter(|entry| entry.tally.name == self.protocol)
-            .min_by_key(|entry| entry.tally.foreign)
-    }
 }
 
 /// Several runs beside each other, one row an algorithm.

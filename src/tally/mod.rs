@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{BytesByClass, LayerBytes, PacketClass, PacketCounts};
-pub use projection::{MTU, Projection};
+pub use projection::{Excess, MTU, Projection};
 pub use series::{Bucket, Series};
 
 use crate::units::{Connections, Messages, Packets, PayloadBytes, WireBytes};

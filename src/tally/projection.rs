@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{L2Bytes, LineBytes, Packets};
+use crate::units::{IpBytes, L2Bytes, LineBytes, Packets};
 
 /// The projected link's maximum transmission unit: IP packet bytes in one frame (RFC 894).
 pub const MTU: u32 = 1500;
@@ -47,14 +47,16 @@ impl Default for Projection {
 }
 
 impl Projection {
-    /// Adds one captured IP packet: `headers` bytes of IP and transport headers, which every frame
-    /// repeats, and `payload` bytes behind them, which are spread over as many frames as needed.
-    #[inline]
-    pub fn add_packet(&mut self, headers: u32, payload: u32) {
-        let (frames, l2_bytes) = frames_of(headers, payload);
-        self.frames += frames;
-        self.l2_bytes += l2_bytes;
-        self.line_bytes += l2_bytes + frames * LINE_OVERHEAD;
+    /// The projection of `packets` captured IP packets of `ip` bytes in all.
+    pub fn of(packets: Packets, ip: IpBytes, excess: Excess) -> Self {
+        let frames = packets.get() + excess.frames;
+        let l2_bytes = packets.get() * ETHERNET_HEADER + ip.get() + excess.l2_bytes;
+        Self {
+            frames: Packets::new(frames),
+            l2_bytes: L2Bytes::new(l2_bytes),
+            line_bytes: LineBytes::new(l2_bytes + frames * LINE_OVERHEAD),
+            ..Self::default()
+        }
     }
 
     /// Adds another part's frames.
@@ -65,8 +67,37 @@ impl Projection {
     }
 }
 
+/// What a projection has beyond one frame for each captured IP packet that is just long enough for
+/// its Ethernet header and the packet: most packets add nothing here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Excess {
+    frames: u64,
+    l2_bytes: u64,
+}
+
+impl Excess {
+    /// Enters one captured IP packet: `headers` bytes of IP and transport headers, which every frame
+    /// repeats, and `payload` bytes behind them, which are spread over as many frames as needed.
+    #[inline]
+    pub fn add_packet(&mut self, headers: u32, payload: u32) {
+        const SHORTEST: u32 = (SHORTEST_FRAME - ETHERNET_HEADER) as u32;
+        let ip = headers + payload;
+        if !(SHORTEST..=MTU).contains(&ip) {
+            let (frames, l2_bytes) = frames_of(headers, payload);
+            self.frames += frames - 1;
+            self.l2_bytes += l2_bytes - ETHERNET_HEADER - u64::from(ip);
+        }
+    }
+
+    /// Adds another part's excess.
+    pub fn merge(&mut self, other: &Self) {
+        self.frames += other.frames;
+        self.l2_bytes += other.l2_bytes;
+    }
+}
+
 /// Frames, and their bytes without frame check sequence, for one captured packet.
-#[inline]
+#[cold]
 fn frames_of(headers: u32, payload: u32) -> (u64, u64) {
     let (headers, payload) = (u64::from(headers), u64::from(payload));
     let fits = u64::from(MTU).saturating_sub(headers).max(1);
@@ -88,6 +119,7 @@ fn frames_of(headers: u32, payload: u32) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_pure_ack_is_one_shortest_frame_or_its_own_size() {
@@ -106,9 +138,33 @@ mod tests {
 
     #[test]
     fn line_bytes_add_24_a_frame() {
-        let mut projection = Projection::default();
-        projection.add_packet(52, 1449);
-        assert_eq!(projection.frames.get(), 2);
-        assert_eq!(projection.line_bytes.get(), 1514 + 67 + 2 * 24);
+        let mut excess = Excess::default();
+        excess.add_packet(52, 1449);
+        excess.add_packet(40, 0);
+        let projection = Projection::of(Packets::new(2), IpBytes::new(1501 + 40), excess);
+        assert_eq!(projection.frames.get(), 3);
+        assert_eq!(projection.l2_bytes.get(), 1514 + 67 + 60);
+        assert_eq!(projection.line_bytes.get(), 1514 + 67 + 60 + 3 * 24);
+    }
+
+    proptest! {
+        #[test]
+        fn packets_and_excess_give_the_sum_of_all_frames(
+            captured in prop::collection::vec((20_u32..2000, 0_u32..70_000), 0..20),
+        ) {
+            let mut excess = Excess::default();
+            let (mut ip, mut frames, mut l2_bytes) = (0, 0, 0);
+            for &(headers, payload) in &captured {
+                excess.add_packet(headers, payload);
+                ip += u64::from(headers + payload);
+                let (more_frames, more_bytes) = frames_of(headers, payload);
+                frames += more_frames;
+                l2_bytes += more_bytes;
+            }
+            let packets = Packets::new(captured.len() as u64);
+            let projection = Projection::of(packets, IpBytes::new(ip), excess);
+            prop_assert_eq!(projection.frames.get(), frames);
+            prop_assert_eq!(projection.l2_bytes.get(), l2_bytes);
+        }
     }
 }

@@ -6,8 +6,8 @@ use wirewatt::audit::{self, Account, Audit, Expected};
 use wirewatt::energy::Library;
 use wirewatt::report::{Models, Report, Source, SourceKind};
 use wirewatt::tally::{
-    Bucket, BytesByClass, DirectionTally, LayerBytes, Operations, PacketCounts, Pair, PairTally,
-    Projection, ProtocolTally, Series,
+    Bucket, BytesByClass, DirectionTally, Excess, LayerBytes, Operations, PacketCounts, Pair,
+    PairTally, Projection, ProtocolTally, Series,
 };
 use wirewatt::units::*;
 
@@ -32,13 +32,8 @@ pub fn two_phase_commit() -> ProtocolTally {
     ];
     let ip: u64 = class_bytes.iter().sum();
     let total: u64 = packets.iter().sum();
-    let mut projection = Projection::default();
-    for _ in 0..total - 12 {
-        projection.add_packet(52, 0);
-    }
-    for _ in 0..12 {
-        projection.add_packet(52, 64);
-    }
+    let projected = IpBytes::new((total - 12) * 52 + 12 * (52 + 64));
+    let projection = Projection::of(Packets::new(total), projected, Excess::default());
     let mut series = Series::default();
     for step in 0..12_i64 {
         let bucket = Bucket {
@@ -104,10 +99,8 @@ pub fn two_phase_commit() -> ProtocolTally {
 
 /// Requests and replies of a server that nobody here wrote, by a framing that approximates.
 pub fn redis() -> ProtocolTally {
-    let mut projection = Projection::default();
-    for _ in 0..2000 {
-        projection.add_packet(52, 40);
-    }
+    let projected = IpBytes::new(2000 * (52 + 40));
+    let projection = Projection::of(Packets::new(2000), projected, Excess::default());
     let packets = [2, 3, 4, 1_991, 0, 0];
     let class_bytes = [120, 156, 4 * 92, 1_991 * 92, 0, 0];
     let mut series = Series::default();
