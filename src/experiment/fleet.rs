@@ -3,8 +3,9 @@
 //!
 //! In: a [`FleetConfig`]. Out: a [`FleetOutcome`] with the history, the counters, what was
 //! outstanding and who failed. Calls block; everything goes over the children's standard streams
-//! (`docs/control-protocol.md`). However nodes behave, [`Fleet::run`] returns at the latest four
-//! settle limits and a second after its operations' limit, and no child outlives the [`Fleet`].
+//! (`docs/control-protocol.md`). However nodes behave, [`Fleet::run`] returns at the latest a
+//! start limit, its operations' limit, five settle limits and a second after it began, and no child
+//! outlives the [`Fleet`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
