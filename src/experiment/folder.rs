@@ -1,8 +1,8 @@
 //! A run's folder: everything from which its figures can be made again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,7 @@ impl RunFolder {
             (folder.run_toml(), "run.toml"),
             (folder.capture(), "capture.pcapng"),
             (folder.ledger(), "ledger.jsonl"),
+            (folder.history(), "history.jsonl"),
         ] {
             if !file.exists() {
                 return Err(FolderError::NoRun {
@@ -130,7 +131,12 @@ impl RunFolder {
     /// Takes away the files of a run that never began, and the folders that were made for it, as
     /// far as nothing else is in them.
     pub fn discard(self) {
-        for file in [self.run_toml(), self.capture(), self.ledger()] {
+        for file in [
+            self.run_toml(),
+            self.capture(),
+            self.ledger(),
+            self.history(),
+        ] {
             // What is not there need not go.
             let _ = fs::remove_file(file);
         }
@@ -211,47 +217,29 @@ impl RunFolder {
         }
     }
 
-    /// Writes the history.
-    pub fn write_history(&self, history: &[HistoryEvent]) -> Result<(), FolderError> {
-        let mut lines = Vec::new();
-        for event in history {
-            serde_json::to_writer(&mut lines, event).map_err(|error| FolderError::Content {
-                path: self.history(),
-                problem: error.to_string(),
-            })?;
-            lines.push(b'\n');
-        }
-        self.write("history.jsonl", &lines)
-    }
-
-    /// Reads the history; an interrupted run may have none.
+    /// Reads the history, which a run writes event by event: a killed one may leave its last line
+    /// torn, which is legal.
     pub fn read_history(&self) -> Result<Vec<HistoryEvent>, FolderError> {
         let path = self.history();
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => {
-                return Err(FolderError::Io {
-                    doing: "read",
-                    path,
-                    source,
-                });
-            }
-        };
-        let mut history = Vec::new();
-        for (i, line) in BufReader::new(file).lines().enumerate() {
-            let line = line.map_err(|source| FolderError::Io {
-                doing: "read",
-                path: path.clone(),
-                source,
-            })?;
-            let event = serde_json::from_str(&line).map_err(|error| FolderError::Content {
-                path: path.clone(),
-                problem: format!("line {}: {error}", i + 1),
-            })?;
-            history.push(event);
-        }
-        Ok(history)
+        let text = fs::read(&path).map_err(|source| FolderError::Io {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let lines = text[..whole].split(|byte| *byte == b'\n').enumerate();
+        lines
+            .filter(|(_, line)| !line.is_empty())
+            .map(|(i, line)| {
+                serde_json::from_slice(line).map_err(|error| FolderError::Content {
+                    path: path.clone(),
+                    problem: format!("line {}: {error}", i + 1),
+                })
+            })
+            .collect()
     }
 }
 
@@ -304,6 +292,9 @@ pub struct RecordedOutcome {
     pub problems: Vec<String>,
     /// Processes that died.
     pub died: Vec<u32>,
+    /// Who came to the nodes and was none of the run's, in words.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }
 
 /// What a capture knows of itself beyond its packets.

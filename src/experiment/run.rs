@@ -27,6 +27,9 @@ use crate::report::{Models, Report, RunSummary, Source, SourceKind, html, json};
 use crate::tally::ProtocolTally;
 use crate::units::Messages;
 
+/// More notices of strangers than these are told by their number.
+const MOST_NOTICES: usize = 5;
+
 /// What is wrong with a run whose folder does not say how it ended.
 const KILLED: &str = "the run was killed before it had ended";
 
@@ -152,6 +155,7 @@ pub fn run(
     }
     let folder = RunFolder::create(&options.folder)?;
     config.ledger = folder.ledger();
+    config.history = Some(folder.history());
     config.rounds = options.rounds;
     config.connections = options.connections;
     config.payload = options.payload;
@@ -261,8 +265,6 @@ fn observe(
     let sniffed = sniffer.finish();
     let mut problems = problems_of(&outcome, timeout);
     problems.extend(sniffed.problems.iter().map(ToString::to_string));
-    let written = folder.write_history(&outcome.history);
-    problems.extend(written.err().map(|error| error.to_string()));
     let partial = outcome.ending != Ending::Complete;
     record.outcome = Some(RecordedOutcome {
         clean: outcome.is_clean() && problems.is_empty(),
@@ -270,6 +272,7 @@ fn observe(
         operations: outcome.operations,
         problems: problems.clone(),
         died: died(&outcome),
+        notices: outcome.notices.iter().map(ToString::to_string).collect(),
     });
     record.capture = Some(RecordedCapture {
         packets_dropped: sniffed.losses.packets_dropped.unwrap_or_default(),
@@ -409,9 +412,8 @@ fn conclude(
         outcomes: history,
         died: &died,
     };
-    // The history of a run that was killed itself has not been written, and the formula needs it.
+    // The formula needs to know how the run ended, and one that was killed itself does not say.
     let expectations = outcome.map(|_| (algorithm.expected)(&case));
-    let killed = outcome.is_none() || !died.is_empty();
     let observed: Vec<ProtocolTally> = analysis
         .protocols
         .iter()
@@ -420,8 +422,20 @@ fn conclude(
         .collect();
     let audit = totals.map(|totals| {
         let expectations = expectations.as_deref().unwrap_or_default();
-        let accounts = accounts(algorithm, expectations, totals, &observed, killed);
+        let accounts = accounts(algorithm, expectations, totals, &observed, |node| {
+            outcome.is_none_or(|outcome| outcome.died.contains(&node))
+        });
         let mut audit = audit::reconcile(&accounts, &observed, completeness.state);
+        let notices = outcome.map_or(&[][..], |outcome| &outcome.notices);
+        audit
+            .remarks
+            .extend(notices.iter().take(MOST_NOTICES).cloned());
+        if notices.len() > MOST_NOTICES {
+            let more = notices.len() - MOST_NOTICES;
+            audit
+                .remarks
+                .push(format!("and {more} more notices of the kind"));
+        }
         if totals.torn > 0 {
             let torn = totals.torn;
             audit.remarks.push(format!(
@@ -456,14 +470,14 @@ fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
     }
 }
 
-/// What formula and ledger say of each kind. `killed` nodes may have left attempts without an
+/// What formula and ledger say of each kind. Nodes that were `killed` may have left attempts without an
 /// outcome.
 fn accounts(
     algorithm: &Algorithm,
     expectations: &[Expectation],
     totals: &Totals,
     observed: &[ProtocolTally],
-    killed: bool,
+    killed: impl Fn(u32) -> bool,
 ) -> Vec<Account> {
     let kinds = algorithm
         .protocol()
@@ -482,8 +496,8 @@ fn accounts(
             let silent = counted == ledger::Counts::default()
                 && !on_wire
                 && expected.is_none_or(|count| count.high() == Messages::ZERO);
-            let settled = counted.sent + counted.suppressed + counted.refused;
-            let unsettled = counted.attempted.get().saturating_sub(settled.get());
+            let unsettled = totals.unsettled(algorithm.name, kind).into_iter();
+            let unknown = unsettled.filter(|(node, _)| killed(*node));
             (!silent).then(|| Account {
                 protocol: algorithm.name.to_owned(),
                 kind: kind.to_owned(),
@@ -501,7 +515,7 @@ fn accounts(
                 suppressed: counted.suppressed,
                 refused: counted.refused,
                 sent: counted.sent,
-                unknown: Messages::new(if killed { unsettled } else { 0 }),
+                unknown: unknown.map(|(_, messages)| messages).sum(),
                 received: counted.arrived,
                 handled: counted.handled,
             })
