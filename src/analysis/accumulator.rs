@@ -9,8 +9,8 @@ use super::connection::{Connection, Counts};
 use crate::message::{Label, Way};
 use crate::protocols;
 use crate::tally::{
-    Bucket, BytesByClass, DirectionTally, LayerBytes, Operations, PacketCounts, Pair, PairTally,
-    Projection, ProtocolTally, Series,
+    Bucket, BytesByClass, DirectionTally, Operations, PacketCounts, Pair, PairTally, Projection,
+    ProtocolTally, Series,
 };
 use crate::units::{
     Connections, GapBytes, IpBytes, Messages, Packets, PayloadBytes, Timestamp, WireBytes,
@@ -128,7 +128,7 @@ impl Accumulator {
             (Way::FromListener, (listener, client)),
         ] {
             let counts = &connection.counts[way as usize];
-            if counts.payload == PayloadBytes::ZERO {
+            if counts.bytes.payload == PayloadBytes::ZERO {
                 continue;
             }
             let room = self.hosts.len() < MOST_PAIRS || self.hosts.contains_key(&pair);
@@ -138,7 +138,7 @@ impl Accumulator {
                 &mut self.others
             };
             tally.messages += counts.messages;
-            tally.payload += counts.payload;
+            tally.payload += counts.bytes.payload;
         }
     }
 
@@ -149,7 +149,10 @@ impl Accumulator {
 
     /// Bytes that no packet showed.
     pub fn gap_bytes(&self) -> GapBytes {
-        self.counts.iter().map(|counts| counts.gap_bytes).sum()
+        self.counts
+            .iter()
+            .map(|counts| counts.bytes.gap_bytes)
+            .sum()
     }
 
     /// Packets, messages, IP bytes and payload so far.
@@ -163,8 +166,8 @@ impl Accumulator {
         let [to_listener, from_listener] = &self.counts;
         let direction = |counts: &Counts| DirectionTally {
             messages: counts.messages,
-            packets: counts.packets(),
-            payload: counts.payload,
+            packets: counts.all_packets(),
+            payload: counts.bytes.payload,
         };
         let (to, from) = (direction(to_listener), direction(from_listener));
         let mut counts = to_listener.clone();
@@ -205,10 +208,8 @@ impl Accumulator {
             incomplete_messages: counts.incomplete_messages,
             messages_by_kind: named(&self.kinds),
             acknowledged_by_kind: named(&self.acknowledged),
-            packets: counts.packet_counts(),
-            bytes_by_class: BytesByClass::from_classes(
-                counts.by_class.map(|of_class| of_class.ip.get()),
-            ),
+            packets: PacketCounts::from_classes(counts.packets),
+            bytes_by_class: BytesByClass::from_classes(counts.ip_by_class),
             bytes: counts.layers(),
             to_listener: to,
             from_listener: from,
@@ -230,68 +231,40 @@ pub(super) fn add_totals(
     counts: &Counts,
 ) -> (Packets, Messages, IpBytes, PayloadBytes) {
     (
-        sum.0 + counts.packets(),
+        sum.0 + counts.all_packets(),
         sum.1 + counts.messages,
         sum.2 + counts.ip(),
-        sum.3 + counts.payload,
+        sum.3 + counts.bytes.payload,
     )
 }
 
 impl Counts {
     /// Adds another connection's counts of the same way, or the other way's.
     pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.by_class.iter_mut().zip(&other.by_class) {
-            mine.packets += theirs.packets;
-            mine.ip += theirs.ip;
+        for class in 0..self.packets.len() {
+            self.packets[class] += other.packets[class];
+            self.ip_by_class[class] += other.ip_by_class[class];
         }
+        self.bytes.merge(&other.bytes);
         self.messages += other.messages;
         self.incomplete_messages += other.incomplete_messages;
-        self.message += other.message;
-        self.framing += other.framing;
-        self.incomplete += other.incomplete;
-        self.unframed += other.unframed;
-        self.payload += other.payload;
-        self.gap_bytes += other.gap_bytes;
-        self.retransmitted += other.retransmitted;
-        self.outside_stream += other.outside_stream;
-        self.transport_header += other.transport_header;
-        self.tunnel_header += other.tunnel_header;
-        self.ip_header += other.ip_header;
-        self.link_header += other.link_header;
-        self.link_trailer += other.link_trailer;
         self.excess.merge(&other.excess);
-    }
-
-    /// Packets by class.
-    pub fn packet_counts(&self) -> PacketCounts {
-        PacketCounts::from_classes(self.by_class.map(|of_class| of_class.packets.get()))
     }
 
     /// The same packets as Ethernet frames of the usual size.
     fn projection(&self) -> Projection {
-        Projection::of(self.packets(), self.ip(), self.excess)
+        Projection::of(self.all_packets(), self.ip(), self.excess)
     }
 
     /// All layers, with the two that follow from the others.
-    pub fn layers(&self) -> LayerBytes {
+    pub fn layers(&self) -> crate::tally::LayerBytes {
         let ip = self.ip();
-        let wire = self.link_header.get() + ip.get() + self.link_trailer.get();
-        LayerBytes {
-            message: self.message,
-            framing: self.framing,
-            incomplete: self.incomplete,
-            unframed: self.unframed,
-            payload: self.payload,
-            gap_bytes: self.gap_bytes,
-            retransmitted: self.retransmitted,
-            outside_stream: self.outside_stream,
-            transport_header: self.transport_header,
-            tunnel_header: self.tunnel_header,
-            ip_header: self.ip_header,
-            link_header: self.link_header,
-            link_trailer: self.link_trailer,
+        let bytes = &self.bytes;
+        let wire = bytes.link_header.get() + ip.get() + bytes.link_trailer.get();
+        crate::tally::LayerBytes {
             ip,
             wire: WireBytes::new(wire),
+            ..*bytes
         }
     }
 }

@@ -9,15 +9,10 @@ use crate::flow::{
 };
 use crate::message::{Framer, Message, MessageSink, Way};
 use crate::packet::Lengths;
-use crate::tally::{Excess, PacketClass, Series};
-use crate::units::{
-    FramingBytes, GapBytes, IncompleteBytes, IpBytes, IpHeaderBytes, LinkHeaderBytes,
-    LinkTrailerBytes, MessageBytes, Messages, OutsideStreamBytes, Packets, PayloadBytes,
-    RetransmittedBytes, Timestamp, TransportHeaderBytes, TunnelHeaderBytes, UnframedBytes,
-};
+use crate::tally::{Excess, LayerBytes, PacketClass, Series};
+use crate::units::{IncompleteBytes, IpBytes, Messages, Packets, Timestamp, UnframedBytes};
 
-/// Everything known of one connection, or of one UDP flow. What every packet touches comes first, so
-/// that it takes few cache lines: hundreds of connections are in use at once.
+/// Everything known of one connection, or of one UDP flow.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub key: ConnectionKey,
@@ -25,24 +20,24 @@ pub(super) struct Connection {
     pub protocol: Option<ProtocolIndex>,
     /// The way that packets of [`Direction::Up`] go.
     up_way: Way,
-    pub standing: Standing,
-    /// Since the last round of the search for connections to forget.
-    pub in_use: bool,
-    /// A FIN has come, of either way.
-    pub has_fin: bool,
-    reset: [bool; 2],
     pub streams: [HalfStream; 2],
-    pub last_seen: Timestamp,
+    pub framer: Framer,
+    pub counts: [Counts; 2],
+    pub standing: Standing,
     /// The time series until it is known whether the connection is ours or foreign.
     pub early: Option<Box<Series>>,
     /// Messages by kind that have not been acknowledged yet, where frames name kinds.
     unacknowledged: Option<Box<[VecDeque<Unacknowledged>; 2]>>,
-    pub framer: Framer,
-    pub counts: [Counts; 2],
+    pub last_seen: Timestamp,
     ended: [bool; 2],
+    reset: [bool; 2],
     pub refused: bool,
     pub mid_stream: bool,
     pub closed: bool,
+    /// A FIN has come, of either way.
+    pub has_fin: bool,
+    /// Since the last round of the search for connections to forget.
+    pub in_use: bool,
 }
 
 /// Whether the streams on a built-in range are ours.
@@ -60,42 +55,23 @@ struct Unacknowledged {
     kind: (u16, u16),
 }
 
-/// Counts of one way of a connection, bytes by layer as [`LayerBytes`] has them.
-///
-/// In this order, all that a packet with new data or without data counts into lies in the last two of
-/// four cache lines. Hundreds of connections take turns, so lines are what a packet costs.
+/// Counts of one way of a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
+    /// Packets by [`PacketClass`].
+    pub packets: [u64; PacketClass::COUNT],
+    /// IP bytes by [`PacketClass`].
+    pub ip_by_class: [u64; PacketClass::COUNT],
+    /// Bytes by layer, but for `ip` and `wire`, which follow from the others.
+    pub bytes: LayerBytes,
+    pub messages: Messages,
     pub incomplete_messages: Messages,
+    /// With `packets` and `ip_by_class`, the projection.
+    pub excess: Excess,
     /// Bytes that were declared gaps, those included that came late.
     gap_declared: u64,
-    pub framing: FramingBytes,
-    pub incomplete: IncompleteBytes,
-    pub unframed: UnframedBytes,
-    pub gap_bytes: GapBytes,
-    pub retransmitted: RetransmittedBytes,
-    pub outside_stream: OutsideStreamBytes,
-    pub tunnel_header: TunnelHeaderBytes,
-    pub link_trailer: LinkTrailerBytes,
-    /// In [`PacketClass`]'s order, with data and pure ACKs towards the end.
-    pub by_class: [ClassCounts; PacketClass::COUNT],
-    pub messages: Messages,
-    pub message: MessageBytes,
-    pub payload: PayloadBytes,
-    pub transport_header: TransportHeaderBytes,
-    pub ip_header: IpHeaderBytes,
-    pub link_header: LinkHeaderBytes,
-    /// With the packets and their IP bytes, the projection.
-    pub excess: Excess,
     /// New bytes that came behind the stream's position.
     late: u64,
-}
-
-/// Counts of one [`PacketClass`].
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct ClassCounts {
-    pub packets: Packets,
-    pub ip: IpBytes,
 }
 
 impl Counts {
@@ -103,44 +79,41 @@ impl Counts {
     #[inline]
     pub fn packet(&mut self, class: PacketClass, lengths: &Lengths) {
         let ip = lengths.ip();
-        let of_class = &mut self.by_class[class as usize];
-        of_class.packets += 1;
-        of_class.ip += u64::from(ip);
-        self.link_header += u64::from(lengths.link_header);
-        self.ip_header += u64::from(lengths.ip_header);
-        self.transport_header += u64::from(lengths.transport_header);
+        self.packets[class as usize] += 1;
+        self.ip_by_class[class as usize] += u64::from(ip);
+        self.bytes.link_header += u64::from(lengths.link_header);
+        self.bytes.ip_header += u64::from(lengths.ip_header);
+        self.bytes.transport_header += u64::from(lengths.transport_header);
         if lengths.tunnel_header | lengths.link_trailer | lengths.surplus != 0 {
-            self.tunnel_header += u64::from(lengths.tunnel_header);
-            self.link_trailer += u64::from(lengths.link_trailer);
-            self.outside_stream += u64::from(lengths.surplus);
+            self.bytes.tunnel_header += u64::from(lengths.tunnel_header);
+            self.bytes.link_trailer += u64::from(lengths.link_trailer);
+            self.bytes.outside_stream += u64::from(lengths.surplus);
         }
         let headers = ip - lengths.payload;
         self.excess.add_packet(headers, lengths.payload);
     }
 
     /// Packets of all classes.
-    pub fn packets(&self) -> Packets {
-        self.by_class.iter().map(|of_class| of_class.packets).sum()
+    pub fn all_packets(&self) -> Packets {
+        self.packets.iter().copied().map(Packets::new).sum()
     }
 
     /// IP bytes of all classes.
     pub fn ip(&self) -> IpBytes {
-        self.by_class.iter().map(|of_class| of_class.ip).sum()
+        self.ip_by_class.iter().copied().map(IpBytes::new).sum()
     }
 
     /// Stream offset up to which every byte has been placed.
     fn placed(&self) -> u64 {
-        self.message.get()
-            + self.framing.get()
-            + self.incomplete.get()
-            + self.unframed.get()
+        let bytes = &self.bytes;
+        bytes.message.get()
+            + bytes.framing.get()
+            + bytes.incomplete.get()
+            + bytes.unframed.get()
             + self.gap_declared
             - self.late
     }
 }
-
-/// All that a packet touches of a connection apart from its way's counts.
-const _: () = assert!(std::mem::offset_of!(Connection, framer) < 192);
 
 impl Connection {
     pub fn new(
@@ -371,21 +344,14 @@ impl Connection {
             && let Some(accumulator) = accumulator
         {
             let up_to = self.streams[way as usize].acknowledged();
-            dequeue_acknowledged(&mut unacknowledged[way as usize], up_to, accumulator);
+            let queue = &mut unacknowledged[way as usize];
+            while let Some(message) = queue.front()
+                && message.end <= up_to
+            {
+                accumulator.acknowledged(message.kind);
+                queue.pop_front();
+            }
         }
-    }
-}
-
-fn dequeue_acknowledged(
-    queue: &mut VecDeque<Unacknowledged>,
-    up_to: u64,
-    accumulator: &mut Accumulator,
-) {
-    while let Some(message) = queue.front()
-        && message.end <= up_to
-    {
-        accumulator.acknowledged(message.kind);
-        queue.pop_front();
     }
 }
 
@@ -408,15 +374,15 @@ impl StreamSink for Tap<'_> {
 
     fn gap(&mut self, n: u64) {
         let counts = &mut self.book.counts[self.way as usize];
-        counts.gap_bytes += n;
+        counts.bytes.gap_bytes += n;
         counts.gap_declared += n;
         self.framer.gap(self.way, n, &mut self.book);
     }
 
     fn late(&mut self, n: u64, of_gap: u64) {
         let counts = &mut self.book.counts[self.way as usize];
-        let gap_bytes = counts.gap_bytes.get() - of_gap;
-        counts.gap_bytes = GapBytes::new(gap_bytes);
+        let gap_bytes = counts.bytes.gap_bytes.get() - of_gap;
+        counts.bytes.gap_bytes = crate::units::GapBytes::new(gap_bytes);
         counts.late += n;
         self.framer.late(self.way, n, &mut self.book);
     }
@@ -441,8 +407,8 @@ impl MessageSink for Book<'_> {
     fn message(&mut self, way: Way, message: Message) {
         let counts = &mut self.counts[way as usize];
         counts.messages += 1;
-        counts.message += message.body.get();
-        counts.framing += message.framing.get();
+        counts.bytes.message += message.body.get();
+        counts.bytes.framing += message.framing.get();
         self.messages += 1;
         if let (Some(label), Some(accumulator)) = (&message.label, &mut self.accumulator) {
             accumulator.labelled(label, message.body.get() + message.framing.get());
@@ -458,11 +424,11 @@ impl MessageSink for Book<'_> {
     fn incomplete(&mut self, way: Way, bytes: IncompleteBytes) {
         let counts = &mut self.counts[way as usize];
         counts.incomplete_messages += 1;
-        counts.incomplete += bytes;
+        counts.bytes.incomplete += bytes;
     }
 
     #[inline]
     fn unframed(&mut self, way: Way, bytes: UnframedBytes) {
-        self.counts[way as usize].unframed += bytes;
+        self.counts[way as usize].bytes.unframed += bytes;
     }
 }

@@ -16,7 +16,7 @@ use crate::message::{
 use crate::packet::{
     self, Addresses, Datagram, Lengths, Packet, Reason, Segment, TcpFlags, Transport,
 };
-use crate::tally::{Bucket, PacketClass, ProtocolTally, Unclassified, Undecoded};
+use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
 
 /// Connections that are followed at once. Past that, one that has been silent is forgotten.
@@ -101,12 +101,8 @@ impl Analyzer {
     #[inline]
     pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
         self.packets += 1;
-        if packet.timestamp < self.first_packet {
-            self.first_packet = packet.timestamp;
-        }
-        if packet.timestamp > self.last_packet {
-            self.last_packet = packet.timestamp;
-        }
+        self.first_packet = self.first_packet.min(packet.timestamp);
+        self.last_packet = self.last_packet.max(packet.timestamp);
         let decoded = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
         match decoded {
             Some((lengths, addresses, segment)) => {
@@ -143,8 +139,8 @@ impl Analyzer {
                 ..
             }) => {
                 self.unclassified.packet(PacketClass::Other, &lengths);
-                self.unclassified.payload += u64::from(lengths.payload);
-                self.unclassified.unframed += u64::from(lengths.payload);
+                self.unclassified.bytes.payload += u64::from(lengths.payload);
+                self.unclassified.bytes.unframed += u64::from(lengths.payload);
             }
             Err(undecoded) => {
                 *self.reasons.entry(undecoded.reason).or_default() += 1;
@@ -233,7 +229,7 @@ impl Analyzer {
                 });
             }
         }
-        self.evidence.gap_bytes += self.unclassified.gap_bytes;
+        self.evidence.gap_bytes += self.unclassified.bytes.gap_bytes;
         let mut undecoded = self.undecoded.layers();
         undecoded.wire += self.not_ip;
         let seen = self.packets > 0;
@@ -243,11 +239,11 @@ impl Analyzer {
             packets: Packets::new(self.packets),
             protocols,
             unclassified: Unclassified {
-                packets: self.unclassified.packet_counts(),
+                packets: PacketCounts::from_classes(self.unclassified.packets),
                 bytes: self.unclassified.layers(),
             },
             undecoded: Undecoded {
-                packets: self.undecoded.packet_counts(),
+                packets: PacketCounts::from_classes(self.undecoded.packets),
                 bytes: undecoded,
                 not_ip: WireBytes::new(self.not_ip),
                 reasons: self
@@ -275,20 +271,17 @@ impl Analyzer {
             segment.destination_port,
             TransportKind::Tcp,
         );
-        // Nearly every segment has these flags and a connection that is known. Compiled for them
-        // alone, `enter` is a good deal shorter.
-        const USUAL: TcpFlags = TcpFlags::new(TcpFlags::ACK);
         match self.find(&key) {
-            Some(slot) if segment.flags.of_connection() == USUAL => {
-                self.enter(slot, direction, time, lengths, segment, USUAL);
+            Some(slot) if !segment.flags.any(TcpFlags::SYN) => {
+                self.enter(slot, direction, time, lengths, segment);
             }
-            known => self.unusual_segment(known, key, direction, time, *lengths, *segment),
+            known => self.first_segment(known, key, direction, time, *lengths, *segment),
         }
     }
 
-    /// A segment that is the first of its connection, or has other flags than ACK.
+    /// A segment that is its connection's first, or says with SYN that it is its stream's.
     #[inline(never)]
-    fn unusual_segment(
+    fn first_segment(
         &mut self,
         known: Option<u32>,
         key: ConnectionKey,
@@ -305,7 +298,7 @@ impl Analyzer {
         if flags.any(TcpFlags::SYN) {
             slot = self.synchronize(slot, key, direction, flags, segment.sequence, time);
         }
-        self.enter(slot, direction, time, &lengths, &segment, flags);
+        self.enter(slot, direction, time, &lengths, &segment);
     }
 
     /// Enters a segment into its connection and into its protocol's row.
@@ -317,8 +310,8 @@ impl Analyzer {
         time: Timestamp,
         lengths: &Lengths,
         segment: &Segment<'_>,
-        flags: TcpFlags,
     ) {
+        let flags = segment.flags;
         let Self {
             connections,
             rows,
@@ -388,17 +381,15 @@ impl Analyzer {
         };
         let counts = &mut connection.counts[way as usize];
         counts.packet(class, lengths);
-        counts.payload += u64::from(arrival.new);
+        counts.bytes.payload += u64::from(arrival.new);
         if arrival.new < length {
-            counts.retransmitted += u64::from(arrival.repeated);
-            counts.outside_stream += u64::from(arrival.outside);
+            counts.bytes.retransmitted += u64::from(arrival.repeated);
+            counts.bytes.outside_stream += u64::from(arrival.outside);
         }
-        match row {
-            _ if connection.early.is_some() => {
-                tick_early(connection, rows, time, messages, lengths.ip());
-            }
-            Some(row) => row.tick(time, 1, messages, lengths.ip()),
-            None => {}
+        if connection.early.is_some() {
+            tick_early(connection, rows, time, messages, lengths.ip());
+        } else if let Some(row) = row {
+            row.tick(time, 1, messages, lengths.ip());
         }
         if connection.has_fin && !connection.closed && connection.is_finished() {
             connection.closed = true;
@@ -624,7 +615,7 @@ impl Analyzer {
         };
         let counts = &mut connection.counts[way as usize];
         counts.packet(class, lengths);
-        counts.payload += length;
+        counts.bytes.payload += length;
         let mut messages = 0;
         if length > 0 {
             messages = frame_datagram(connection, way, datagram.payload, length, rows);
@@ -647,7 +638,7 @@ fn frame_datagram(
     rows: &mut [Accumulator],
 ) -> u64 {
     if connection.protocol.is_none() {
-        connection.counts[way as usize].unframed += UnframedBytes::new(length);
+        connection.counts[way as usize].bytes.unframed += UnframedBytes::new(length);
         return 0;
     }
     let reads_frames = matches!(connection.framer, Framer::WireWatt(_));
@@ -695,8 +686,8 @@ fn decide(connection: &mut Connection) {
     }
 }
 
-/// Enters a packet and the messages that it completed into the time series of a connection of
-/// which it was not known whose row it belongs to, and settles that where it is known now.
+/// Enters a packet and the messages that it completed into the time series of a connection of which
+/// it was not known whose row it belongs to, and settles that where it is known now.
 #[cold]
 fn tick_early(
     connection: &mut Connection,

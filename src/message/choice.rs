@@ -93,15 +93,12 @@ impl FramingChoice {
             Self::WireWatt { run } => {
                 Framer::WireWatt(Box::new(WireWatt::new(from_beginning).of_run(run)))
             }
-            Self::Line => Framer::Line(Box::new(Line::new(from_beginning))),
+            Self::Line => Framer::Line(Line::new(from_beginning)),
             Self::LengthPrefixed {
                 width,
                 endian,
                 covers,
-            } => {
-                let framing = LengthPrefixed::new(width, endian, covers, from_beginning);
-                Framer::LengthPrefixed(Box::new(framing))
-            }
+            } => Framer::LengthPrefixed(LengthPrefixed::new(width, endian, covers, from_beginning)),
             Self::Turn => Framer::Turn(Turn::default()),
             Self::Segment => Framer::Segment(Segment),
         }

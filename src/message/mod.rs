@@ -25,7 +25,7 @@ use crate::units::{FramingBytes, IncompleteBytes, MessageBytes, UnframedBytes};
 
 /// Which of a connection's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(usize)]
 pub enum Way {
     /// Towards the listening end.
     ToListener = 0,
@@ -115,15 +115,15 @@ pub trait Framing {
     fn end(&mut self, way: Way, clean: bool, sink: &mut impl MessageSink);
 }
 
-/// Any of the framings; the larger ones apart, since every connection has room for any.
+/// Any of the framings.
 #[derive(Debug)]
 pub enum Framer {
     /// See [`WireWatt`].
     WireWatt(Box<WireWatt>),
     /// See [`Line`].
-    Line(Box<Line>),
+    Line(Line),
     /// See [`LengthPrefixed`].
-    LengthPrefixed(Box<LengthPrefixed>),
+    LengthPrefixed(LengthPrefixed),
     /// See [`Turn`].
     Turn(Turn),
     /// See [`Segment`].
@@ -160,7 +160,7 @@ impl Framer {
     }
 
     /// See [`Framing::arrived`].
-    #[inline(always)]
+    #[inline]
     pub fn arrived(&mut self, way: Way, n: u64, sink: &mut impl MessageSink) {
         each_framing!(self, framing => framing.arrived(way, n, sink), {
             sink.unframed(way, UnframedBytes::new(n));

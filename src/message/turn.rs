@@ -19,7 +19,6 @@ struct Taken {
 }
 
 impl Turn {
-    #[inline]
     fn finish(&mut self, whole: bool, sink: &mut impl MessageSink) {
         let Some(Taken {
             way,

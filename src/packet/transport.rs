@@ -54,12 +54,6 @@ impl TcpFlags {
         Self(bits)
     }
 
-    /// Those of them that begin, end and acknowledge.
-    #[inline]
-    pub const fn of_connection(self) -> Self {
-        Self(self.0 & (Self::FIN | Self::SYN | Self::RST | Self::ACK))
-    }
-
     /// Whether any of these bits is set.
     #[inline]
     pub const fn any(self, bits: u8) -> bool {
