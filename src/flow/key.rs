@@ -1,5 +1,6 @@
 //! Which connection a packet belongs to, and which way it goes.
 
+use std::hint::select_unpredictable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::packet::Addresses;
@@ -79,23 +80,12 @@ impl ConnectionKey {
             TransportKind::Tcp => 0,
             TransportKind::Udp => IS_UDP,
         };
-        let (low, high, low_port, high_port, direction) = if upwards {
-            (
-                source,
-                destination,
-                source_port,
-                destination_port,
-                Direction::Up,
-            )
-        } else {
-            (
-                destination,
-                source,
-                destination_port,
-                source_port,
-                Direction::Down,
-            )
-        };
+        // Request and reply take turns in no pattern that a processor could learn.
+        let direction = select_unpredictable(upwards, Direction::Up, Direction::Down);
+        let low = select_unpredictable(upwards, source, destination);
+        let high = select_unpredictable(upwards, destination, source);
+        let low_port = select_unpredictable(upwards, source_port, destination_port);
+        let high_port = select_unpredictable(upwards, destination_port, source_port);
         let rest = (low_port << 16 | high_port) << PORTS | is_udp | is_v6;
         (Self { low, high, rest }, direction)
     }

@@ -23,7 +23,7 @@ const EMPTY: u32 = u32::MAX;
 
 impl Default for ConnectionTable {
     fn default() -> Self {
-        Self::with_places(4096)
+        Self::with_places(64)
     }
 }
 
