@@ -81,6 +81,18 @@ impl Completeness {
                 "the ends of {streams} were acknowledged, and no packet showed them"
             ));
         }
+        if evidence.late_bytes > 0 {
+            reasons.push(format!(
+                "{} came so late that their messages were given up",
+                counted(evidence.late_bytes, "byte")
+            ));
+        }
+        if evidence.cut_unframed_bytes > 0 {
+            reasons.push(format!(
+                "the snap length cut {} in which messages may begin",
+                counted(evidence.cut_unframed_bytes, "stream byte")
+            ));
+        }
         if losses.markers_seen == Some(false) {
             reasons.push("not every marker datagram was seen in the capture".to_owned());
         }
@@ -217,6 +229,22 @@ mod tests {
                     ..proven()
                 },
                 Consistent,
+            ),
+            (
+                Evidence {
+                    late_bytes: 1,
+                    ..Evidence::default()
+                },
+                proven(),
+                Incomplete,
+            ),
+            (
+                Evidence {
+                    cut_unframed_bytes: 1,
+                    ..Evidence::default()
+                },
+                proven(),
+                Incomplete,
             ),
             (Evidence::default(), SourceLosses::default(), Consistent),
         ] {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::accumulator::Accumulator;
 use crate::flow::{
     Arrival, ConnectionKey, Direction, HalfStream, HoldingSpace, ProtocolIndex, StreamSink,
+    TransportKind,
 };
 use crate::message::{Framer, Message, MessageSink, Way};
 use crate::packet::Lengths;
@@ -36,6 +37,12 @@ pub(super) struct Connection {
     pub closed: bool,
     /// A FIN has come, of either way.
     pub has_fin: bool,
+    /// Both ends are the same: TCP connects to itself when a client hits upon its own port.
+    is_to_itself: bool,
+    /// Ways whose framing has been told that the beginning is missing.
+    lost_start: [bool; 2],
+    /// Tells this connection from an earlier one of the same key.
+    pub serial: u64,
     /// Since the last round of the search for connections to forget.
     pub in_use: bool,
 }
@@ -55,6 +62,10 @@ struct Unacknowledged {
     kind: (u16, u16),
 }
 
+/// More messages than these are in no window: where acknowledgments never come, as over UDP, the
+/// oldest are forgotten.
+const MOST_UNACKNOWLEDGED: usize = 1 << 16;
+
 /// Counts of one way of a connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
@@ -72,6 +83,10 @@ pub(super) struct Counts {
     gap_declared: u64,
     /// New bytes that came behind the stream's position.
     late: u64,
+    /// Of those, in a gap that had been declared.
+    pub late_of_gap: u64,
+    /// Bytes that the snap length cut where the framing then knew no more where it was.
+    pub cut_unframed: u64,
 }
 
 impl Counts {
@@ -145,6 +160,9 @@ impl Connection {
             mid_stream: false,
             closed: false,
             has_fin: false,
+            is_to_itself: key.source(Direction::Up) == key.source(Direction::Down),
+            lost_start: [false; 2],
+            serial: 0,
             in_use: true,
         }
     }
@@ -232,13 +250,20 @@ impl Connection {
         captured: &[u8],
         length: u32,
         space: &mut HoldingSpace,
-        accumulator: Option<&mut Accumulator>,
+        mut accumulator: Option<&mut Accumulator>,
     ) -> (Arrival, u64) {
+        let mut messages = 0;
+        if self.misses_syn(way) && !self.lost_start[way as usize] {
+            self.lost_start[way as usize] = true;
+            let (_, mut tap) = self.split(way, accumulator.as_deref_mut());
+            tap.framer.gap(way, 1, &mut tap.book);
+            messages += tap.book.messages;
+        }
         let (stream, mut tap) = self.split(way, accumulator);
         let arrival = stream.segment(sequence, captured, length, space, &mut tap);
         tap.framer
             .arrived(way, u64::from(arrival.new), &mut tap.book);
-        (arrival, tap.book.messages)
+        (arrival, messages + tap.book.messages)
     }
 
     /// The acknowledgment number of a packet of this way. Returns how many messages became complete
@@ -251,7 +276,11 @@ impl Connection {
         space: &mut HoldingSpace,
         mut accumulator: Option<&mut Accumulator>,
     ) -> u64 {
-        let peer = way.opposite();
+        let peer = if self.is_to_itself {
+            way
+        } else {
+            way.opposite()
+        };
         let mut messages = 0;
         if !self.streams[peer as usize].acknowledge_delivered(acknowledgment) {
             messages =
@@ -274,6 +303,20 @@ impl Connection {
         tap.book.messages
     }
 
+    /// Whether the other way of a connection began with SYN, and this one without: its SYN passed,
+    /// and perhaps data with it, and no packet showed it.
+    pub fn misses_syn(&self, way: Way) -> bool {
+        !self.mid_stream && !self.is_to_itself && !self.streams[way as usize].began_with_syn()
+    }
+
+    /// Streams that came in mid-stream though their connection's beginning was seen.
+    pub fn unseen_beginnings(&self) -> u64 {
+        let unseen = |way: &Way| self.misses_syn(*way) && self.streams[*way as usize].is_anchored();
+        let is_tcp = self.key.transport() == TransportKind::Tcp;
+        let ways = [Way::ToListener, Way::FromListener];
+        ways.iter().filter(|way| is_tcp && unseen(way)).count() as u64
+    }
+
     /// FIN behind this sequence number's byte.
     pub fn fin(&mut self, way: Way, sequence: u32) {
         self.has_fin = true;
@@ -287,7 +330,7 @@ impl Connection {
 
     /// RST from this way's sender: it sends nothing more.
     pub fn reset(&mut self, way: Way) {
-        let never_accepted = !self.streams[Way::FromListener as usize].began_with_syn();
+        let never_accepted = !self.streams[Way::FromListener as usize].is_anchored();
         let asked = self.streams[Way::ToListener as usize].began_with_syn();
         if way == Way::FromListener && asked && never_accepted && !self.mid_stream {
             self.refused = true;
@@ -369,7 +412,11 @@ impl StreamSink for Tap<'_> {
     }
 
     fn cut(&mut self, n: u64) {
+        let unframed = |book: &Book<'_>| book.counts[self.way as usize].bytes.unframed.get();
+        let before = unframed(&self.book);
         self.framer.cut(self.way, n, &mut self.book);
+        let after = unframed(&self.book);
+        self.book.counts[self.way as usize].cut_unframed += after - before;
     }
 
     fn gap(&mut self, n: u64) {
@@ -384,6 +431,7 @@ impl StreamSink for Tap<'_> {
         let gap_bytes = counts.bytes.gap_bytes.get() - of_gap;
         counts.bytes.gap_bytes = crate::units::GapBytes::new(gap_bytes);
         counts.late += n;
+        counts.late_of_gap += of_gap;
         self.framer.late(self.way, n, &mut self.book);
     }
 
@@ -413,8 +461,11 @@ impl MessageSink for Book<'_> {
         if let (Some(label), Some(accumulator)) = (&message.label, &mut self.accumulator) {
             accumulator.labelled(label, message.body.get() + message.framing.get());
             let kind = (label.protocol, label.kind);
-            let queues = self.unacknowledged.get_or_insert_default();
-            queues[way as usize].push_back(Unacknowledged {
+            let queue = &mut self.unacknowledged.get_or_insert_default()[way as usize];
+            if queue.len() == MOST_UNACKNOWLEDGED {
+                queue.pop_front();
+            }
+            queue.push_back(Unacknowledged {
                 end: counts.placed(),
                 kind,
             });

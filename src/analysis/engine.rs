@@ -10,9 +10,7 @@ use crate::capture::CapturedPacket;
 use crate::flow::{
     Arrival, ConnectionKey, ConnectionTable, Direction, HoldingSpace, ProtocolIndex, TransportKind,
 };
-use crate::message::{
-    Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way, WireWatt,
-};
+use crate::message::{Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way};
 use crate::packet::{
     self, Addresses, Datagram, Lengths, Packet, Reason, Segment, TcpFlags, Transport,
 };
@@ -25,6 +23,9 @@ const MOST_CONNECTIONS: usize = 32_768;
 /// Ended connections that are kept a while longer, for what comes late.
 const MOST_ENDED: usize = 1024;
 
+/// More markers are counted and not remembered.
+const MOST_MARKERS: usize = 1 << 16;
+
 /// Room for out-of-order data of all connections.
 const HOLDING_SPACE: usize = 16 << 20;
 
@@ -36,7 +37,9 @@ pub struct Analyzer {
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     /// Ended connections, the longest ended first.
-    ended: VecDeque<ConnectionKey>,
+    ended: VecDeque<(ConnectionKey, u64)>,
+    /// Connections opened so far.
+    opened: u64,
     /// Where the search for silent connections goes on.
     hand: usize,
     space: HoldingSpace,
@@ -83,6 +86,7 @@ impl Analyzer {
             connections: Vec::new(),
             free: Vec::new(),
             ended: VecDeque::new(),
+            opened: 0,
             hand: 0,
             space: HoldingSpace::new(HOLDING_SPACE),
             unclassified: Counts::default(),
@@ -327,6 +331,7 @@ impl Analyzer {
         let mut row = row_of(connection).map(|row| &mut rows[row]);
         let length = lengths.payload;
         let special = flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
+        let was_closed = connection.closed;
         let data_sequence = segment
             .sequence
             .wrapping_add(u32::from(flags.any(TcpFlags::SYN)));
@@ -356,7 +361,9 @@ impl Analyzer {
             if flags.any(TcpFlags::FIN) {
                 connection.fin(way, data_sequence.wrapping_add(length));
             }
-            if flags.any(TcpFlags::RST) {
+            if flags.any(TcpFlags::RST)
+                && connection.streams[way as usize].can_reset_at(segment.sequence)
+            {
                 connection.reset(way);
             }
         }
@@ -391,13 +398,10 @@ impl Analyzer {
         } else if let Some(row) = row {
             row.tick(time, 1, messages, lengths.ip());
         }
-        if connection.has_fin && !connection.closed && connection.is_finished() {
-            connection.closed = true;
-            let key = connection.key;
-            self.retire(key);
-        } else if flags.any(TcpFlags::RST) {
-            let key = connection.key;
-            self.retire(key);
+        connection.closed |= connection.has_fin && connection.is_finished();
+        if connection.closed && !was_closed {
+            let ended = (connection.key, connection.serial);
+            self.retire(ended);
         }
     }
 
@@ -482,6 +486,8 @@ impl Analyzer {
         };
         let mut connection = Box::new(Connection::new(key, protocol, up_way, framer, time));
         connection.mid_stream = kind == TransportKind::Tcp && !syn;
+        self.opened += 1;
+        connection.serial = self.opened;
         self.evidence.mid_stream_connections += u64::from(connection.mid_stream);
 
         let slot = match self.free.pop() {
@@ -505,9 +511,7 @@ impl Analyzer {
             match self.connections[slot as usize].as_deref_mut() {
                 Some(connection) if connection.in_use => connection.in_use = false,
                 connection => {
-                    let open = connection.is_some_and(|connection| {
-                        !connection.closed && connection.key.transport() == TransportKind::Tcp
-                    });
+                    let open = connection.is_some_and(|connection| !connection.closed);
                     self.evidence.forgotten_connections += u64::from(open);
                     self.fold(slot);
                     // `fold` has put it among the free ones.
@@ -519,14 +523,14 @@ impl Analyzer {
 
     /// Keeps an ended connection a while, and folds the one that ended longest ago.
     #[cold]
-    fn retire(&mut self, key: ConnectionKey) {
-        self.ended.push_back(key);
+    fn retire(&mut self, ended: (ConnectionKey, u64)) {
+        self.ended.push_back(ended);
         if self.ended.len() > MOST_ENDED
-            && let Some(oldest) = self.ended.pop_front()
+            && let Some((oldest, serial)) = self.ended.pop_front()
             && let Some(slot) = self.find(&oldest)
             && self.connections[slot as usize]
                 .as_ref()
-                .is_some_and(|connection| connection.closed)
+                .is_some_and(|connection| connection.serial == serial)
         {
             self.fold(slot);
         }
@@ -551,6 +555,11 @@ impl Analyzer {
             .iter()
             .map(|stream| stream.conflicting())
             .sum::<u64>();
+        self.evidence.gaps += connection.unseen_beginnings();
+        for counts in &connection.counts {
+            self.evidence.late_bytes += counts.late_of_gap;
+            self.evidence.cut_unframed_bytes += counts.cut_unframed;
+        }
         decide(&mut connection);
         match row_of(&connection) {
             Some(row) => {
@@ -568,6 +577,19 @@ impl Analyzer {
         }
     }
 
+    /// Whether a datagram is of ours, where its flow is on ports of ours.
+    fn standing_of_datagram(&self, slot: u32, payload: &[u8]) -> Option<Standing> {
+        let framer = &self.connections[slot as usize].as_deref()?.framer;
+        let Framer::WireWatt(framing) = framer else {
+            return None;
+        };
+        let standing = match framing.is_of_ours(payload) {
+            true => Standing::Ours,
+            false => Standing::Foreign,
+        };
+        (!payload.is_empty()).then_some(standing)
+    }
+
     fn datagram(
         &mut self,
         time: Timestamp,
@@ -581,10 +603,26 @@ impl Analyzer {
             datagram.destination_port,
             TransportKind::Udp,
         );
-        let slot = match self.find(&key) {
+        let mut slot = match self.find(&key) {
             Some(slot) => slot,
             None => self.open(key, direction, TcpFlags::new(0), time),
         };
+        if let Some(standing) = self.standing_of_datagram(slot, datagram.payload) {
+            // Each datagram is ours or not for itself: with the other kind, another flow begins.
+            let of_other_kind = |connection: &Connection| {
+                connection.standing != Standing::Undecided && connection.standing != standing
+            };
+            if self.connections[slot as usize]
+                .as_deref()
+                .is_some_and(of_other_kind)
+            {
+                self.fold(slot);
+                slot = self.open(key, direction, TcpFlags::new(0), time);
+            }
+            if let Some(connection) = self.connections[slot as usize].as_deref_mut() {
+                connection.standing = standing;
+            }
+        }
         let Self {
             connections,
             rows,
@@ -599,6 +637,7 @@ impl Analyzer {
         connection.last_seen = time;
         let way = connection.way(direction);
         if connection.protocol == Some(plan.marker())
+            && markers.len() < MOST_MARKERS
             && let Some(marker) = Marker::decode(datagram.payload)
         {
             markers.push(MarkerSeen {
@@ -628,8 +667,8 @@ impl Analyzer {
     }
 }
 
-/// A datagram is a stream of its own: frames of ours where it begins with one, otherwise one
-/// message. Returns how many messages it held.
+/// A datagram is a stream of its own: frames where its flow is of ours, otherwise one message.
+/// Returns how many messages it held.
 fn frame_datagram(
     connection: &mut Connection,
     way: Way,
@@ -641,30 +680,26 @@ fn frame_datagram(
         connection.counts[way as usize].bytes.unframed += UnframedBytes::new(length);
         return 0;
     }
-    let reads_frames = matches!(connection.framer, Framer::WireWatt(_));
-    let ours = reads_frames && payload.starts_with(&WireWatt::MAGIC);
+    let frames = match &connection.framer {
+        Framer::WireWatt(framing) if connection.standing == Standing::Ours => {
+            Some(framing.afresh())
+        }
+        _ => None,
+    };
     let row = row_of(connection);
     let (_, mut tap) = connection.split(way, row.map(|row| &mut rows[row]));
-    if ours {
-        let mut own = WireWatt::new(true);
-        own.bytes(way, payload, &mut tap.book);
-        let cut = length - payload.len() as u64;
-        if cut > 0 {
-            own.cut(way, cut, &mut tap.book);
+    match frames {
+        Some(mut frames) => {
+            frames.bytes(way, payload, &mut tap.book);
+            let cut = length - payload.len() as u64;
+            if cut > 0 {
+                frames.cut(way, cut, &mut tap.book);
+            }
+            frames.end(way, true, &mut tap.book);
         }
-        own.end(way, true, &mut tap.book);
-    } else {
-        SegmentFraming.arrived(way, length, &mut tap.book);
+        None => SegmentFraming.arrived(way, length, &mut tap.book),
     }
-    let messages = tap.book.messages;
-    if reads_frames && connection.standing == Standing::Undecided {
-        connection.standing = if ours {
-            Standing::Ours
-        } else {
-            Standing::Foreign
-        };
-    }
-    messages
+    tap.book.messages
 }
 
 /// The row that a connection counts into, foreign ones in the second of their protocol's two.

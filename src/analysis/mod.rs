@@ -51,6 +51,11 @@ pub struct Evidence {
     pub truncated_packets: Packets,
     /// Connections whose beginning the capture did not show.
     pub mid_stream_connections: u64,
+    /// Bytes that came after their gap had been declared: messages may be missing that the capture
+    /// did show.
+    pub late_bytes: u64,
+    /// Stream bytes that the snap length cut where a message might have begun.
+    pub cut_unframed_bytes: u64,
     /// Overlapping stream bytes whose second copy differed from the first.
     pub conflicting_bytes: u64,
     /// Connections that were still open and were forgotten to keep memory flat.

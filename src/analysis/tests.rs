@@ -481,6 +481,131 @@ fn a_fin_below_data_that_was_seen_ends_nothing() {
     );
 }
 
+#[test]
+fn messages_given_up_before_their_bytes_came_late_left_no_trace() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    let (first, second) = (token(1, 1, b"abc"), token(1, 2, b"defg"));
+    capture.raw(Client, "A", first.len() as u32, &second);
+    capture.sequence[0] += (first.len() + second.len()) as u32;
+    for _ in 0..5 {
+        capture.send(Listener, "A", b"");
+    }
+    capture.sequence[0] -= (first.len() + second.len()) as u32;
+    capture.send(Client, "A", &first);
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].messages.get(), 1);
+    assert_eq!(analysis.evidence.late_bytes, first.len() as u64);
+}
+
+#[test]
+fn a_syn_ack_that_was_not_seen_is_a_gap_and_its_stream_begins_unframed() {
+    let mut capture = Capture::with(&["t=5000:length-prefixed/1"]).on_ports(50_000, 5000);
+    capture.send(Client, "S", b"");
+    // SYN-ACK and the first six bytes of the answer are missing.
+    capture.sequence[1] = capture.sequence[1].wrapping_add(7);
+    capture.send(Client, "A", b"\x01a");
+    capture.send(Listener, "A", b"\x09garbage");
+    let analysis = capture.finish();
+    let row = &analysis.protocols[0];
+    assert_eq!((row.messages.get(), row.bytes.unframed.get()), (1, 8));
+    assert!(analysis.evidence.gaps > 0);
+}
+
+#[test]
+fn a_reset_after_data_was_taken_for_a_refusal_when_the_syn_ack_was_not_seen() {
+    let mut capture = Capture::with(&[]);
+    capture.send(Client, "S", b"");
+    capture.sequence[1] = capture.sequence[1].wrapping_add(1);
+    capture.send(Client, "A", &token(1, 1, b"a"));
+    capture.send(Listener, "A", &token(1, 1, b"b"));
+    capture.send(Listener, "R", b"");
+    assert_eq!(capture.finish().protocols[0].refused_connections.get(), 0);
+}
+
+#[test]
+fn repeated_resets_folded_later_connections_of_the_same_ports() {
+    let mut capture = Capture::with(&[]);
+    for i in 0..1500_u32 {
+        capture.sequence = [i * 1000, i * 2000];
+        capture.connect();
+        capture.send(Client, "R", b"");
+        capture.send(Client, "R", b"");
+    }
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].connections.get(), 1500);
+    assert_eq!(analysis.evidence.mid_stream_connections, 0);
+}
+
+#[test]
+fn a_reset_outside_of_any_window_ended_a_stream() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    capture.raw(Client, "R", 0x7000_0000, b"");
+    capture.send(Client, "A", &token(1, 1, b"a"));
+    let ring = &capture.finish().protocols[0];
+    assert_eq!((ring.messages.get(), ring.packets.teardown.get()), (1, 1));
+}
+
+#[test]
+fn a_connection_to_itself_has_no_gap() {
+    let mut capture = Capture::with(&["t=5000:segment"]).on_ports(5000, 5000);
+    capture.send(Client, "S", b"");
+    capture.sequence[1] = capture.sequence[0];
+    capture.raw(Client, "SA", u32::MAX, b"");
+    for _ in 0..6 {
+        capture.send(Client, "A", b"hello");
+        capture.sequence[1] = capture.sequence[0];
+        capture.send(Client, "A", b"");
+    }
+    let analysis = capture.finish();
+    assert_eq!(analysis.evidence.gaps, 0);
+    assert_eq!(analysis.protocols[0].bytes.payload.get(), 30);
+}
+
+#[test]
+fn each_datagram_is_ours_or_foreign_for_itself() {
+    let mut capture = Capture::with(&[]);
+    for payload in [
+        b"stray".to_vec(),
+        token(1, 1, b"a"),
+        token(1, 2, b"b"),
+        b"stray".to_vec(),
+    ] {
+        let mut data = Vec::new();
+        PacketBuilder::ethernet2([0; 6], [0; 6])
+            .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+            .udp(40_000, RING)
+            .write(&mut data, &payload)
+            .unwrap();
+        capture.feed(&data, data.len());
+    }
+    let analysis = capture.finish();
+    let [own, foreign] = &analysis.protocols[..] else {
+        panic!("two rows")
+    };
+    assert_eq!(
+        (own.messages.get(), own.messages_by_kind["token"].get()),
+        (2, 2)
+    );
+    assert_eq!((foreign.foreign, foreign.messages.get()), (true, 2));
+}
+
+#[test]
+fn a_cut_in_which_messages_may_begin_is_evidence() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    let mut data = Vec::new();
+    PacketBuilder::ethernet2([0; 6], [0; 6])
+        .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+        .tcp(50_000, 5000, capture.sequence[0], 1000)
+        .write(&mut data, b"one\ntwo\nthree\n")
+        .unwrap();
+    capture.feed(&data, 14 + 20 + 20 + 4);
+    let evidence = capture.finish().evidence;
+    assert_eq!((evidence.cut_unframed_bytes, evidence.gaps), (10, 0));
+}
+
 proptest! {
     #[test]
     fn identities_hold_for_any_traffic(

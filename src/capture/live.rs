@@ -32,6 +32,8 @@ const IDLE: Duration = Duration::from_millis(100);
 /// A block of the ring is handed over one to two timer periods after its first packet; as much
 /// again for a late timer.
 const DRAIN_PERIODS: u32 = 4;
+/// How long a ring that never runs empty is read after the end of its draining.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// The largest frame expected, until a larger one is seen: loopback's MTU and its link header.
 const LARGEST_FRAME: usize = 65_536 + 14;
 
@@ -588,7 +590,9 @@ impl Reader {
                     return self.fail(failure.unwrap_or(error));
                 }
             };
-            if read > 0 {
+            // What came before the stop has been read long before this limit; a ring that never
+            // runs empty would keep the reader for ever.
+            if read > 0 && end.is_none_or(|end| Instant::now() < end + DRAIN_LIMIT) {
                 continue;
             }
             self.hand_over()?;

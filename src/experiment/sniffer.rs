@@ -82,6 +82,7 @@ pub struct Sniffer {
     recording: Option<(Recorder, InterfaceId)>,
     analyzer: Analyzer,
     beacon: Result<Beacon, Unproven>,
+    /// From before the first packet that is counted: a drop ever after is one too many.
     baseline: KernelCounters,
     most_packets: Option<Packets>,
     ended: bool,
@@ -168,7 +169,6 @@ impl Sniffer {
                 Unproven::NotSeen
             });
         }
-        sniffer.baseline = sniffer.capture.counters();
         Ok(sniffer)
     }
 
@@ -225,11 +225,13 @@ impl Sniffer {
     /// was sent before is missing.
     pub fn finish(mut self) -> Sniffed {
         let stopped_early = self.ended;
+        // The closing markers are wanted in any case.
+        let most_packets = self.most_packets.take().filter(|_| stopped_early);
         let markers = self
             .beacon
             .as_ref()
             .ok()
-            .filter(|_| !self.has_enough())
+            .filter(|_| most_packets.is_none())
             .map(|beacon| SentMarkers {
                 nonce: beacon.nonce(),
                 cpus: beacon.cpus().clone(),

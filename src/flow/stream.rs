@@ -90,7 +90,10 @@ enum Anchor {
     /// A packet without payload in mid-stream: right, unless it was a keep-alive probe, which
     /// stands one byte lower.
     Tentative,
-    /// Payload or an acknowledgment in mid-stream.
+    /// An acknowledgment of the peer's: the stream had come so far, or further, since what is in
+    /// flight when a capture begins was sent before it. The first payload tells.
+    Acknowledged,
+    /// Payload in mid-stream.
     MidStream,
     /// SYN.
     Syn,
@@ -132,6 +135,21 @@ impl HalfStream {
     /// Whether any packet has shown where the stream is.
     pub fn is_anchored(&self) -> bool {
         self.anchor != Anchor::None
+    }
+
+    /// Whether it is known for good where the stream is.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        matches!(self.anchor, Anchor::MidStream | Anchor::Syn)
+    }
+
+    /// Whether a RST with this sequence number can be this stream's: a receiver refuses one outside
+    /// of its window (RFC 5961, section 3.2).
+    pub fn can_reset_at(&self, sequence: u32) -> bool {
+        const LARGE_WINDOW: i64 = 1 << 24;
+        let position = self.position(sequence);
+        let low = self.acknowledged.min(self.offset) - 1;
+        self.anchor == Anchor::None || (low..=self.offset + LARGE_WINDOW).contains(&position)
     }
 
     /// Whether the stream's first byte is known from its SYN.
@@ -234,7 +252,7 @@ impl HalfStream {
     #[inline]
     fn expects(&self, sequence: u32) -> bool {
         sequence == self.next
-            && self.anchor != Anchor::None
+            && self.is_settled()
             && self.fin.is_none()
             && self
                 .disorder
@@ -251,12 +269,16 @@ impl HalfStream {
         space: &mut HoldingSpace,
         sink: &mut impl StreamSink,
     ) -> Arrival {
-        if self.anchor == Anchor::None {
-            self.pick_up(sequence, Anchor::MidStream);
-        } else if self.anchor == Anchor::Tentative {
-            if sequence == self.next.wrapping_add(1) {
+        match self.anchor {
+            Anchor::None => self.pick_up(sequence, Anchor::MidStream),
+            Anchor::Tentative if sequence == self.next.wrapping_add(1) => self.next = sequence,
+            Anchor::Acknowledged if self.position(sequence) > self.offset => {
                 self.next = sequence;
+                self.acknowledged = 0;
             }
+            _ => {}
+        }
+        if !self.is_settled() {
             self.anchor = Anchor::MidStream;
         }
         let mut arrival = Arrival::default();
@@ -353,7 +375,7 @@ impl HalfStream {
     #[inline]
     pub fn acknowledge_delivered(&mut self, acknowledgment: u32) -> bool {
         let ahead = acknowledgment.wrapping_sub(self.next) as i32;
-        let delivered = ahead <= 0 && self.anchor != Anchor::None;
+        let delivered = ahead <= 0 && self.is_settled();
         if delivered {
             self.acknowledged = self.acknowledged.max(self.offset + i64::from(ahead));
         }
@@ -368,20 +390,21 @@ impl HalfStream {
         sink: &mut impl StreamSink,
     ) {
         if self.anchor == Anchor::None {
-            self.pick_up(acknowledgment, Anchor::MidStream);
+            self.pick_up(acknowledgment, Anchor::Acknowledged);
             return;
+        }
+        if self.anchor == Anchor::Tentative {
+            self.anchor = Anchor::MidStream;
+            if self.position(acknowledgment) == self.offset + 1 {
+                self.next = acknowledgment;
+            }
         }
         let position = self.position(acknowledgment);
-        if self.anchor == Anchor::Tentative && position == self.offset + 1 {
-            self.next = acknowledgment;
-            self.anchor = Anchor::MidStream;
-            return;
-        }
         if position - self.offset > LARGEST_WINDOW {
             return;
         }
         self.acknowledged = self.acknowledged.max(position);
-        if self.acknowledged_data() > self.offset {
+        if self.is_settled() && self.acknowledged_data() > self.offset {
             self.acknowledgments_past_hole += 1;
             if self.acknowledgments_past_hole > REORDERING_TOLERATED {
                 self.declare_gaps_up_to(self.acknowledged_data(), space, sink);
@@ -397,8 +420,14 @@ impl HalfStream {
             .max(self.fin.unwrap_or(0));
         self.declare_gaps_up_to(proven, space, sink);
         if self.fin.is_none() && self.acknowledged > self.offset {
-            // FIN or a byte: a packet is missing in either case.
-            self.disorder.get_or_insert_default().forgotten_gaps += 1;
+            // FIN or a byte: a packet is missing in either case, and no other than that of a gap
+            // which reaches up to it.
+            let end = self.offset;
+            let disorder = self.disorder.get_or_insert_default();
+            let last = disorder.missing.last();
+            if !last.is_some_and(|gap| gap.declared && gap.end == end) {
+                disorder.forgotten_gaps += 1;
+            }
         }
     }
 
@@ -410,13 +439,13 @@ impl HalfStream {
             .map_or(0, |(start, held)| start + held.length)
     }
 
-    /// The acknowledged offset without the number that FIN takes. A single number beyond all data
+    /// The acknowledged offset without the number that FIN takes. The last number beyond all data
     /// is as likely a FIN that was not captured as a byte: it proves no byte.
     fn acknowledged_data(&self) -> i64 {
         let seen = self.offset.max(self.held_end());
         match self.fin {
             Some(fin) => self.acknowledged.min(fin),
-            None if self.acknowledged == seen + 1 => seen,
+            None if self.acknowledged > seen => self.acknowledged - 1,
             None => self.acknowledged,
         }
     }

@@ -96,7 +96,7 @@ impl LengthPrefixed {
                     },
                 );
             } else {
-                sink.incomplete(way, IncompleteBytes::new(width + length - missing));
+                sink.incomplete(way, IncompleteBytes::new(width + (length - missing)));
             }
         }
         n - inside
@@ -111,7 +111,7 @@ impl LengthPrefixed {
                 length,
                 remaining,
                 missing,
-            } => width + length - remaining - missing,
+            } => width + (length - remaining - missing),
             State::Lost => 0,
         };
         if seen > 0 {

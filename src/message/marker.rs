@@ -27,6 +27,8 @@ pub enum Purpose {
 impl Marker {
     const MAGIC: &[u8; 4] = b"WWMK";
     const VERSION: u8 = 1;
+    /// What is longer is cut: a marker is kept for as long as its capture is analysed.
+    const LONGEST_NAME: usize = 256;
 
     /// Reads a datagram's payload; nothing if it is no marker of this version.
     pub fn decode(payload: &[u8]) -> Option<Self> {
@@ -47,7 +49,7 @@ impl Marker {
             purpose,
             cpu: u16::from_be_bytes(*cpu),
             nonce: u64::from_be_bytes(*nonce),
-            name: String::from_utf8_lossy(name).into_owned(),
+            name: String::from_utf8_lossy(&name[..name.len().min(Self::LONGEST_NAME)]).into_owned(),
         })
     }
 }

@@ -270,6 +270,13 @@ fn a_length_prefixed_stream_stays_lost_behind_a_gap_that_hides_a_length() {
 }
 
 #[test]
+fn the_longest_length_overflowed() {
+    let mut framing = LengthPrefixed::new(8, Endian::Big, Coverage::Body, true);
+    let found = in_pieces(&mut framing, &[0xff; 20], &[5]);
+    assert_eq!(found.incomplete, [20]);
+}
+
+#[test]
 fn a_turn_ends_at_the_answer_or_at_fin() {
     let mut framing = Turn::default();
     let mut found = Found::default();

@@ -73,6 +73,21 @@ impl WireWatt {
         Self { run, ..self }
     }
 
+    /// Whether a datagram begins with a frame of this framing's.
+    pub fn is_of_ours(&self, datagram: &[u8]) -> bool {
+        match datagram.first_chunk::<HEADER>() {
+            Some(header) => {
+                decode(header).is_some_and(|(label, _)| self.run.is_none_or(|run| run == label.run))
+            }
+            None => datagram.starts_with(&MAGIC),
+        }
+    }
+
+    /// The same framing at the beginning of another stream.
+    pub fn afresh(&self) -> Self {
+        Self::new(true).of_run(self.run)
+    }
+
     /// Whether the stream began with something that is not our magic, or not our run's.
     pub fn is_foreign(&self) -> bool {
         self.foreign.is_some()
@@ -80,7 +95,8 @@ impl WireWatt {
 
     /// Whether too little has come to tell.
     pub fn is_undecided(&self) -> bool {
-        !self.ours && self.foreign.is_none()
+        // Picked up in mid-stream it is ours until the end: it cannot begin with another's magic.
+        self.from_beginning && !self.ours && self.foreign.is_none()
     }
 
     /// Passes `n` bytes of a body, seen or not, and returns how many of them are behind its end.
