@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub closed: bool,
     /// A FIN has come, of either way.
     pub has_fin: bool,
+    /// The framing is `segment`, and the ends are two.
+    counts_segments: bool,
     /// Both ends are the same: TCP connects to itself when a client hits upon its own port.
     is_to_itself: bool,
     /// Ways whose framing has been told that the beginning is missing.
@@ -138,6 +140,8 @@ impl Connection {
         framer: Framer,
         time: Timestamp,
     ) -> Self {
+        let is_to_itself = key.source(Direction::Up) == key.source(Direction::Down);
+        let counts_segments = matches!(framer, Framer::Segment(_)) && !is_to_itself;
         let standing = if framer.is_undecided() {
             Standing::Undecided
         } else {
@@ -160,7 +164,8 @@ impl Connection {
             mid_stream: false,
             closed: false,
             has_fin: false,
-            is_to_itself: key.source(Direction::Up) == key.source(Direction::Down),
+            counts_segments,
+            is_to_itself,
             lost_start: [false; 2],
             serial: 0,
             in_use: true,
@@ -264,6 +269,30 @@ impl Connection {
         tap.framer
             .arrived(way, u64::from(arrival.new), &mut tap.book);
         (arrival, messages + tap.book.messages)
+    }
+
+    /// Takes a segment with no other flag of the connection's than ACK, if there is nothing about it
+    /// to think of: both streams are in step, it brings what comes next and acknowledges what was
+    /// seen, and the framing makes its payload a message. What is left is to count it.
+    #[inline(always)]
+    pub fn flows_on(&mut self, way: Way, sequence: u32, acknowledgment: u32, length: u32) -> bool {
+        let [to_listener, from_listener] = &mut self.streams;
+        let (mine, peer) = match way {
+            Way::ToListener => (to_listener, from_listener),
+            Way::FromListener => (from_listener, to_listener),
+        };
+        let in_step = match length {
+            0 => mine.is_in_step(),
+            _ => mine.expects(sequence),
+        };
+        let flows_on = self.counts_segments
+            && !self.closed
+            && in_step
+            && peer.acknowledge_delivered(acknowledgment);
+        if flows_on && length > 0 {
+            mine.take_next(sequence, length);
+        }
+        flows_on
     }
 
     /// The acknowledgment number of a packet of this way. Returns how many messages became complete

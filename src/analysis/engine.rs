@@ -55,6 +55,9 @@ pub struct Analyzer {
     last_packet: Timestamp,
     evidence: Evidence,
     markers: Vec<MarkerSeen>,
+    /// Takes no segment on the shortest way.
+    #[cfg(test)]
+    pub(super) thorough: bool,
 }
 
 /// A protocol's counts while a capture goes on.
@@ -98,6 +101,8 @@ impl Analyzer {
             last_packet: Timestamp::from_nanos(i64::MIN),
             evidence: Evidence::default(),
             markers: Vec::new(),
+            #[cfg(test)]
+            thorough: false,
         }
     }
 
@@ -276,11 +281,55 @@ impl Analyzer {
             TransportKind::Tcp,
         );
         match self.find(&key) {
+            Some(slot)
+                if segment.flags.is_plain_acknowledgment()
+                    && self.count_flowing(slot, direction, time, lengths, segment) => {}
             Some(slot) if !segment.flags.any(TcpFlags::SYN) => {
                 self.enter(slot, direction, time, lengths, segment);
             }
             known => self.first_segment(known, key, direction, time, *lengths, *segment),
         }
+    }
+
+    /// Counts a segment on the shortest way, if there is nothing about it to think of.
+    /// [`Analyzer::enter`] would do the same with it, which a test holds; on a capture of small
+    /// packets this way makes the whole analysis a tenth faster.
+    #[inline(always)]
+    fn count_flowing(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        time: Timestamp,
+        lengths: &Lengths,
+        segment: &Segment<'_>,
+    ) -> bool {
+        #[cfg(test)]
+        if self.thorough {
+            return false;
+        }
+        let Some(connection) = self.connections[slot as usize].as_deref_mut() else {
+            return false;
+        };
+        let (way, length) = (connection.way(direction), lengths.payload);
+        if !connection.flows_on(way, segment.sequence, segment.acknowledgment, length) {
+            return false;
+        }
+        connection.in_use = true;
+        connection.last_seen = time;
+        let messages = u64::from(length > 0);
+        let class = match messages {
+            0 => PacketClass::PureAck,
+            _ => PacketClass::Data,
+        };
+        let counts = &mut connection.counts[way as usize];
+        counts.packet(class, lengths);
+        counts.messages += messages;
+        counts.bytes.message += u64::from(length);
+        counts.bytes.payload += u64::from(length);
+        if let Some(row) = row_of(connection) {
+            self.rows[row].tick(time, 1, messages, lengths.ip());
+        }
+        true
     }
 
     /// A segment that is its connection's first, or says with SYN that it is its stream's.

@@ -66,6 +66,9 @@ const HELD_OVERHEAD: usize = 64;
 /// Reassembly state of one direction.
 #[derive(Debug, Default)]
 pub struct HalfStream {
+    /// The usual case in one flag: it is known for good where the stream is, nothing is held, and
+    /// no FIN has come. What comes next is what is expected.
+    in_step: bool,
     anchor: Anchor,
     /// Sequence number of the byte at `offset`.
     next: u32,
@@ -137,8 +140,14 @@ impl HalfStream {
         self.anchor != Anchor::None
     }
 
+    /// To be called at the end of everything that changes what [`HalfStream::in_step`] says.
+    fn find_step(&mut self) {
+        let holds = |disorder: &Disorder| !disorder.held.is_empty();
+        let holds = self.disorder.as_deref().is_some_and(holds);
+        self.in_step = self.is_settled() && self.fin.is_none() && !holds;
+    }
+
     /// Whether it is known for good where the stream is.
-    #[inline]
     fn is_settled(&self) -> bool {
         matches!(self.anchor, Anchor::MidStream | Anchor::Syn)
     }
@@ -207,6 +216,7 @@ impl HalfStream {
             if let Some(disorder) = &mut self.disorder {
                 disorder.missing.retain(|missing| missing.declared);
             }
+            self.find_step();
         }
     }
 
@@ -235,7 +245,15 @@ impl HalfStream {
                 ..Arrival::default()
             };
         }
-        self.segment_out_of_order(sequence, captured, length, space, sink)
+        let arrival = self.segment_out_of_order(sequence, captured, length, space, sink);
+        self.find_step();
+        arrival
+    }
+
+    /// Whether the stream is where it is known to be, with nothing held and no end in sight.
+    #[inline]
+    pub fn is_in_step(&self) -> bool {
+        self.in_step
     }
 
     /// Takes a segment's payload without looking at it, if it is just what comes next.
@@ -250,14 +268,8 @@ impl HalfStream {
 
     /// Whether payload with this sequence number comes next, with nothing held or ended behind it.
     #[inline]
-    fn expects(&self, sequence: u32) -> bool {
-        sequence == self.next
-            && self.is_settled()
-            && self.fin.is_none()
-            && self
-                .disorder
-                .as_ref()
-                .is_none_or(|disorder| disorder.held.is_empty())
+    pub fn expects(&self, sequence: u32) -> bool {
+        self.in_step && sequence == self.next
     }
 
     #[cold]
@@ -356,6 +368,7 @@ impl HalfStream {
         if self.fin.is_none() && (seen..=seen + LARGEST_WINDOW).contains(&position) {
             self.fin = Some(position);
         }
+        self.find_step();
     }
 
     /// The peer expects this sequence number next.
@@ -368,6 +381,7 @@ impl HalfStream {
     ) {
         if !self.acknowledge_delivered(acknowledgment) {
             self.acknowledge_unseen(acknowledgment, space, sink);
+            self.find_step();
         }
     }
 
@@ -375,7 +389,7 @@ impl HalfStream {
     #[inline]
     pub fn acknowledge_delivered(&mut self, acknowledgment: u32) -> bool {
         let ahead = acknowledgment.wrapping_sub(self.next) as i32;
-        let delivered = ahead <= 0 && self.is_settled();
+        let delivered = ahead <= 0 && self.in_step;
         if delivered {
             self.acknowledged = self.acknowledged.max(self.offset + i64::from(ahead));
         }

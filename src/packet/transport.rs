@@ -54,6 +54,12 @@ impl TcpFlags {
         Self(bits)
     }
 
+    /// Whether ACK is set, and none that begins or ends a stream.
+    #[inline]
+    pub const fn is_plain_acknowledgment(self) -> bool {
+        self.0 & (Self::FIN | Self::SYN | Self::RST | Self::ACK) == Self::ACK
+    }
+
     /// Whether any of these bits is set.
     #[inline]
     pub const fn any(self, bits: u8) -> bool {
