@@ -37,8 +37,8 @@ pub(super) struct Connection {
     pub closed: bool,
     /// A FIN has come, of either way.
     pub has_fin: bool,
-    /// Each segment's payload is a message, or belongs to none, and the ends are two.
-    goes_by_segments: bool,
+    /// The framing is `segment`, and the ends are two.
+    counts_segments: bool,
     /// Both ends are the same: TCP connects to itself when a client hits upon its own port.
     is_to_itself: bool,
     /// Ways whose framing has been told that the beginning is missing.
@@ -141,8 +141,7 @@ impl Connection {
         time: Timestamp,
     ) -> Self {
         let is_to_itself = key.source(Direction::Up) == key.source(Direction::Down);
-        let goes_by_segments =
-            matches!(framer, Framer::Segment(_) | Framer::Unframed) && !is_to_itself;
+        let counts_segments = matches!(framer, Framer::Segment(_)) && !is_to_itself;
         let standing = if framer.is_undecided() {
             Standing::Undecided
         } else {
@@ -165,7 +164,7 @@ impl Connection {
             mid_stream: false,
             closed: false,
             has_fin: false,
-            goes_by_segments,
+            counts_segments,
             is_to_itself,
             lost_start: [false; 2],
             serial: 0,
@@ -274,7 +273,7 @@ impl Connection {
 
     /// Takes a segment with no other flag of the connection's than ACK, if there is nothing about it
     /// to think of: both streams are in step, it brings what comes next and acknowledges what was
-    /// seen, and its payload is a message or belongs to none. What is left is to count it.
+    /// seen, and the framing makes its payload a message. What is left is to count it.
     #[inline(always)]
     pub fn flows_on(&mut self, way: Way, sequence: u32, acknowledgment: u32, length: u32) -> bool {
         let [to_listener, from_listener] = &mut self.streams;
@@ -286,7 +285,7 @@ impl Connection {
             0 => mine.is_in_step(),
             _ => mine.expects(sequence),
         };
-        let flows_on = self.goes_by_segments
+        let flows_on = self.counts_segments
             && !self.closed
             && in_step
             && peer.acknowledge_delivered(acknowledgment);

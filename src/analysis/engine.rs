@@ -316,22 +316,18 @@ impl Analyzer {
         }
         connection.in_use = true;
         connection.last_seen = time;
-        let class = match length {
+        let messages = u64::from(length > 0);
+        let class = match messages {
             0 => PacketClass::PureAck,
             _ => PacketClass::Data,
         };
-        let row = row_of(connection);
         let counts = &mut connection.counts[way as usize];
         counts.packet(class, lengths);
+        counts.messages += messages;
+        counts.bytes.message += u64::from(length);
         counts.bytes.payload += u64::from(length);
-        match row {
-            Some(row) => {
-                let messages = u64::from(length > 0);
-                counts.messages += messages;
-                counts.bytes.message += u64::from(length);
-                self.rows[row].tick(time, 1, messages, lengths.ip());
-            }
-            None => counts.bytes.unframed += u64::from(length),
+        if let Some(row) = row_of(connection) {
+            self.rows[row].tick(time, 1, messages, lengths.ip());
         }
         true
     }
