@@ -78,6 +78,14 @@ pub(super) struct SniffArgs {
 }
 
 pub(super) fn run(args: &SniffArgs) -> Outcome {
+    if args
+        .record
+        .as_deref()
+        .is_some_and(|path| path.as_os_str() == "-")
+    {
+        let problem = "-w -: a recording needs a file, since the report goes to standard output";
+        return Err(problem.into());
+    }
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
     let interrupted = interrupted_flag()?;

@@ -6,7 +6,7 @@ use super::chart::{self, ChartError};
 use super::table::{Align, Style, Table};
 use super::text;
 use super::{Compared, ProtocolReport, Report, tables};
-use crate::audit::Row;
+use crate::audit::{Row, Verdict};
 
 const CSS: &str = include_str!("report.css");
 
@@ -17,11 +17,15 @@ pub fn render(report: &Report) -> Result<String, ChartError> {
     if let Some(audit) = &report.audit {
         let verdict = audit.verdict;
         let meaning = text::verdict_meaning(verdict);
+        let (colour, as_far) = match report.is_broken_off() {
+            true => (verdict.max(Verdict::Inconclusive), text::BROKEN_OFF),
+            false => (verdict, ""),
+        };
         line(
             &mut page,
             "p",
-            &format!("verdict {verdict}"),
-            &format!("{verdict}: {meaning}"),
+            &format!("verdict {colour}"),
+            &format!("{verdict}: {meaning}{as_far}"),
         );
         for remark in &audit.remarks {
             line(&mut page, "p", "note", remark);
@@ -60,6 +64,9 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     page.push_str("<h1>Runs compared</h1>\n");
     for table in tables::comparison(runs) {
         write_table(&mut page, &table);
+    }
+    if let Some(note) = text::comparison_note(runs) {
+        line(&mut page, "p", "note", &note);
     }
     let protocols: Vec<&ProtocolReport> =
         runs.iter().filter_map(Compared::protocol_report).collect();

@@ -306,6 +306,13 @@ impl Report {
         self
     }
 
+    /// Whether the run, or the capture, did not go as it should: accounts that are equal are equal
+    /// only as far as it went.
+    fn is_broken_off(&self) -> bool {
+        let problems = |run: &RunSummary| !run.problems.is_empty();
+        self.source.partial || self.run.as_ref().is_some_and(problems)
+    }
+
     /// The protocols on whose ports a packet was seen, without the marker datagrams.
     pub fn seen_protocols(&self) -> impl Iterator<Item = &ProtocolReport> {
         self.protocols

@@ -199,8 +199,8 @@ fn ends(low: Option<f64>, high: Option<f64>, unit: &str) -> String {
 /// What one operation costs, in one line.
 pub fn per_operation(protocol: &ProtocolReport, cost: &PerOperation) -> String {
     let all = protocol.tally.operations.count;
-    let which = if cost.operations < all {
-        format!(" that succeeded ({} of {all})", cost.operations)
+    let which = if cost.operations != all {
+        format!(" that succeeded ({}, and {all} on the wire)", cost.operations)
     } else {
         String::new()
     };
@@ -261,7 +261,10 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
             .iter()
             .flat_map(|audit| audit.rows_of(run.protocol))
             .collect();
-        let verdict = worst(&rows).map_or_else(dash, |verdict| verdict.to_string());
+        let mut verdict = worst(&rows).map_or_else(dash, |verdict| verdict.to_string());
+        if run.report.is_broken_off() {
+            verdict.push_str(" (partial)");
+        }
         let formula = formula(expected_in_all(&rows));
         let Some(protocol) = run.protocol_report() else {
             let zero = || "0".to_owned();

@@ -39,7 +39,7 @@ pub fn render(report: &Report, style: Style) -> String {
     }
     if let Some(audit) = &report.audit {
         lines.push(String::new());
-        lines.extend(audit_lines(audit, style));
+        lines.extend(audit_lines(audit, report.is_broken_off(), style));
     }
     lines.extend(rest_lines(report, style));
     joined(lines)
@@ -51,20 +51,23 @@ pub fn comparison(runs: &[Compared<'_>], style: Style) -> String {
     let mut lines = counts.lines(0, style);
     lines.push(String::new());
     lines.extend(costs.lines(0, style));
-    if let Some(protocol) = runs
-        .iter()
-        .find_map(|run| run.report.seen_protocols().next())
-    {
+    if let Some(note) = comparison_note(runs) {
         lines.push(String::new());
-        let note = format!(
-            "energy by {} ({}), as if on the wire; {}",
-            protocol.energy.model,
-            protocol.energy.class,
-            grid_note(&protocol.carbon)
-        );
         lines.extend(wrapped(&note, 0, 2, style.width));
     }
     joined(lines)
+}
+
+/// By which model a comparison's energy is.
+pub(super) fn comparison_note(runs: &[Compared<'_>]) -> Option<String> {
+    let mut seen = runs.iter().map(|run| run.report.seen_protocols().next());
+    let protocol = seen.find_map(|protocol| protocol)?;
+    Some(format!(
+        "energy by {} ({}), as if on the wire; {}",
+        protocol.energy.model,
+        protocol.energy.class,
+        grid_note(&protocol.carbon)
+    ))
 }
 
 /// A live capture's totals so far: one line a protocol, and one for what belongs to none.
@@ -268,7 +271,8 @@ pub(super) fn remarks(protocol: &ProtocolReport) -> Vec<String> {
     let mut remarks = Vec::new();
     if tally.foreign {
         remarks.push(format!(
-            "foreign: these streams were on {}'s ports and were not its own",
+            "foreign: ports of the built-in plan for {}, and not its frames; name a protocol of \
+             your own with --protocol NAME=PORTS",
             tally.name
         ));
     }
@@ -417,7 +421,10 @@ pub(super) fn verdict_meaning(verdict: Verdict) -> &'static str {
     }
 }
 
-fn audit_lines(audit: &Audit, style: Style) -> Vec<String> {
+/// What is added to the verdict on a run that did not go as it should.
+pub(super) const BROKEN_OFF: &str = ", as far as the run went";
+
+fn audit_lines(audit: &Audit, broken_off: bool, style: Style) -> Vec<String> {
     let verdict = audit.verdict.to_string();
     let word = if style.color {
         table::painted(&verdict)
@@ -425,8 +432,9 @@ fn audit_lines(audit: &Audit, style: Style) -> Vec<String> {
         verdict
     };
     let mut lines = vec![format!(
-        "verdict       {word}: {}",
-        verdict_meaning(audit.verdict)
+        "verdict       {word}: {}{}",
+        verdict_meaning(audit.verdict),
+        if broken_off { BROKEN_OFF } else { "" }
     )];
     for remark in &audit.remarks {
         lines.extend(labelled("", remark, style));
