@@ -200,7 +200,10 @@ fn ends(low: Option<f64>, high: Option<f64>, unit: &str) -> String {
 pub fn per_operation(protocol: &ProtocolReport, cost: &PerOperation) -> String {
     let all = protocol.tally.operations.count;
     let which = if cost.operations != all {
-        format!(" that succeeded ({}, and {all} on the wire)", cost.operations)
+        format!(
+            " that succeeded ({}, and {all} on the wire)",
+            cost.operations
+        )
     } else {
         String::new()
     };

@@ -426,16 +426,12 @@ pub(super) const BROKEN_OFF: &str = ", as far as the run went";
 
 fn audit_lines(audit: &Audit, broken_off: bool, style: Style) -> Vec<String> {
     let verdict = audit.verdict.to_string();
-    let word = if style.color {
-        table::painted(&verdict)
-    } else {
-        verdict
-    };
-    let mut lines = vec![format!(
-        "verdict       {word}: {}{}",
-        verdict_meaning(audit.verdict),
-        if broken_off { BROKEN_OFF } else { "" }
-    )];
+    let meaning = verdict_meaning(audit.verdict);
+    let as_far = if broken_off { BROKEN_OFF } else { "" };
+    let mut lines = labelled("verdict", &format!("{verdict}: {meaning}{as_far}"), style);
+    if style.color {
+        lines[0] = lines[0].replacen(&verdict, &table::painted(&verdict), 1);
+    }
     for remark in &audit.remarks {
         lines.extend(labelled("", remark, style));
     }
