@@ -171,13 +171,6 @@ impl KernelCounters {
             softnet_dropped: less(self.softnet_dropped, earlier.softnet_dropped),
         }
     }
-
-    /// Whether any of the counters tells of a loss.
-    pub fn lost_any(&self) -> bool {
-        [self.dropped, self.interface_dropped, self.softnet_dropped]
-            .iter()
-            .any(|&count| count != Packets::ZERO)
-    }
 }
 
 /// An open capture: the kernel fills the ring, nobody reads yet.
