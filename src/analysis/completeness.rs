@@ -78,7 +78,7 @@ impl Completeness {
         } else if evidence.gaps > 0 {
             let streams = counted(evidence.gaps, "stream");
             reasons.push(format!(
-                "the ends of {streams} were acknowledged, and no packet showed them"
+                "the beginning or the end of {streams} was acknowledged, and no packet showed it"
             ));
         }
         if evidence.late_bytes > 0 {

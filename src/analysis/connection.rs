@@ -34,6 +34,8 @@ pub(super) struct Connection {
     reset: [bool; 2],
     pub refused: bool,
     pub mid_stream: bool,
+    /// The first packet was a SYN-ACK so early that its SYN may have passed before the capture began.
+    pub asked_before: bool,
     pub closed: bool,
     /// A FIN has come, of either way.
     pub has_fin: bool,
@@ -162,6 +164,7 @@ impl Connection {
             reset: [false; 2],
             refused: false,
             mid_stream: false,
+            asked_before: false,
             closed: false,
             has_fin: false,
             counts_segments,
@@ -340,7 +343,10 @@ impl Connection {
 
     /// Streams that came in mid-stream though their connection's beginning was seen.
     pub fn unseen_beginnings(&self) -> u64 {
-        let unseen = |way: &Way| self.misses_syn(*way) && self.streams[*way as usize].is_anchored();
+        let unseen = |way: &Way| {
+            let before = self.asked_before && *way == Way::ToListener;
+            !before && self.misses_syn(*way) && self.streams[*way as usize].is_anchored()
+        };
         let is_tcp = self.key.transport() == TransportKind::Tcp;
         let ways = [Way::ToListener, Way::FromListener];
         ways.iter().filter(|way| is_tcp && unseen(way)).count() as u64

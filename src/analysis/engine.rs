@@ -535,6 +535,8 @@ impl Analyzer {
         };
         let mut connection = Box::new(Connection::new(key, protocol, up_way, framer, time));
         connection.mid_stream = kind == TransportKind::Tcp && !syn;
+        connection.asked_before =
+            syn && !destination_listens && self.may_answer_what_came_before(time);
         self.opened += 1;
         connection.serial = self.opened;
         self.evidence.mid_stream_connections += u64::from(connection.mid_stream);
@@ -550,6 +552,15 @@ impl Analyzer {
         self.connections[slot as usize] = Some(connection);
         self.table.insert(key.hash(), slot);
         slot
+    }
+
+    /// Whether a SYN-ACK of this time may answer a SYN from before the capture began: a SYN without
+    /// an answer is repeated after a second (RFC 6298, section 2), and what follows a marker of the
+    /// loopback, where SYN-ACK comes as soon as SYN is sent, answers what was sent behind it.
+    fn may_answer_what_came_before(&self, time: Timestamp) -> bool {
+        const INITIAL_TIMEOUT: i64 = 1_000_000_000;
+        let since = time.as_nanos().saturating_sub(self.first_packet.as_nanos());
+        self.markers.is_empty() && since < INITIAL_TIMEOUT
     }
 
     /// Frees the place of a connection that has been silent for a whole round of the search.

@@ -100,6 +100,23 @@ impl Capture {
         *sequence = sequence.wrapping_add(payload.len() as u32 + extra);
     }
 
+    fn datagram(&mut self, port: u16, payload: &[u8]) {
+        let mut data = Vec::new();
+        PacketBuilder::ethernet2([0; 6], [0; 6])
+            .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+            .udp(40_000, port)
+            .write(&mut data, payload)
+            .unwrap();
+        self.feed(&data, data.len());
+    }
+
+    /// An opening marker with the nonce 42.
+    fn marker(&mut self) {
+        let mut payload = b"WWMK\x01\x01\x00\x02".to_vec();
+        payload.extend(42_u64.to_be_bytes());
+        self.datagram(8790, &payload);
+    }
+
     fn connect(&mut self) {
         self.send(Client, "S", b"");
         self.send(Listener, "SA", b"");
@@ -407,15 +424,7 @@ fn packets_cut_by_the_snap_length_count_in_full() {
 #[test]
 fn markers_are_seen_and_counted_apart() {
     let mut capture = Capture::with(&[]);
-    let mut payload = b"WWMK\x01\x01\x00\x02".to_vec();
-    payload.extend(42_u64.to_be_bytes());
-    let mut data = Vec::new();
-    PacketBuilder::ethernet2([0; 6], [0; 6])
-        .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
-        .udp(40_000, 8790)
-        .write(&mut data, &payload)
-        .unwrap();
-    capture.feed(&data, data.len());
+    capture.marker();
     let analysis = capture.finish();
     assert_eq!(analysis.markers[0].marker.nonce, 42);
     assert_eq!(
@@ -430,17 +439,7 @@ fn markers_are_seen_and_counted_apart() {
 #[test]
 fn frames_of_ours_in_datagrams() {
     let mut capture = Capture::with(&[]);
-    let datagram = |payload: &[u8]| {
-        let mut data = Vec::new();
-        PacketBuilder::ethernet2([0; 6], [0; 6])
-            .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
-            .udp(40_000, RING)
-            .write(&mut data, payload)
-            .unwrap();
-        data
-    };
-    let data = datagram(&token(1, 1, b"abc"));
-    capture.feed(&data, data.len());
+    capture.datagram(RING, &token(1, 1, b"abc"));
     let analysis = capture.finish();
     let ring = &analysis.protocols[0];
     assert_eq!(
@@ -449,8 +448,7 @@ fn frames_of_ours_in_datagrams() {
     );
 
     let mut capture = Capture::with(&[]);
-    let data = datagram(b"not ours");
-    capture.feed(&data, data.len());
+    capture.datagram(RING, b"not ours");
     assert!(capture.finish().protocols[0].foreign);
 }
 
@@ -522,6 +520,36 @@ fn a_syn_ack_that_was_not_seen_is_a_gap_and_its_stream_begins_unframed() {
     assert!(analysis.evidence.gaps > 0);
 }
 
+/// How many gaps a connection makes whose SYN no packet showed, `after` nanoseconds into a capture.
+fn gaps_without_syn(mut capture: Capture, after: i64) -> u64 {
+    capture.time += after;
+    let syn = capture.sequence[0];
+    capture.sequence[0] = syn.wrapping_add(1);
+    capture.send(Listener, "SA", b"");
+    capture.send(Client, "A", b"");
+    capture.close();
+    capture.finish().evidence.gaps
+}
+
+#[test]
+fn a_capture_that_began_between_syn_and_syn_ack_was_called_incomplete() {
+    assert_eq!(gaps_without_syn(Capture::with(&[]), 0), 0);
+
+    let mut other = Capture::with(&[]);
+    other.connect();
+    other.ports = [CLIENT + 1, RING];
+    assert_eq!(gaps_without_syn(other, 900_000_000), 0);
+
+    let mut other = Capture::with(&[]);
+    other.connect();
+    other.ports = [CLIENT + 1, RING];
+    assert_eq!(gaps_without_syn(other, 1_100_000_000), 1);
+
+    let mut marked = Capture::with(&[]);
+    marked.marker();
+    assert_eq!(gaps_without_syn(marked, 0), 1);
+}
+
 #[test]
 fn a_reset_after_data_was_taken_for_a_refusal_when_the_syn_ack_was_not_seen() {
     let mut capture = Capture::with(&[]);
@@ -582,13 +610,7 @@ fn each_datagram_is_ours_or_foreign_for_itself() {
         token(1, 2, b"b"),
         b"stray".to_vec(),
     ] {
-        let mut data = Vec::new();
-        PacketBuilder::ethernet2([0; 6], [0; 6])
-            .ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
-            .udp(40_000, RING)
-            .write(&mut data, &payload)
-            .unwrap();
-        capture.feed(&data, data.len());
+        capture.datagram(RING, &payload);
     }
     let analysis = capture.finish();
     let [own, foreign] = &analysis.protocols[..] else {

@@ -409,7 +409,7 @@ impl HalfStream {
         }
         if self.anchor == Anchor::Tentative {
             self.anchor = Anchor::MidStream;
-            if self.position(acknowledgment) == self.offset + 1 {
+            if self.fin.is_none() && self.position(acknowledgment) == self.offset + 1 {
                 self.next = acknowledgment;
             }
         }

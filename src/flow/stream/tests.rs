@@ -205,6 +205,16 @@ fn the_gap_at_the_end_of_a_stream_took_the_number_of_an_unseen_fin_for_a_byte() 
 }
 
 #[test]
+fn a_fin_where_the_stream_was_picked_up_was_never_acknowledged() {
+    let mut harness = Harness::mid_stream();
+    let first = harness.sequence(100);
+    harness.half.empty_segment(first);
+    harness.half.fin(first);
+    harness.acknowledge(101);
+    assert!(harness.half.is_finished());
+}
+
+#[test]
 fn a_byte_lost_after_a_mid_stream_pick_up_was_taken_for_a_keep_alive_probes() {
     let mut harness = Harness::mid_stream();
     let first = harness.sequence(100);
