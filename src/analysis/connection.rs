@@ -9,46 +9,50 @@ use crate::flow::{
     TransportKind,
 };
 use crate::message::{Framer, Message, MessageSink, Way};
-use crate::packet::Lengths;
+use crate::packet::{Lengths, Segment, USUAL};
 use crate::tally::{Excess, LayerBytes, PacketClass, Series};
 use crate::units::{IncompleteBytes, IpBytes, Messages, Packets, Timestamp, UnframedBytes};
 
 /// Everything known of one connection, or of one UDP flow.
+///
+/// What [`Connection::flows_on`] touches comes first, in as few cache lines as it fits.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Connection {
-    pub key: ConnectionKey,
+    pub streams: [HalfStream; 2],
+    flowed: [Flowed; 2],
+    pub last_seen: Timestamp,
     /// Whose ports the listening end has.
     pub protocol: Option<ProtocolIndex>,
+    pub standing: Standing,
     /// The way that packets of [`Direction::Up`] go.
     up_way: Way,
-    pub streams: [HalfStream; 2],
+    pub closed: bool,
+    /// The framing is `segment`, and the ends are two.
+    counts_segments: bool,
+    /// Since the last round of the search for connections to forget.
+    pub in_use: bool,
+    pub key: ConnectionKey,
     pub framer: Framer,
     pub counts: [Counts; 2],
-    pub standing: Standing,
     /// The time series until it is known whether the connection is ours or foreign.
     pub early: Option<Box<Series>>,
     /// Messages by kind that have not been acknowledged yet, where frames name kinds.
     unacknowledged: Option<Box<[VecDeque<Unacknowledged>; 2]>>,
-    pub last_seen: Timestamp,
     ended: [bool; 2],
     reset: [bool; 2],
     pub refused: bool,
     pub mid_stream: bool,
     /// The first packet was a SYN-ACK so early that its SYN may have passed before the capture began.
     pub asked_before: bool,
-    pub closed: bool,
     /// A FIN has come, of either way.
     pub has_fin: bool,
-    /// The framing is `segment`, and the ends are two.
-    counts_segments: bool,
     /// Both ends are the same: TCP connects to itself when a client hits upon its own port.
     is_to_itself: bool,
     /// Ways whose framing has been told that the beginning is missing.
     lost_start: [bool; 2],
     /// Tells this connection from an earlier one of the same key.
     pub serial: u64,
-    /// Since the last round of the search for connections to forget.
-    pub in_use: bool,
 }
 
 /// Whether the streams on a built-in range are ours.
@@ -69,6 +73,17 @@ struct Unacknowledged {
 /// More messages than these are in no window: where acknowledgments never come, as over UDP, the
 /// oldest are forgotten.
 const MOST_UNACKNOWLEDGED: usize = 1 << 16;
+
+/// Counts of the segments of one way that [flowed on](Connection::flows_on), until they are
+/// [settled](Connection::settle): fewer numbers than [`Counts`], because these packets have so much
+/// in common.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flowed {
+    /// Those without payload and those with it.
+    packets: [u64; 2],
+    ip: [u64; 2],
+    transport_header: u64,
+}
 
 /// Counts of one way of a connection.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +125,31 @@ impl Counts {
         }
         let headers = ip - lengths.payload;
         self.excess.add_packet(headers, lengths.payload);
+    }
+
+    /// These with others of segments that flowed on.
+    fn with(&self, flowed: &Flowed) -> Self {
+        let mut counts = self.clone();
+        let [acks, segments] = flowed.packets;
+        let classes = [PacketClass::PureAck, PacketClass::Data];
+        for (class, (packets, ip)) in classes
+            .into_iter()
+            .zip(flowed.packets.iter().zip(flowed.ip))
+        {
+            counts.packets[class as usize] += packets;
+            counts.ip_by_class[class as usize] += ip;
+        }
+        let packets = acks + segments;
+        let ip_header = packets * u64::from(USUAL.ip_header);
+        let [ack_ip, segment_ip] = flowed.ip;
+        let payload = ack_ip + segment_ip - ip_header - flowed.transport_header;
+        counts.bytes.link_header += packets * u64::from(USUAL.link_header);
+        counts.bytes.ip_header += ip_header;
+        counts.bytes.transport_header += flowed.transport_header;
+        counts.bytes.payload += payload;
+        counts.bytes.message += payload;
+        counts.messages += segments;
+        counts
     }
 
     /// Packets of all classes.
@@ -154,6 +194,7 @@ impl Connection {
             protocol,
             up_way,
             streams: Default::default(),
+            flowed: Default::default(),
             counts: Default::default(),
             early: (standing == Standing::Undecided).then(Default::default),
             standing,
@@ -274,11 +315,13 @@ impl Connection {
         (arrival, messages + tap.book.messages)
     }
 
-    /// Takes a segment with no other flag of the connection's than ACK, if there is nothing about it
-    /// to think of: both streams are in step, it brings what comes next and acknowledges what was
-    /// seen, and the framing makes its payload a message. What is left is to count it.
+    /// Takes and counts a segment [of the usual form](crate::packet::decode_usual) with no other flag
+    /// of the connection's than ACK, if there is nothing about it to think of: both streams are in
+    /// step, it brings what comes next and acknowledges what was seen, and the framing makes its
+    /// payload a message.
     #[inline(always)]
-    pub fn flows_on(&mut self, way: Way, sequence: u32, acknowledgment: u32, length: u32) -> bool {
+    pub fn flows_on(&mut self, way: Way, lengths: &Lengths, segment: &Segment<'_>) -> bool {
+        let (sequence, length) = (segment.sequence, lengths.payload);
         let [to_listener, from_listener] = &mut self.streams;
         let (mine, peer) = match way {
             Way::ToListener => (to_listener, from_listener),
@@ -291,11 +334,41 @@ impl Connection {
         let flows_on = self.counts_segments
             && !self.closed
             && in_step
-            && peer.acknowledge_delivered(acknowledgment);
-        if flows_on && length > 0 {
+            && peer.acknowledge_delivered(segment.acknowledgment);
+        if !flows_on {
+            return false;
+        }
+        let with_payload = length > 0;
+        if with_payload {
             mine.take_next(sequence, length);
         }
-        flows_on
+        let flowed = &mut self.flowed[way as usize];
+        flowed.packets[usize::from(with_payload)] += 1;
+        flowed.ip[usize::from(with_payload)] += u64::from(lengths.ip());
+        flowed.transport_header += u64::from(lengths.transport_header);
+        if lengths.link_trailer > 0 {
+            let trailer = u64::from(lengths.link_trailer);
+            self.counts[way as usize].bytes.link_trailer += trailer;
+        }
+        let excess = &mut self.counts[way as usize].excess;
+        excess.add_packet(lengths.ip() - length, length);
+        true
+    }
+
+    /// Adds what flowed on to the counts.
+    pub fn settle(&mut self) {
+        for (counts, flowed) in self.counts.iter_mut().zip(&mut self.flowed) {
+            *counts = counts.with(&std::mem::take(flowed));
+        }
+    }
+
+    /// The counts, with what flowed on.
+    pub fn settled(&self) -> [Counts; 2] {
+        let [to_listener, from_listener] = &self.flowed;
+        [
+            self.counts[0].with(to_listener),
+            self.counts[1].with(from_listener),
+        ]
     }
 
     /// The acknowledgment number of a packet of this way. Returns how many messages became complete

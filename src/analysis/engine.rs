@@ -8,7 +8,8 @@ use super::connection::{Connection, Counts, Standing};
 use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
-    Arrival, ConnectionKey, ConnectionTable, Direction, HoldingSpace, ProtocolIndex, TransportKind,
+    Arrival, ConnectionKey, ConnectionTable, Direction, Ends, HoldingSpace, ProtocolIndex,
+    RecentFlows, TransportKind,
 };
 use crate::message::{Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way};
 use crate::packet::{
@@ -34,6 +35,7 @@ pub struct Analyzer {
     plan: Arc<ProtocolPlan>,
     /// Each connection's place, by the hash of its key.
     table: ConnectionTable,
+    recent: RecentFlows,
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     /// Ended connections, the longest ended first.
@@ -86,6 +88,7 @@ impl Analyzer {
             rows: rows.collect(),
             plan,
             table: ConnectionTable::default(),
+            recent: RecentFlows::default(),
             connections: Vec::new(),
             free: Vec::new(),
             ended: VecDeque::new(),
@@ -107,13 +110,19 @@ impl Analyzer {
     }
 
     /// Counts one packet.
-    #[inline]
+    #[inline(always)]
     pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
         self.packets += 1;
         self.first_packet = self.first_packet.min(packet.timestamp);
         self.last_packet = self.last_packet.max(packet.timestamp);
-        let decoded = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
-        match decoded {
+        if !self.count_flowing(packet) {
+            self.thorough_packet(packet);
+        }
+    }
+
+    #[inline(never)]
+    fn thorough_packet(&mut self, packet: &CapturedPacket<'_>) {
+        match packet::decode_usual(packet.link_type, packet.data, packet.original_length) {
             Some((lengths, addresses, segment)) => {
                 self.segment(packet.timestamp, &lengths, &addresses, &segment);
             }
@@ -180,8 +189,8 @@ impl Analyzer {
                 Some(row) => &mut rows[row],
                 None => &mut unclassified,
             };
-            for counts in &connection.counts {
-                *sum = add_totals(*sum, counts);
+            for counts in connection.settled() {
+                *sum = add_totals(*sum, &counts);
             }
         }
         let live = |name: &str, sum: (Packets, Messages, IpBytes, PayloadBytes)| LiveTotals {
@@ -274,84 +283,96 @@ impl Analyzer {
         addresses: &Addresses,
         segment: &Segment<'_>,
     ) {
-        let (key, direction) = ConnectionKey::new(
-            addresses,
-            segment.source_port,
-            segment.destination_port,
-            TransportKind::Tcp,
-        );
-        match self.find(&key) {
-            Some(slot)
-                if segment.flags.is_plain_acknowledgment()
-                    && self.count_flowing(slot, direction, time, lengths, segment) => {}
-            Some(slot) if !segment.flags.any(TcpFlags::SYN) => {
-                self.enter(slot, direction, time, lengths, segment);
+        let (source, destination) = (segment.source_port, segment.destination_port);
+        let ends = Ends::new(addresses, source, destination);
+        let syn = segment.flags.any(TcpFlags::SYN);
+        let recent = ends
+            .filter(|_| !syn)
+            .and_then(|ends| self.recent.find(ends));
+        let (slot, direction) = match recent {
+            Some(found) => {
+                debug_assert!({
+                    let (key, direction) =
+                        ConnectionKey::new(addresses, source, destination, TransportKind::Tcp);
+                    (self.find(&key), direction) == (Some(found.0), found.1)
+                });
+                found
             }
-            known => self.first_segment(known, key, direction, time, *lengths, *segment),
-        }
+            None => {
+                let (key, direction) =
+                    ConnectionKey::new(addresses, source, destination, TransportKind::Tcp);
+                let slot = match self.find(&key) {
+                    Some(slot) if !syn => slot,
+                    known => self.begin(known, key, direction, segment, time),
+                };
+                if let Some(ends) = ends {
+                    self.recent.remember(ends, slot, direction);
+                }
+                (slot, direction)
+            }
+        };
+        self.enter(slot, direction, time, lengths, segment);
     }
 
     /// Counts a segment on the shortest way, if there is nothing about it to think of.
-    /// [`Analyzer::enter`] would do the same with it, which a test holds; on a capture of small
-    /// packets this way makes the whole analysis a tenth faster.
+    /// [`Analyzer::segment`] would do the same with it, which a test holds; on a capture of small
+    /// packets this way makes the whole analysis a quarter faster.
     #[inline(always)]
-    fn count_flowing(
-        &mut self,
-        slot: u32,
-        direction: Direction,
-        time: Timestamp,
-        lengths: &Lengths,
-        segment: &Segment<'_>,
-    ) -> bool {
+    fn count_flowing(&mut self, packet: &CapturedPacket<'_>) -> bool {
         #[cfg(test)]
         if self.thorough {
             return false;
         }
+        let Some((lengths, addresses, segment)) =
+            packet::decode_usual(packet.link_type, packet.data, packet.original_length)
+        else {
+            return false;
+        };
+        let time = packet.timestamp;
+        if !segment.flags.is_plain_acknowledgment() {
+            return false;
+        }
+        let ends = Ends::new(&addresses, segment.source_port, segment.destination_port);
+        let Some((slot, direction)) = ends.and_then(|ends| self.recent.find(ends)) else {
+            return false;
+        };
         let Some(connection) = self.connections[slot as usize].as_deref_mut() else {
             return false;
         };
-        let (way, length) = (connection.way(direction), lengths.payload);
-        if !connection.flows_on(way, segment.sequence, segment.acknowledgment, length) {
+        let way = connection.way(direction);
+        if !connection.flows_on(way, &lengths, &segment) {
             return false;
         }
         connection.in_use = true;
         connection.last_seen = time;
-        let messages = u64::from(length > 0);
-        let class = match messages {
-            0 => PacketClass::PureAck,
-            _ => PacketClass::Data,
-        };
-        let counts = &mut connection.counts[way as usize];
-        counts.packet(class, lengths);
-        counts.messages += messages;
-        counts.bytes.message += u64::from(length);
-        counts.bytes.payload += u64::from(length);
+        let messages = u64::from(lengths.payload > 0);
         if let Some(row) = row_of(connection) {
             self.rows[row].tick(time, 1, messages, lengths.ip());
         }
         true
     }
 
-    /// A segment that is its connection's first, or says with SYN that it is its stream's.
+    /// The place of a segment that is its connection's first, or says with SYN that it is its
+    /// stream's.
     #[inline(never)]
-    fn first_segment(
+    fn begin(
         &mut self,
         known: Option<u32>,
         key: ConnectionKey,
         direction: Direction,
+        segment: &Segment<'_>,
         time: Timestamp,
-        lengths: Lengths,
-        segment: Segment<'_>,
-    ) {
+    ) -> u32 {
         let flags = segment.flags;
-        let mut slot = match known {
+        let slot = match known {
             Some(slot) => slot,
             None => self.open(key, direction, flags, time),
         };
         if flags.any(TcpFlags::SYN) {
-            slot = self.synchronize(slot, key, direction, flags, segment.sequence, time);
+            self.synchronize(slot, key, direction, flags, segment.sequence, time)
+        } else {
+            slot
         }
-        self.enter(slot, direction, time, &lengths, &segment);
     }
 
     /// Enters a segment into its connection and into its protocol's row.
@@ -602,7 +623,12 @@ impl Analyzer {
             return;
         };
         self.table.remove(connection.key.hash(), slot);
+        if let Some(ends) = connection.key.ends() {
+            self.recent.forget(ends);
+            self.recent.forget(ends.opposite());
+        }
         self.free.push(slot);
+        connection.settle();
         let row = row_of(&connection);
         let messages = connection.end(&mut self.space, row.map(|row| &mut self.rows[row]));
         self.evidence.gaps += connection

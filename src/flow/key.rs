@@ -3,6 +3,7 @@
 use std::hint::select_unpredictable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::Ends;
 use crate::packet::Addresses;
 
 /// TCP or UDP.
@@ -108,6 +109,19 @@ impl ConnectionKey {
             0 => TransportKind::Tcp,
             _ => TransportKind::Udp,
         }
+    }
+
+    /// The ends of an IPv4 packet of [`Direction::Up`].
+    pub fn ends(&self) -> Option<Ends> {
+        let addresses = Addresses::V4 {
+            source: self.low as u32,
+            destination: self.high as u32,
+        };
+        let (low, high) = (
+            (self.rest >> (16 + PORTS)) as u16,
+            (self.rest >> PORTS) as u16,
+        );
+        (self.rest & IS_V6 == 0).then(|| Ends::new(&addresses, low, high))?
     }
 
     /// Where packets of this direction come from.

@@ -7,10 +7,12 @@
 
 mod key;
 mod ports;
+mod recent;
 mod stream;
 mod table;
 
 pub use key::{ConnectionKey, Direction, TransportKind};
 pub use ports::{Overlap, PortPlan, PortSet, PortSetError, ProtocolIndex};
+pub use recent::{Ends, RecentFlows};
 pub use stream::{Arrival, HalfStream, HoldingSpace, StreamSink};
 pub use table::ConnectionTable;

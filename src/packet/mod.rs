@@ -233,6 +233,18 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// The lengths that all [usual packets](decode_usual) have in common.
+pub const USUAL: Lengths = Lengths {
+    link_header: link::ETHERNET_HEADER,
+    ip_header: network::IPV4_HEADER,
+    tunnel_header: 0,
+    transport_header: 0,
+    payload: 0,
+    surplus: 0,
+    link_trailer: 0,
+    not_ip: 0,
+};
+
 /// The usual packet taken apart with one look at all of its headers: TCP in IPv4 without options in
 /// Ethernet, captured whole. This alone makes an analysis of small packets a quarter faster. `None`
 /// for every other packet; [`decode`] knows all, and gives the same for this one.
@@ -266,12 +278,10 @@ pub fn decode_usual(
     }
     let payload = inside.get(transport_header as usize..)?;
     let lengths = Lengths {
-        link_header: link::ETHERNET_HEADER,
-        ip_header: network::IPV4_HEADER,
         transport_header,
         payload: payload.len() as u32,
         link_trailer: (data.len() - end) as u32,
-        ..Lengths::default()
+        ..USUAL
     };
     let addresses = Addresses::V4 {
         source: u32_at(IP + 12),
