@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use wirewatt::algorithm::{Case, Phase, ProcessId, catalog};
 use wirewatt::experiment::fleet::{
-    Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, HistoryEvent,
+    Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome,
 };
 use wirewatt::ledger::{Event, Reader, Totals};
 use wirewatt::node::control::Connections;
@@ -119,12 +119,11 @@ impl Run {
 
     fn assert_formula(&self, outcome: &FleetOutcome) {
         let algorithm = catalog::by_name(&self.config.algorithm).unwrap();
-        let outcomes = outcome.outcomes();
         let case = Case {
-            n: self.config.n(),
+            n: self.config.n,
             rounds: self.config.rounds,
             options: &self.config.options,
-            outcomes: &outcomes,
+            events: &outcome.events,
             died: &[],
         };
         let totals = self.totals();
@@ -304,7 +303,7 @@ fn two_phase_commit_aborts_when_a_participant_is_dead() {
         assert_eq!(outcome.ending, Ending::Complete, "{outcome:?}");
         assert!(outcome.quiescent, "{outcome:?}");
         let aborted = outcome
-            .history
+            .events
             .iter()
             .filter(|e| e.outcome.phase == Phase::Fail)
             .count();
@@ -385,7 +384,7 @@ fn cancelling_leaves_no_node() {
     let outcome = fleet.run(PLENTY, &cancel);
     canceller.join().unwrap();
     assert_eq!(outcome.ending, Ending::Interrupted);
-    assert!(!outcome.history.is_empty());
+    assert!(!outcome.events.is_empty());
     assert_eq!(outcome.faults, []);
     assert!(pids.iter().all(|&pid| !runs(pid)));
 
@@ -599,11 +598,11 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
 
         // The file has what the outcome has, in the same order.
         let text = std::fs::read_to_string(run.folder.path().join("history.jsonl")).unwrap();
-        let written: Vec<HistoryEvent> = text
+        let written: Vec<wirewatt::algorithm::Event> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(written, outcome.history);
+        assert_eq!(written, outcome.events);
     }
 }
 

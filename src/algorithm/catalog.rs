@@ -1,8 +1,8 @@
 //! The catalog: what every algorithm declares about itself, and how its processes are built.
 
 use super::{
-    Case, Expectation, Expected, Options, Process, ProcessId, Setup, SetupError, centralized, ring,
-    two_phase_commit,
+    Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
+    centralized, ring, two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
@@ -29,7 +29,7 @@ pub fn by_name(name: &str) -> Result<&'static Algorithm, SetupError> {
 }
 
 /// Which pairs of processes exchange messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Topology {
     /// Process 0 with every other.
     Star,
@@ -37,16 +37,20 @@ pub enum Topology {
     Ring,
     /// Each process with every other.
     FullMesh,
+    /// As this function of the process, N and the options says, clients included. Mutual: who is a
+    /// neighbour has one.
+    Graph(fn(ProcessId, u32, &Options) -> Vec<ProcessId>),
 }
 
 impl Topology {
     /// The processes that `id` exchanges messages with among `n`, ascending.
-    pub fn neighbours(self, id: ProcessId, n: u32) -> Vec<ProcessId> {
+    pub fn neighbours(self, id: ProcessId, n: u32, options: &Options) -> Vec<ProcessId> {
         let mut ids: Vec<u32> = match self {
             Self::Star if id.0 == 0 => (1..n).collect(),
             Self::Star => vec![0],
             Self::Ring => vec![(id.0 + n - 1) % n, (id.0 + 1) % n],
             Self::FullMesh => (0..n).collect(),
+            Self::Graph(of) => of(id, n, options).into_iter().map(|id| id.0).collect(),
         };
         ids.retain(|&other| other != id.0);
         ids.sort_unstable();
@@ -99,6 +103,53 @@ pub struct OptionSpec {
     pub default: &'static str,
 }
 
+/// A point of an algorithm at which a fault can be injected: `role@name` in a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// Its name, as the process passes it.
+    pub name: &'static str,
+    /// Who passes it, such as coordinator or leader.
+    pub role: &'static str,
+    /// When that is.
+    pub about: &'static str,
+}
+
+/// What must hold between the numbers of messages of several kinds, whatever timing decided, in an
+/// execution that came to its end and in which nobody failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// In words, such as `grant - yield = request`.
+    pub text: &'static str,
+    /// Factors and kinds: the sum of factor times messages is the left side.
+    pub terms: &'static [(i64, &'static str)],
+    /// What the left side is to zero.
+    pub relation: Relation,
+}
+
+/// How a sum relates to zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// It is zero.
+    Zero,
+    /// It is zero or less.
+    AtMostZero,
+}
+
+impl Identity {
+    /// Whether it holds where `messages` gives the number of each kind.
+    pub fn holds(&self, messages: impl Fn(&str) -> u64) -> bool {
+        let sum: i128 = self
+            .terms
+            .iter()
+            .map(|(factor, kind)| i128::from(*factor) * i128::from(messages(kind)))
+            .sum();
+        match self.relation {
+            Relation::Zero => sum == 0,
+            Relation::AtMostZero => sum <= 0,
+        }
+    }
+}
+
 /// What an algorithm declares about itself.
 pub struct Algorithm {
     /// Its name, as in `data/protocols.toml`.
@@ -117,8 +168,11 @@ pub struct Algorithm {
     pub failures: FailureModel,
     /// Who starts operations, and how, in words.
     pub workload: &'static str,
-    /// The least number of processes.
+    /// The least N.
     pub least: u32,
+    /// How many processes there are where the formula's number is N: N itself, and clients, where
+    /// the formula names them. Clients have the ids from N on.
+    pub processes: fn(n: u32) -> u32,
     /// Its own options.
     pub options: &'static [OptionSpec],
     /// Messages of one operation without failures, in words.
@@ -129,6 +183,12 @@ pub struct Algorithm {
     pub operations: fn(n: u32, rounds: u32) -> u64,
     /// The formula's account of a case: one row for each message kind.
     pub expected: fn(&Case<'_>) -> Vec<Expectation>,
+    /// What holds between the numbers of its kinds.
+    pub identities: &'static [Identity],
+    /// What it promises.
+    pub properties: &'static [Property],
+    /// Where faults can be injected.
+    pub points: &'static [Point],
     /// Builds a process. [`Algorithm::build`] checks the setup first.
     pub process: fn(&Setup<'_>) -> Result<Box<dyn Process>, SetupError>,
 }
@@ -142,11 +202,9 @@ impl Algorithm {
     /// Builds the process `setup.id`.
     pub fn build(&self, setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
         self.check(setup.n, setup.rounds, setup.options)?;
-        if setup.id.0 >= setup.n {
-            return Err(SetupError::NoSuchProcess {
-                id: setup.id,
-                n: setup.n,
-            });
+        let n = (self.processes)(setup.n);
+        if setup.id.0 >= n {
+            return Err(SetupError::NoSuchProcess { id: setup.id, n });
         }
         (self.process)(setup)
     }
@@ -196,13 +254,18 @@ mod tests {
                 n: 4,
                 rounds: 1,
                 options: &Options::default(),
-                outcomes: &[],
+                events: &[],
                 died: &[],
             };
             let rows: Vec<_> = (algorithm.expected)(&case)
                 .iter()
                 .map(|row| row.kind.to_owned())
                 .collect();
+            let known = |kind: &str| protocol.kinds.iter().any(|known| known.name == kind);
+            for identity in algorithm.identities {
+                let unknown = identity.terms.iter().find(|(_, kind)| !known(kind));
+                assert_eq!(unknown, None, "{}: {}", algorithm.name, identity.text);
+            }
             let kinds: Vec<_> = protocol
                 .kinds
                 .iter()
@@ -218,20 +281,27 @@ mod tests {
 
     #[test]
     fn neighbours_are_mutual() {
+        let none = Options::default();
         for topology in [Topology::Star, Topology::Ring, Topology::FullMesh] {
             for n in 1..=7 {
                 for a in (0..n).map(ProcessId) {
-                    for b in topology.neighbours(a, n) {
+                    for b in topology.neighbours(a, n, &none) {
                         assert_ne!(a, b);
-                        assert!(topology.neighbours(b, n).contains(&a), "{topology:?} {n}");
+                        assert!(
+                            topology.neighbours(b, n, &none).contains(&a),
+                            "{topology:?} {n}"
+                        );
                     }
                 }
             }
         }
         let ids = |list: Vec<ProcessId>| list.into_iter().map(|id| id.0).collect::<Vec<_>>();
-        assert_eq!(ids(Topology::Ring.neighbours(ProcessId(0), 4)), [1, 3]);
-        assert_eq!(ids(Topology::Ring.neighbours(ProcessId(0), 2)), [1]);
-        assert_eq!(ids(Topology::Star.neighbours(ProcessId(2), 4)), [0]);
+        assert_eq!(
+            ids(Topology::Ring.neighbours(ProcessId(0), 4, &none)),
+            [1, 3]
+        );
+        assert_eq!(ids(Topology::Ring.neighbours(ProcessId(0), 2, &none)), [1]);
+        assert_eq!(ids(Topology::Star.neighbours(ProcessId(2), 4, &none)), [0]);
     }
 
     #[test]

@@ -29,11 +29,15 @@ pub static ALGORITHM: Algorithm = Algorithm {
     failures: FailureModel::None,
     workload: "every member joins at once; its next join follows the answer to the one before",
     least: 2,
+    processes: |n| n,
     options: &[],
     formula: "2",
     per_operation: |_| Expected::exactly(2),
     operations: |n, rounds| u64::from(n - 1) * u64::from(rounds),
     expected,
+    identities: &[],
+    properties: &[],
+    points: &[],
     process,
 };
 
@@ -63,6 +67,7 @@ fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, super::SetupError> {
     })
 }
 
+#[derive(Debug, Clone, Hash)]
 struct Server {
     members: BTreeSet<ProcessId>,
 }
@@ -85,6 +90,7 @@ impl Process for Server {
     }
 }
 
+#[derive(Debug, Clone, Hash)]
 struct Member {
     id: ProcessId,
     n: u32,
@@ -154,8 +160,9 @@ mod tests {
         for seed in 0..20 {
             let world = World::run(&ALGORITHM, 6, 1, &[], seed);
             let longest = world
-                .outcomes
+                .events
                 .iter()
+                .map(|event| &event.outcome)
                 .filter(|outcome| outcome.phase == Phase::Ok)
                 .map(|outcome| outcome.value["members"].as_array().unwrap().len())
                 .max();

@@ -5,7 +5,7 @@ use std::ops::{Add, Mul};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Options, Outcome, Phase, ProcessId};
+use super::{Event, Options, Outcome, Phase, ProcessId};
 use crate::units::Messages;
 
 /// How many messages a formula expects.
@@ -110,17 +110,25 @@ pub struct Case<'a> {
     /// The algorithm's options.
     pub options: &'a Options,
     /// The outcome events of all processes, in any order.
-    pub outcomes: &'a [Outcome],
+    pub events: &'a [Event],
     /// Processes that died before they were told to: observed, not counted.
     pub died: &'a [ProcessId],
 }
 
 impl Case<'_> {
+    fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.events.iter().map(|event| &event.outcome)
+    }
+
+    /// What processes noted under this name.
+    pub fn notes<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Event> {
+        let named = move |event: &&Event| event.note() == Some(name);
+        self.events.iter().filter(named)
+    }
+
     /// Operations that ended, whatever came of them.
     pub fn completed(&self) -> impl Iterator<Item = &Outcome> {
-        self.outcomes
-            .iter()
-            .filter(|outcome| outcome.phase != Phase::Invoke)
+        self.outcomes().filter(|outcome| outcome.phase.ends())
     }
 
     /// How many operations ended.
@@ -131,8 +139,7 @@ impl Case<'_> {
     /// How many operations began and did not end.
     pub fn open(&self) -> u64 {
         let begun = self
-            .outcomes
-            .iter()
+            .outcomes()
             .filter(|outcome| outcome.phase == Phase::Invoke)
             .count();
         (begun as u64).saturating_sub(self.complete())

@@ -10,14 +10,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::units::Timestamp;
 
 pub mod body;
 pub mod catalog;
 pub mod centralized;
 pub mod expected;
+pub mod property;
 pub mod ring;
 pub mod two_phase_commit;
 
@@ -25,8 +29,11 @@ pub mod two_phase_commit;
 pub(crate) mod testing;
 
 pub use body::Body;
-pub use catalog::{Algorithm, Channels, FailureModel, OptionSpec, Synchrony, Topology};
+pub use catalog::{
+    Algorithm, Channels, FailureModel, Identity, OptionSpec, Point, Relation, Synchrony, Topology,
+};
 pub use expected::{Case, Expectation, Expected};
+pub use property::{Execution, Property, PropertyKind};
 
 /// A process of an algorithm: 0 … N−1. Coordinator, server or primary is 0.
 #[derive(
@@ -105,10 +112,21 @@ pub enum Phase {
     Fail,
     /// It ended and nobody can say whether it took effect.
     Info,
+    /// Something else worth telling, within an operation or outside of any: a process has become
+    /// leader, has entered its critical section, has been reached. Its value is an object whose
+    /// `note` names what it is.
+    Note,
+}
+
+impl Phase {
+    /// Whether an operation ends with this event.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Ok | Self::Fail | Self::Info)
+    }
 }
 
 /// An outcome event: what a process tells the outside world about an operation. Parameters of a
-/// formula come from here and never from counted messages.
+/// formula and properties come from here and never from counted messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Which event in the operation's life.
@@ -119,6 +137,34 @@ pub struct Outcome {
     /// What the algorithm tells about it.
     #[serde(default)]
     pub value: serde_json::Value,
+}
+
+/// An outcome event, who told it, and when. One line of a run's `history.jsonl` or, where it is a
+/// [`Phase::Note`], of its `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The process that reported it.
+    pub node: ProcessId,
+    /// When: by that node's clock in a run, since the beginning in a simulation.
+    pub time: Timestamp,
+    /// The event.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+impl Event {
+    /// The name of what a [`Phase::Note`] tells.
+    pub fn note(&self) -> Option<&str> {
+        match self.outcome.phase {
+            Phase::Note => self.outcome.value.get("note")?.as_str(),
+            _ => None,
+        }
+    }
+
+    /// A field of the event's value.
+    pub fn field<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        T::deserialize(self.outcome.value.get(name)?).ok()
+    }
 }
 
 /// What a process wants done, in order.
@@ -148,6 +194,9 @@ pub enum Action {
     Persist(Vec<u8>),
     /// Report an outcome event.
     Report(Outcome),
+    /// A named point of the algorithm has been reached. Nothing happens here, unless a fault is to
+    /// be injected at this point: then it falls before all later actions of the step.
+    Point(&'static str),
 }
 
 /// One step of a process: the actions that it answers with, and the choices that it is given.
@@ -207,6 +256,23 @@ impl<'a> Step<'a> {
         }));
     }
 
+    /// Reports a [`Phase::Note`]. `value` is an object; its field `note` becomes `name`.
+    pub fn note(
+        &mut self,
+        name: &'static str,
+        operation: OperationId,
+        mut value: serde_json::Value,
+    ) {
+        debug_assert!(value.is_object(), "{value}");
+        value["note"] = name.into();
+        self.report(Phase::Note, operation, value);
+    }
+
+    /// Passes a point that the algorithm declares in [`Algorithm::points`].
+    pub fn point(&mut self, name: &'static str) {
+        self.actions.push(Action::Point(name));
+    }
+
     /// The step's actions, in order.
     pub fn into_actions(self) -> Vec<Action> {
         self.actions
@@ -260,8 +326,34 @@ impl Message {
     }
 }
 
+/// What a model checker and a simulation need of a process: to be copied, and to be told from
+/// others. Every process that is [`Clone`] and [`Hash`] has it, so derive both, and keep no state in
+/// collections without an order of their own.
+pub trait State {
+    /// A copy.
+    fn boxed_clone(&self) -> Box<dyn Process>;
+    /// Feeds the whole state to a hash.
+    fn hash_state(&self, hasher: &mut dyn Hasher);
+}
+
+impl<T: Process + Clone + Hash + 'static> State for T {
+    fn boxed_clone(&self) -> Box<dyn Process> {
+        Box::new(self.clone())
+    }
+
+    fn hash_state(&self, mut hasher: &mut dyn Hasher) {
+        self.hash(&mut hasher);
+    }
+}
+
+impl Clone for Box<dyn Process> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
+    }
+}
+
 /// One process of an algorithm.
-pub trait Process {
+pub trait Process: State + fmt::Debug {
     /// The process begins for the first time.
     fn start(&mut self, step: &mut Step<'_>);
 
@@ -286,7 +378,8 @@ pub trait Process {
 pub struct Setup<'a> {
     /// Its own id.
     pub id: ProcessId,
-    /// How many processes there are.
+    /// N of the formula: how many processes there are, clients aside
+    /// (see [`Algorithm::processes`]).
     pub n: u32,
     /// How often each initiator repeats its operation.
     pub rounds: u32,
@@ -355,6 +448,18 @@ impl Options {
     /// The value of this option, where it was given.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// A number, or the default where it was not given.
+    pub fn number(&self, option: &'static str, default: u32) -> Result<u32, SetupError> {
+        let Some(value) = self.get(option) else {
+            return Ok(default);
+        };
+        value.parse().map_err(|_| SetupError::BadOption {
+            option,
+            value: value.to_owned(),
+            expected: "a number",
+        })
     }
 
     /// A length of time such as `500ms` or `2s`, or the default where it was not given.

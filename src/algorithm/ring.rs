@@ -26,11 +26,15 @@ pub static ALGORITHM: Algorithm = Algorithm {
     failures: FailureModel::None,
     workload: "process 0 starts each circulation, the next one when the token is back",
     least: 2,
+    processes: |n| n,
     options: &[],
     formula: "N",
     per_operation: |n| Expected::exactly(n.into()),
     operations: |_, rounds| rounds.into(),
     expected,
+    identities: &[],
+    properties: &[],
+    points: &[],
     process: |setup| Ok(Box::new(Station::new(setup))),
 };
 
@@ -52,6 +56,7 @@ struct Token {
     hops: u32,
 }
 
+#[derive(Debug, Clone, Hash)]
 struct Station {
     id: ProcessId,
     n: u32,
@@ -148,13 +153,13 @@ mod tests {
     #[test]
     fn an_unfinished_circulation_is_an_interval() {
         let world = World::run(&ALGORITHM, 4, 2, &[], 1);
-        let cut = &world.outcomes[..3];
+        let cut = &world.events[..3];
         let options = Default::default();
         let case = Case {
             n: 4,
             rounds: 2,
             options: &options,
-            outcomes: cut,
+            events: cut,
             died: &[],
         };
         let row = &expected(&case)[0];

@@ -29,7 +29,7 @@ pub struct World {
     /// Every message, in the order of sending.
     pub messages: Vec<Sent>,
     /// Every outcome event, in order.
-    pub outcomes: Vec<Outcome>,
+    pub events: Vec<Event>,
     /// What each process persisted, in order.
     pub persisted: BTreeMap<ProcessId, Vec<Vec<u8>>>,
 }
@@ -81,7 +81,7 @@ impl World {
             timers: BTreeMap::new(),
             random: seed.wrapping_mul(2).wrapping_add(1),
             messages: Vec::new(),
-            outcomes: Vec::new(),
+            events: Vec::new(),
             persisted: BTreeMap::new(),
         };
         for id in (0..n).map(ProcessId) {
@@ -148,7 +148,12 @@ impl World {
                     self.timers.remove(&(id, timer));
                 }
                 Action::Persist(bytes) => self.persisted.entry(id).or_default().push(bytes),
-                Action::Report(outcome) => self.outcomes.push(outcome),
+                Action::Report(outcome) => self.events.push(Event {
+                    node: id,
+                    time: Timestamp::from_nanos(self.events.len() as i64),
+                    outcome,
+                }),
+                Action::Point(_) => {}
             }
         }
     }
@@ -176,12 +181,11 @@ impl World {
 
     /// Asserts that every operation ended and that the formula admits what was sent, kind by kind.
     pub fn assert_formula(&self) {
-        let outcomes = &self.outcomes;
         let case = Case {
             n: self.n,
             rounds: self.rounds,
             options: &self.options,
-            outcomes,
+            events: &self.events,
             died: &[],
         };
         assert_eq!(

@@ -46,6 +46,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     failures: FailureModel::CrashRecovery,
     workload: "process 0 coordinates one transaction after the other",
     least: 2,
+    processes: |n| n,
     options: &[
         OptionSpec {
             name: "vote-no",
@@ -62,6 +63,9 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n| Expected::exactly(4 * u64::from(n - 1)),
     operations: |_, rounds| rounds.into(),
     expected,
+    identities: &[],
+    properties: &[],
+    points: &[],
     process,
 };
 
@@ -99,7 +103,7 @@ struct Decided {
     silent: BTreeSet<ProcessId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Decision {
     Commit,
@@ -167,6 +171,7 @@ fn decided(outcome: &Outcome) -> Option<Decided> {
     serde_json::from_value(outcome.value.clone()).ok()
 }
 
+#[derive(Debug, Clone, Hash)]
 struct Coordinator {
     n: u32,
     rounds: u32,
@@ -177,6 +182,7 @@ struct Coordinator {
     quiescing: bool,
 }
 
+#[derive(Debug, Clone, Hash)]
 enum CoordinatorPhase {
     Idle,
     Voting {
@@ -381,6 +387,7 @@ impl Process for Coordinator {
     }
 }
 
+#[derive(Debug, Clone, Hash)]
 struct Participant {
     id: ProcessId,
     n: u32,
@@ -389,13 +396,13 @@ struct Participant {
 }
 
 /// What a participant must remember across a crash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct ParticipantRecord {
     operation: OperationId,
     state: ParticipantState,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum ParticipantState {
     Prepared,
     Committed,
@@ -456,7 +463,7 @@ impl Process for Participant {
 }
 
 /// Who votes no, in which transactions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct VotesNo(Vec<(ProcessId, Option<u32>)>);
 
 impl VotesNo {
@@ -557,8 +564,9 @@ mod tests {
     fn a_vote_no_may_be_for_one_transaction() {
         let world = World::run(&ALGORITHM, 4, 3, &[("vote-no", "3@2")], 5);
         let ends: Vec<_> = world
-            .outcomes
+            .events
             .iter()
+            .map(|event| &event.outcome)
             .filter(|outcome| outcome.phase != Phase::Invoke)
             .map(|outcome| outcome.phase)
             .collect();
@@ -575,8 +583,9 @@ mod tests {
             assert_eq!(world.sent("ack"), 2 * u64::from(n - 2));
             assert!(
                 world
-                    .outcomes
+                    .events
                     .iter()
+                    .map(|event| &event.outcome)
                     .all(|outcome| outcome.phase != Phase::Ok)
             );
             world.assert_formula();

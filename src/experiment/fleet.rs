@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::runtime::Runtime;
@@ -26,13 +25,13 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::algorithm::{
-    Algorithm, FailureModel, Options, Outcome, Phase, ProcessId, SetupError, catalog,
+    Algorithm, Event, FailureModel, Options, Phase, ProcessId, SetupError, catalog,
 };
 use crate::node::control::{
     self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault,
     NodeNotice, NoticeKind, Reply,
 };
-use crate::units::{Messages, Timestamp};
+use crate::units::Messages;
 
 /// How often the caller's wish to stop is looked at: an atomic flag wakes nobody.
 const CANCEL_TICK: Duration = Duration::from_millis(20);
@@ -52,7 +51,9 @@ const LONGEST_REPLY: usize = 16 * 1024 * 1024;
 pub struct FleetConfig {
     /// The algorithm's name.
     pub algorithm: String,
-    /// Where each process listens, by id. Their number is N.
+    /// N of the formula.
+    pub n: u32,
+    /// Where each process listens, by id, clients included.
     pub peers: Vec<SocketAddr>,
     /// How often each initiator repeats its operation.
     pub rounds: u32,
@@ -66,9 +67,11 @@ pub struct FleetConfig {
     pub run: u64,
     /// The ledger that all nodes append to. An absolute path, unless nodes share the folder.
     pub ledger: PathBuf,
-    /// The file that every [`HistoryEvent`] is appended to as it is heard, one JSON object a line,
-    /// so that a controller that is killed leaves what it had heard.
+    /// The file that every [`Event`] of an operation is appended to as it is heard, one JSON object
+    /// a line, so that a controller that is killed leaves what it had heard.
     pub history: Option<PathBuf>,
+    /// The same for notes ([`Phase::Note`]).
+    pub events: Option<PathBuf>,
     /// The program that runs a node, and its first arguments. The algorithm's name and
     /// `--controlled` are appended.
     pub node_command: Vec<OsString>,
@@ -90,7 +93,8 @@ impl FleetConfig {
         ledger: PathBuf,
     ) -> Result<Self, FleetError> {
         let port = |id: u32| u16::try_from(u32::from(base_port).saturating_add(id)).ok();
-        let ports: Option<Vec<u16>> = (0..n).map(port).collect();
+        let processes = (catalog::by_name(algorithm)?.processes)(n);
+        let ports: Option<Vec<u16>> = (0..processes).map(port).collect();
         let ports = ports.ok_or(FleetError::NoSuchPorts { base_port, n })?;
         let program = std::env::current_exe().map_err(|source| FleetError::Spawn {
             program: "this program".into(),
@@ -99,6 +103,7 @@ impl FleetConfig {
         let address = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Ok(Self {
             algorithm: algorithm.to_owned(),
+            n,
             peers: ports.into_iter().map(address).collect(),
             rounds: 1,
             connections: Connections::Persistent,
@@ -107,14 +112,15 @@ impl FleetConfig {
             run,
             ledger,
             history: None,
+            events: None,
             node_command: vec![program.into(), "node".into()],
             start_limit: Duration::from_secs(10),
             settle_limit: Duration::from_secs(5),
         })
     }
 
-    /// The number of processes.
-    pub fn n(&self) -> u32 {
+    /// The number of processes, clients included.
+    pub fn processes(&self) -> u32 {
         u32::try_from(self.peers.len()).unwrap_or(u32::MAX)
     }
 }
@@ -267,18 +273,6 @@ impl PortHolder {
     }
 }
 
-/// One line of `history.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HistoryEvent {
-    /// The process that reported it.
-    pub node: ProcessId,
-    /// When, by that node's clock.
-    pub time: Timestamp,
-    /// The event.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
 /// How the algorithm's part of a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -390,8 +384,8 @@ impl std::fmt::Display for FleetNotice {
 pub struct FleetOutcome {
     /// How the algorithm's part ended.
     pub ending: Ending,
-    /// Outcome events in the order in which they reached the controller.
-    pub history: Vec<HistoryEvent>,
+    /// Outcome events, notes included, in the order in which they reached the controller.
+    pub events: Vec<Event>,
     /// How many operations the run was to have.
     pub operations: u64,
     /// Each node's last known counters.
@@ -411,23 +405,15 @@ pub struct FleetOutcome {
 impl FleetOutcome {
     /// Operations that ended, whatever came of them.
     pub fn completed(&self) -> u64 {
-        self.history
+        self.events
             .iter()
-            .filter(|event| event.outcome.phase != Phase::Invoke)
+            .filter(|event| event.outcome.phase.ends())
             .count() as u64
     }
 
     /// Whether all went as it should: every operation ended, all became quiet, nothing went wrong.
     pub fn is_clean(&self) -> bool {
         self.ending == Ending::Complete && self.quiescent && self.faults.is_empty()
-    }
-
-    /// The outcome events alone, as the catalog's formulas take them.
-    pub fn outcomes(&self) -> Vec<Outcome> {
-        self.history
-            .iter()
-            .map(|event| event.outcome.clone())
-            .collect()
     }
 }
 
@@ -474,9 +460,10 @@ struct Inner {
     algorithm: &'static Algorithm,
     members: Vec<Member>,
     given: UnboundedReceiver<(ProcessId, Given)>,
-    history: Vec<HistoryEvent>,
+    events: Vec<Event>,
     completed: u64,
     history_file: Option<File>,
+    events_file: Option<File>,
     faults: Vec<FleetFault>,
     notices: Vec<FleetNotice>,
     /// An error or end before the start: where it ends the spawning.
@@ -492,11 +479,12 @@ impl Fleet {
     /// fleet: nodes die with the thread that started them (`PR_SET_PDEATHSIG`).
     pub fn spawn(config: &FleetConfig, cancel: &AtomicBool) -> Result<Self, FleetError> {
         let algorithm = catalog::by_name(&config.algorithm)?;
-        algorithm.check(config.n(), config.rounds, &config.options)?;
+        algorithm.check(config.n, config.rounds, &config.options)?;
         if config.ledger.to_str().is_none() {
             return Err(FleetError::Path(config.ledger.clone()));
         }
         let history_file = config.history.as_deref().map(open_history).transpose()?;
+        let events_file = config.events.as_deref().map(open_history).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -511,9 +499,10 @@ impl Fleet {
                 algorithm,
                 members: Vec::new(),
                 given,
-                history: Vec::new(),
+                events: Vec::new(),
                 completed: 0,
                 history_file,
+                events_file,
                 faults: Vec::new(),
                 notices: Vec::new(),
                 start_error: None,
@@ -574,7 +563,7 @@ impl Inner {
         cancel: &AtomicBool,
     ) -> Result<(), FleetError> {
         let limit = Instant::now() + self.config.start_limit;
-        for id in (0..self.config.n()).map(ProcessId) {
+        for id in (0..self.config.processes()).map(ProcessId) {
             let member = self.start_node(id, sender)?;
             self.members.push(member);
             let configure = Command::Configure(self.configuration(id));
@@ -653,7 +642,7 @@ impl Inner {
         Configuration {
             protocol: self.algorithm.name.to_owned(),
             id,
-            n: config.n(),
+            n: config.n,
             peers: config.peers.clone(),
             run: config.run,
             incarnation: 1,
@@ -697,8 +686,8 @@ impl Inner {
         .await;
         FleetOutcome {
             ending,
-            history: std::mem::take(&mut self.history),
-            operations: (self.algorithm.operations)(self.config.n(), self.config.rounds),
+            events: std::mem::take(&mut self.events),
+            operations: (self.algorithm.operations)(self.config.n, self.config.rounds),
             counters: self
                 .ids()
                 .map(|id| (id, self.member(id).counters.clone()))
@@ -761,7 +750,7 @@ impl Inner {
         // A limit beyond what the clock can tell is none.
         let now = Instant::now();
         let limit = now.checked_add(patience).unwrap_or(now + A_YEAR);
-        let operations = (self.algorithm.operations)(self.config.n(), self.config.rounds);
+        let operations = (self.algorithm.operations)(self.config.n, self.config.rounds);
         let fragile = self.algorithm.failures == FailureModel::None;
         let broken = |inner: &Self| {
             let mut dead = inner.members.iter().map(|member| member.ended);
@@ -982,10 +971,10 @@ impl Inner {
                 member.links = links;
             }
             Reply::History { time, outcome } => {
-                if outcome.phase != Phase::Invoke {
+                if outcome.phase.ends() {
                     self.completed += 1;
                 }
-                self.note(HistoryEvent {
+                self.note(Event {
                     node: id,
                     time,
                     outcome,
@@ -1023,20 +1012,24 @@ impl Inner {
         }
     }
 
-    fn note(&mut self, event: HistoryEvent) {
-        if let Some(file) = &mut self.history_file {
-            let mut line = serde_json::to_vec(&event).expect("a history event is plain data");
+    fn note(&mut self, event: Event) {
+        let (path, file) = match event.outcome.phase {
+            Phase::Note => (&self.config.events, &mut self.events_file),
+            _ => (&self.config.history, &mut self.history_file),
+        };
+        if let Some(open) = file {
+            let mut line = serde_json::to_vec(&event).expect("an event is plain data");
             line.push(b'\n');
             // One write: a controller that is killed leaves whole lines.
-            if let Err(error) = file.write_all(&line) {
-                self.history_file = None;
+            if let Err(error) = open.write_all(&line) {
+                *file = None;
                 self.faults.push(FleetFault::History {
-                    path: self.config.history.clone().unwrap_or_default(),
+                    path: path.clone().unwrap_or_default(),
                     detail: error.to_string(),
                 });
             }
         }
-        self.history.push(event);
+        self.events.push(event);
     }
 
     fn tell(&self, id: ProcessId, command: Command) {
@@ -1069,7 +1062,7 @@ impl Inner {
     }
 
     fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
-        (0..self.config.n()).map(ProcessId)
+        (0..self.config.processes()).map(ProcessId)
     }
 
     fn ids_where(&self, condition: impl Fn(&Member) -> bool) -> Vec<ProcessId> {

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::fleet::HistoryEvent;
-use crate::algorithm::Options;
+use crate::algorithm::{Event, Options};
 use crate::node::control::Connections;
 use crate::units::{Packets, Timestamp};
 
@@ -93,6 +92,7 @@ impl RunFolder {
             folder.capture(),
             folder.ledger(),
             folder.history(),
+            folder.events(),
             folder.path.join("report.json"),
             folder.path.join("report.html"),
         ];
@@ -136,6 +136,7 @@ impl RunFolder {
             self.capture(),
             self.ledger(),
             self.history(),
+            self.events(),
         ] {
             // What is not there need not go.
             let _ = fs::remove_file(file);
@@ -165,9 +166,14 @@ impl RunFolder {
         self.path.join("ledger.jsonl")
     }
 
-    /// Beginning and end of every operation: [`HistoryEvent`]s.
+    /// Beginning and end of every operation: [`Event`]s.
     pub fn history(&self) -> PathBuf {
         self.path.join("history.jsonl")
+    }
+
+    /// What processes noted beside their operations: [`Event`]s.
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events.jsonl")
     }
 
     /// Writes a file of the folder, whole or not at all: a full disk leaves the earlier one.
@@ -217,10 +223,20 @@ impl RunFolder {
         }
     }
 
-    /// Reads the history, which a run writes event by event: a killed one may leave its last line
-    /// torn, which is legal.
-    pub fn read_history(&self) -> Result<Vec<HistoryEvent>, FolderError> {
-        let path = self.history();
+    /// Reads history and notes, in the order of their times.
+    pub fn read_events(&self) -> Result<Vec<Event>, FolderError> {
+        let mut events = Self::read_event_file(self.history())?;
+        let notes = self.events();
+        if notes.exists() {
+            events.extend(Self::read_event_file(notes)?);
+        }
+        events.sort_by_key(|event| event.time);
+        Ok(events)
+    }
+
+    /// Reads events, which a run writes one by one: a killed one may leave its last line torn, which
+    /// is legal.
+    fn read_event_file(path: PathBuf) -> Result<Vec<Event>, FolderError> {
         let text = fs::read(&path).map_err(|source| FolderError::Io {
             doing: "read",
             path: path.clone(),

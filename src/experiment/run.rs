@@ -11,7 +11,7 @@ use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, Ru
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
-use crate::algorithm::{self, Algorithm, Case, Options, Outcome, Phase, ProcessId, catalog};
+use crate::algorithm::{self, Algorithm, Case, Event, Options, Phase, ProcessId, catalog};
 use crate::analysis::{
     Analysis, Analyzer, Completeness, PlanError, ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
@@ -156,6 +156,7 @@ pub fn run(
     let folder = RunFolder::create(&options.folder)?;
     config.ledger = folder.ledger();
     config.history = Some(folder.history());
+    config.events = Some(folder.events());
     config.rounds = options.rounds;
     config.connections = options.connections;
     config.payload = options.payload;
@@ -195,7 +196,7 @@ pub fn run(
     }
     let report = conclude(
         &observed.record,
-        &observed.history,
+        &observed.events,
         totals.ok().as_ref(),
         &observed.analysis,
         observed.completeness,
@@ -216,7 +217,7 @@ pub fn run(
 /// What there is to report of a run, whatever has become of its nodes and files.
 struct Observed {
     record: RunRecord,
-    history: Vec<Outcome>,
+    events: Vec<Event>,
     analysis: Analysis,
     completeness: Completeness,
     source: Source,
@@ -301,7 +302,7 @@ fn observe(
     };
     Ok(Observed {
         record,
-        history: outcome.outcomes(),
+        events: outcome.events,
         ledger_is_whole: !outcome.faults.iter().any(is_of_storage),
         analysis,
         completeness,
@@ -359,15 +360,11 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
                 .is_none_or(|outcome| outcome.partial),
         ..Source::default()
     };
-    let history: Vec<Outcome> = folder
-        .read_history()?
-        .into_iter()
-        .map(|event| event.outcome)
-        .collect();
+    let events = folder.read_events()?;
     let totals = Totals::read(&folder.ledger(), record.run)?;
     let report = conclude(
         &record,
-        &history,
+        &events,
         Some(&totals),
         &analysis,
         completeness,
@@ -391,7 +388,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
 /// for a folder. Without a ledger there is no audit.
 fn conclude(
     record: &RunRecord,
-    history: &[Outcome],
+    events: &[Event],
     totals: Option<&Totals>,
     analysis: &Analysis,
     completeness: Completeness,
@@ -409,7 +406,7 @@ fn conclude(
         n: record.n,
         rounds: record.rounds,
         options: &record.options,
-        outcomes: history,
+        events,
         died: &died,
     };
     // The formula needs to know how the run ended, and one that was killed itself does not say.

@@ -183,10 +183,6 @@ impl Node {
             let asked = &configuration.protocol;
             return Err(refuse(format!("this node runs {algorithm}, not {asked}")));
         }
-        if configuration.peers.len() != n as usize {
-            let addresses = configuration.peers.len();
-            return Err(refuse(format!("{n} processes and {addresses} addresses")));
-        }
         let most = codec::MAX_FRAME_LEN - codec::HEADER_LEN - ROOM_FOR_ITEM;
         if configuration.payload > most {
             let payload = configuration.payload;
@@ -195,6 +191,12 @@ impl Node {
             )));
         }
         let algorithm = catalog::by_name(algorithm).map_err(|error| refuse(error.to_string()))?;
+        let (processes, addresses) = ((algorithm.processes)(n), configuration.peers.len());
+        if addresses != processes as usize {
+            return Err(refuse(format!(
+                "{processes} processes and {addresses} addresses"
+            )));
+        }
         let setup = Setup {
             id,
             n,
@@ -297,7 +299,10 @@ impl Node {
         match command {
             Command::Connect => {
                 let (me, n) = (self.me(), self.configuration.n);
-                let mut higher = self.algorithm.topology.neighbours(me, n);
+                let mut higher =
+                    self.algorithm
+                        .topology
+                        .neighbours(me, n, &self.configuration.options);
                 higher.retain(|&peer| peer > me);
                 let links = self.network.dial(&higher).await;
                 say(Reply::Connected { links })
@@ -474,6 +479,7 @@ impl Node {
                 Action::CancelTimer(id) => {
                     self.timers.remove(&id);
                 }
+                Action::Point(_) => {}
                 Action::Persist(bytes) => {
                     if let Err(error) = self.persist(&bytes) {
                         fault(FaultKind::Storage, None, &error)?;
