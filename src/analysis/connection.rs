@@ -13,7 +13,8 @@ use crate::message::{Framer, Label, Message, MessageSink, Way, WireWatt};
 use crate::packet::{Lengths, Segment, USUAL};
 use crate::tally::{Excess, LayerBytes, PacketClass, Series};
 use crate::units::{
-    FramingBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Packets, Timestamp, UnframedBytes,
+    FramingBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Packets, Timestamp,
+    UnframedBytes,
 };
 
 /// Everything known of one connection, or of one UDP flow.
@@ -614,11 +615,7 @@ impl MessageSink for Book<'_> {
             if queue.len() == MOST_UNACKNOWLEDGED {
                 queue.pop_front();
             }
-            queue.push_back(Unacknowledged {
-                end,
-                kind,
-                place,
-            });
+            queue.push_back(Unacknowledged { end, kind, place });
         }
     }
 

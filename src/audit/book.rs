@@ -9,9 +9,7 @@ use crate::ledger::{Event, Record};
 use crate::units::Timestamp;
 
 /// What names a message for ever, within its run.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId {
     /// The sending process.
     pub sender: u32,

@@ -132,9 +132,7 @@ impl Finding {
                 "attempted without an outcome in the ledger (sent, suppressed, refused), and their \
                  sender was not killed"
             }
-            Self::NotOnWire => {
-                "sent and not on the wire, on a capture that is proven complete"
-            }
+            Self::NotOnWire => "sent and not on the wire, on a capture that is proven complete",
             Self::OnWireTwice => "on the wire more than once",
             Self::NotReceived => {
                 "on the wire and not received, though the receiver's TCP acknowledged them"
@@ -243,8 +241,7 @@ pub fn match_messages(
     log: &MessageLog,
     circumstances: &Circumstances,
 ) -> Option<Matching> {
-    (book.left_out == 0 && log.left_out == 0)
-        .then(|| Matcher::new(book, log, circumstances).run())
+    (book.left_out == 0 && log.left_out == 0).then(|| Matcher::new(book, log, circumstances).run())
 }
 
 /// A connection, and what the messages on it tell of it.
@@ -300,8 +297,7 @@ impl<'a> Matcher<'a> {
             };
             frames.entry(id).or_default().push(frame);
             if let Some(link) = links.get_mut(&frame.connection) {
-                link.ends
-                    .get_or_insert(pair(label.sender, label.receiver));
+                link.ends.get_or_insert(pair(label.sender, label.receiver));
             }
         }
         let mut links_of: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
@@ -331,7 +327,12 @@ impl<'a> Matcher<'a> {
             .iter()
             .filter(|(_, last)| **last > 1)
             .map(|(process, _)| *process);
-        let interrupted = circumstances.killed.iter().copied().chain(restarted).collect();
+        let interrupted = circumstances
+            .killed
+            .iter()
+            .copied()
+            .chain(restarted)
+            .collect();
         let mut held_from: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
         for (id, entry) in &book.messages {
             if entry.arrived == 0 {
@@ -396,8 +397,11 @@ impl<'a> Matcher<'a> {
             }
             let named = unmatched.entry(worst).or_default();
             if named.len() < MOST_NAMED {
-                let mut why: Vec<&str> =
-                    findings.iter().rev().map(|finding| finding.words()).collect();
+                let mut why: Vec<&str> = findings
+                    .iter()
+                    .rev()
+                    .map(|finding| finding.words())
+                    .collect();
                 why.extend(difference.as_deref());
                 why.extend(
                     entry
@@ -680,7 +684,10 @@ fn refusals(
             shown.insert(*id);
         }
     }
-    stray += by_listener.values().map(|left| left.len() as u64).sum::<u64>();
+    stray += by_listener
+        .values()
+        .map(|left| left.len() as u64)
+        .sum::<u64>();
     (shown, stray)
 }
 
@@ -709,7 +716,12 @@ fn kind_of(entry: &Entry, frames: &[&MessageSeen]) -> String {
 /// The first field of which two accounts of a message say different things.
 fn difference(entry: &Entry, frames: &[&MessageSeen]) -> Option<String> {
     let mut accounts: Vec<(&str, Header)> = Vec::new();
-    accounts.extend(entry.by_sender.clone().map(|header| ("by its sender", header)));
+    accounts.extend(
+        entry
+            .by_sender
+            .clone()
+            .map(|header| ("by its sender", header)),
+    );
     let on_wire = frames.iter().map(|frame| ("on the wire", header_of(frame)));
     accounts.extend(on_wire);
     accounts.extend(

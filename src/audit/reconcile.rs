@@ -43,7 +43,12 @@ pub fn reconcile_matched(
     matching: &Matching,
 ) -> Audit {
     let mut audit = reconcile_all(accounts, tallies, completeness, Some(matching));
-    let worst = matching.audit.findings.iter().map(|found| found.verdict).max();
+    let worst = matching
+        .audit
+        .findings
+        .iter()
+        .map(|found| found.verdict)
+        .max();
     audit.verdict = worst.map_or(audit.verdict, |worst| audit.verdict.max(worst));
     audit.messages = Some(matching.audit.clone());
     audit

@@ -12,7 +12,9 @@ use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, Ru
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
-use crate::algorithm::{self, Algorithm, Case, Event, Options, Phase, ProcessId, catalog};
+use crate::algorithm::{
+    self, Algorithm, Case, Event, Execution, Options, Phase, ProcessId, Property, catalog,
+};
 use crate::analysis::{
     Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
     ProtocolPlan, SourceLosses,
@@ -25,7 +27,9 @@ use crate::message::FramingChoice;
 use crate::node::control::{Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
-use crate::report::{Models, Report, RunSummary, Source, SourceKind, html, json};
+use crate::report::{
+    Models, PropertyKind, PropertyRow, Report, RunSummary, Source, SourceKind, html, json,
+};
 use crate::tally::ProtocolTally;
 use crate::units::Messages;
 
@@ -434,8 +438,7 @@ fn conclude(
             broken_off: source.partial,
         };
         let log = analysis.messages.as_ref();
-        let matching =
-            log.and_then(|log| audit::match_messages(&ledger.book, log, &circumstances));
+        let matching = log.and_then(|log| audit::match_messages(&ledger.book, log, &circumstances));
         let accounts = accounts(algorithm, expectations, totals, &observed, |node| {
             matching.is_some() || killed(node)
         });
@@ -474,7 +477,9 @@ fn conclude(
         audit
     });
     let report = Report::new(analysis, completeness, source, audit, models);
-    Ok(report.of_run(summary(record, &case)))
+    let mut summary = summary(record, &case);
+    summary.properties = properties(algorithm, record, events, &died);
+    Ok(report.of_run(summary))
 }
 
 /// How the run went, for its report.
@@ -496,7 +501,53 @@ fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
             Some(outcome) => outcome.problems.clone(),
             None => vec![KILLED.to_owned()],
         },
+        properties: Vec::new(),
     }
+}
+
+/// The algorithm's properties on what its processes reported, in the order of its time: they share
+/// one clock. Liveness is judged where the run came to its end.
+fn properties(
+    algorithm: &Algorithm,
+    record: &RunRecord,
+    events: &[Event],
+    died: &[ProcessId],
+) -> Vec<PropertyRow> {
+    let mut events = events.to_vec();
+    events.sort_by_key(|event| event.time);
+    let execution = Execution {
+        n: record.n,
+        rounds: record.rounds,
+        options: &record.options,
+        events: &events,
+        crashed: died,
+    };
+    let unended = match &record.outcome {
+        None => Some("the run was killed"),
+        Some(outcome) if outcome.partial => Some("the run did not come to its end"),
+        Some(_) => None,
+    };
+    let judged = |property: &Property| {
+        let (kind, unjudged) = match property.kind {
+            algorithm::PropertyKind::Safety => (PropertyKind::Safety, None),
+            algorithm::PropertyKind::Liveness => (PropertyKind::Liveness, unended),
+        };
+        let (holds, why) = match unjudged {
+            Some(why) => (None, format!("not judged: {why}")),
+            None => match (property.check)(&execution) {
+                Ok(()) => (Some(true), String::new()),
+                Err(why) => (Some(false), why),
+            },
+        };
+        PropertyRow {
+            name: property.name.to_owned(),
+            about: property.about.to_owned(),
+            kind,
+            holds,
+            why,
+        }
+    };
+    algorithm.properties.iter().map(judged).collect()
 }
 
 /// A run's ledger: its totals, and its messages one by one.
