@@ -88,6 +88,39 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// All of them, from the best to the worst.
+    #[cfg(test)]
+    const ALL: [Self; 28] = [
+        Self::Suppressed,
+        Self::Refused,
+        Self::SenderClosed,
+        Self::SenderKilled,
+        Self::OutcomeUnrecorded,
+        Self::CutOff,
+        Self::ResetUnsent,
+        Self::ReceiverGone,
+        Self::InSender,
+        Self::ResetUnread,
+        Self::KilledUnread,
+        Self::InFlight,
+        Self::KilledUnhandled,
+        Self::Waiting,
+        Self::MaybeLostByCapture,
+        Self::RefusedUnseen,
+        Self::WithheldYetSeen,
+        Self::NoOutcome,
+        Self::NotOnWire,
+        Self::OnWireTwice,
+        Self::NotReceived,
+        Self::ReceivedTwice,
+        Self::ReceivedFromNowhere,
+        Self::NotHandled,
+        Self::HandledTwice,
+        Self::Unattempted,
+        Self::HeaderDiffers,
+        Self::LedgerContradicts,
+    ];
+
     /// What it makes of the accounts.
     pub fn verdict(self) -> Verdict {
         if self < Self::MaybeLostByCapture {

@@ -180,6 +180,13 @@ pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
     lines
 }
 
+fn hold_or_holds(number: usize) -> &'static str {
+    match number {
+        1 => "holds",
+        _ => "hold",
+    }
+}
+
 /// The properties that hold in one line, each other in a line of its own.
 fn property_lines(run: &RunSummary, style: Style) -> Vec<String> {
     let properties = run.properties.iter();
@@ -187,7 +194,11 @@ fn property_lines(run: &RunSummary, style: Style) -> Vec<String> {
     let mut words = Vec::new();
     if !hold.is_empty() {
         let names: Vec<&str> = hold.iter().map(|property| &*property.name).collect();
-        words.push(format!("{}: hold", names.join(", ")));
+        words.push(format!(
+            "{}: {}",
+            hold_or_holds(names.len()),
+            names.join(", ")
+        ));
     }
     for property in others {
         let kind = match property.kind {
@@ -521,7 +532,11 @@ pub(super) fn identity_lines(audit: &Audit, style: Style) -> Vec<String> {
         .collect();
     if words.is_empty() {
         let texts: Vec<&str> = audit.identities.iter().map(|row| &*row.text).collect();
-        words.push(format!("hold: {}", texts.join("; ")));
+        words.push(format!(
+            "{}: {}",
+            hold_or_holds(texts.len()),
+            texts.join("; ")
+        ));
     }
     let labels = std::iter::once("identities").chain(std::iter::repeat(""));
     let lines = words.iter().zip(labels);

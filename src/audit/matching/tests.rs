@@ -745,3 +745,18 @@ proptest! {
         prop_assert_eq!(world.matching().audit.matched.get(), messages - 1);
     }
 }
+
+#[test]
+fn the_page_on_reports_explains_every_finding_with_its_verdict() {
+    let page = include_str!("../../../docs/report.md");
+    let schema = include_str!("../../../docs/report.schema.json");
+    for finding in Finding::ALL {
+        let name = serde_json::to_string(&finding).unwrap();
+        assert!(schema.contains(&name), "{name} in the schema");
+        let name = format!("`{}`", name.trim_matches('"'));
+        let verdict = format!("| {} |", finding.verdict());
+        let told = |line: &&str| line.starts_with('|') && line.contains(&name);
+        let line = page.lines().find(told).unwrap_or_else(|| panic!("{name}"));
+        assert!(line.ends_with(&verdict), "{line}");
+    }
+}
