@@ -1,5 +1,7 @@
 //! The catalog: what every algorithm declares about itself, and how its processes are built.
 
+use std::fmt;
+
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
     centralized, ring, two_phase_commit,
@@ -191,6 +193,12 @@ pub struct Algorithm {
     pub points: &'static [Point],
     /// Builds a process. [`Algorithm::build`] checks the setup first.
     pub process: fn(&Setup<'_>) -> Result<Box<dyn Process>, SetupError>,
+}
+
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Algorithm").field(&self.name).finish()
+    }
 }
 
 impl Algorithm {
