@@ -47,6 +47,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     workload: "process 0 coordinates one transaction after the other",
     least: 2,
     processes: |n| n,
+    absent: |_, _| Vec::new(),
     options: &[
         OptionSpec {
             name: "vote-no",
@@ -60,8 +61,8 @@ pub static ALGORITHM: Algorithm = Algorithm {
         },
     ],
     formula: "4(N-1)",
-    per_operation: |n| Expected::exactly(4 * u64::from(n - 1)),
-    operations: |_, rounds| rounds.into(),
+    per_operation: |n, _| Expected::exactly(4 * u64::from(n - 1)),
+    operations: |_, rounds, _| rounds.into(),
     expected,
     identities: &[],
     properties: &[],

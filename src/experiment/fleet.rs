@@ -432,8 +432,11 @@ enum Next {
     Cancelled,
 }
 
+#[derive(Default)]
 struct Member {
     pid: u32,
+    /// It was never started: the case wants it down ([`Algorithm::absent`]).
+    absent: bool,
     commands: Option<UnboundedSender<String>>,
     kill: Arc<Notify>,
     ended: bool,
@@ -447,6 +450,18 @@ struct Member {
     poll: u64,
     counters: Vec<ChannelCounts>,
     stderr: VecDeque<String>,
+}
+
+impl Member {
+    fn absent() -> Self {
+        Self {
+            absent: true,
+            ended: true,
+            finished: true,
+            listening: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Running nodes. Dropping it kills them.
@@ -517,7 +532,8 @@ impl Fleet {
         result.map(|()| fleet)
     }
 
-    /// The operating-system process of each node, by id.
+    /// The operating-system process of each node, by id; 0 for one that is absent
+    /// ([`Algorithm::absent`]).
     pub fn pids(&self) -> Vec<u32> {
         self.inner.members.iter().map(|member| member.pid).collect()
     }
@@ -563,7 +579,12 @@ impl Inner {
         cancel: &AtomicBool,
     ) -> Result<(), FleetError> {
         let limit = Instant::now() + self.config.start_limit;
+        let absent = (self.algorithm.absent)(self.config.n, &self.config.options);
         for id in (0..self.config.processes()).map(ProcessId) {
+            if absent.contains(&id) {
+                self.members.push(Member::absent());
+                continue;
+            }
             let member = self.start_node(id, sender)?;
             self.members.push(member);
             let configure = Command::Configure(self.configuration(id));
@@ -625,15 +646,7 @@ impl Inner {
             pid,
             commands: Some(commands),
             kill,
-            ended: false,
-            silent: false,
-            listening: false,
-            connected: false,
-            finished: false,
-            links: Vec::new(),
-            poll: 0,
-            counters: Vec::new(),
-            stderr: VecDeque::new(),
+            ..Member::default()
         })
     }
 
@@ -687,7 +700,7 @@ impl Inner {
         FleetOutcome {
             ending,
             events: std::mem::take(&mut self.events),
-            operations: (self.algorithm.operations)(self.config.n, self.config.rounds),
+            operations: self.operations(),
             counters: self
                 .ids()
                 .map(|id| (id, self.member(id).counters.clone()))
@@ -750,10 +763,11 @@ impl Inner {
         // A limit beyond what the clock can tell is none.
         let now = Instant::now();
         let limit = now.checked_add(patience).unwrap_or(now + A_YEAR);
-        let operations = (self.algorithm.operations)(self.config.n, self.config.rounds);
+        let operations = self.operations();
         let fragile = self.algorithm.failures == FailureModel::None;
         let broken = |inner: &Self| {
-            let mut dead = inner.members.iter().map(|member| member.ended);
+            let started = inner.members.iter().filter(|member| !member.absent);
+            let mut dead = started.map(|member| member.ended);
             if fragile {
                 dead.any(|dead| dead)
             } else {
@@ -1055,6 +1069,12 @@ impl Inner {
                     .push(FleetFault::NeverAnswered { node, to, limit });
             }
         }
+    }
+
+    /// How many operations the run is to have.
+    fn operations(&self) -> u64 {
+        let config = &self.config;
+        (self.algorithm.operations)(config.n, config.rounds, &config.options)
     }
 
     fn member(&self, id: ProcessId) -> &Member {

@@ -92,6 +92,7 @@ struct Local {
 #[derive(Debug, Clone)]
 pub struct Global {
     locals: Vec<Local>,
+    /// Processes below this one have started.
     started: u32,
     network: Vec<Envelope>,
     history: u32,
@@ -104,6 +105,14 @@ pub struct Global {
     timeouts: u32,
     /// What a process said about a message that has no place.
     error: Option<u32>,
+}
+
+impl Global {
+    /// The next process to start. Some are absent from the beginning.
+    fn next_to_start(&self) -> Option<u32> {
+        let up = |id: &u32| self.locals[*id as usize].state.is_some();
+        (self.started..self.locals.len() as u32).find(up)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -236,13 +245,15 @@ impl<'a> Space<'a> {
     }
 
     pub(super) fn initial(&self) -> Global {
-        let local = |state: &u32| Local {
-            state: Some(*state),
+        let model = self.model;
+        let absent = (model.algorithm.absent)(model.n, &model.options);
+        let local = |(id, state): (u32, &u32)| Local {
+            state: (!absent.contains(&ProcessId(id))).then_some(*state),
             record: NO_RECORD,
             timers: Vec::new(),
         };
         Global {
-            locals: self.fresh.iter().map(local).collect(),
+            locals: (0..).zip(&self.fresh).map(local).collect(),
             started: 0,
             network: Vec::new(),
             history: EMPTY,
@@ -298,10 +309,9 @@ impl<'a> Space<'a> {
             return;
         }
         self.splits(state, next);
-        if (state.started as usize) < state.locals.len() {
-            let id = state.started;
+        if let Some(id) = state.next_to_start() {
             let mut begun = state.clone();
-            begun.started += 1;
+            begun.started = id + 1;
             let own = self.fresh[id as usize];
             self.step(
                 &begun,
@@ -750,7 +760,7 @@ impl<'a> Space<'a> {
     }
 
     fn is_end(&mut self, state: &Global) -> bool {
-        let quiet = state.started as usize == state.locals.len() && state.network.is_empty();
+        let quiet = state.next_to_start().is_none() && state.network.is_empty();
         let waiting = state.locals.iter().any(|local| !local.timers.is_empty());
         self.cut_short |= waiting && state.timeouts == self.model.bounds.timeouts;
         quiet && !waiting
