@@ -56,7 +56,7 @@ pub struct Model {
     /// What of the events so far tells one state from another. It is given the events after each
     /// new one and puts them into a normal form that serves every property that is checked:
     /// [`in_order`] loses nothing.
-    pub history: fn(&mut Vec<Event>),
+    pub history: fn(Vec<Event>) -> Vec<Event>,
 }
 
 /// How often each thing may go wrong in one execution, and how far the search goes.
@@ -109,11 +109,14 @@ pub enum Time {
 }
 
 /// Keeps the events in the order in which they happened.
-pub fn in_order(_events: &mut Vec<Event>) {}
+pub fn in_order(events: Vec<Event>) -> Vec<Event> {
+    events
+}
 
 /// Forgets which events of different processes came first.
-pub fn per_process(events: &mut Vec<Event>) {
+pub fn per_process(mut events: Vec<Event>) -> Vec<Event> {
     events.sort_by_key(|event| event.node);
+    events
 }
 
 impl Model {

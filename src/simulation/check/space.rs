@@ -581,8 +581,7 @@ impl<'a> Space<'a> {
         }
         let mut numbers = self.histories[history].clone();
         numbers.push(event);
-        let mut events = self.told(&numbers);
-        (self.model.history)(&mut events);
+        let events = (self.model.history)(self.told(&numbers));
         let numbers: Vec<u32> = events
             .into_iter()
             .map(|event| self.number_event(event))
