@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::algorithm::{
-    Body, Channels, Execution, Expected, FailureModel, KindNumber, Message, OperationId, Process,
-    PropertyKind, ProtocolError, Setup, Step, Synchrony, TimerId, Topology,
+    Body, Channels, Execution, KindNumber, Message, OperationId, Process, PropertyKind,
+    ProtocolError, Setup, Step, TimerId, centralized,
 };
 
 const KIND: KindNumber = KindNumber(1);
@@ -21,25 +21,11 @@ type Build = fn(&Setup<'_>) -> Result<Box<dyn Process>, SetupError>;
 fn toy(process: Build, properties: &'static [Property]) -> &'static Algorithm {
     Box::leak(Box::new(Algorithm {
         name: "toy",
-        about: "",
-        citation: "",
-        topology: Topology::FullMesh,
         channels: Channels::Unordered,
-        synchrony: Synchrony::Asynchronous,
-        failures: FailureModel::CrashRecovery,
-        workload: "",
         least: 1,
-        processes: |n| n,
-        absent: |_, _| Vec::new(),
-        options: &[],
-        formula: "",
-        per_operation: |_, _| Expected::exactly(0),
-        operations: |_, _, _| 0,
-        expected: |_| Vec::new(),
-        identities: &[],
         properties,
-        points: &[],
         process,
+        ..centralized::ALGORITHM
     }))
 }
 
