@@ -1,5 +1,7 @@
 //! The catalog: what every algorithm declares about itself, and how its processes are built.
 
+use std::fmt;
+
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
     centralized, ring, two_phase_commit,
@@ -173,14 +175,21 @@ pub struct Algorithm {
     /// How many processes there are where the formula's number is N: N itself, and clients, where
     /// the formula names them. Clients have the ids from N on.
     pub processes: fn(n: u32) -> u32,
+    /// Processes among 0 … N−1 that are down from the beginning, where the case that the algorithm
+    /// is about has such: they are never started, and whoever sends to one is refused.
+    pub absent: fn(n: u32, options: &Options) -> Vec<ProcessId>,
+    /// Whether its processes act on their own for a while after the last operation has ended, and
+    /// then come to rest by themselves. A run waits for that before it tells them to quiesce: until
+    /// nothing is on its way and no timer is set.
+    pub comes_to_rest: bool,
     /// Its own options.
     pub options: &'static [OptionSpec],
     /// Messages of one operation without failures, in words.
     pub formula: &'static str,
     /// Messages of one operation without failures among `n` processes.
-    pub per_operation: fn(n: u32) -> Expected,
+    pub per_operation: fn(n: u32, options: &Options) -> Expected,
     /// How many operations a run of `n` processes and so many rounds has.
-    pub operations: fn(n: u32, rounds: u32) -> u64,
+    pub operations: fn(n: u32, rounds: u32, options: &Options) -> u64,
     /// The formula's account of a case: one row for each message kind.
     pub expected: fn(&Case<'_>) -> Vec<Expectation>,
     /// What holds between the numbers of its kinds.
@@ -191,6 +200,12 @@ pub struct Algorithm {
     pub points: &'static [Point],
     /// Builds a process. [`Algorithm::build`] checks the setup first.
     pub process: fn(&Setup<'_>) -> Result<Box<dyn Process>, SetupError>,
+}
+
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Algorithm").field(&self.name).finish()
+    }
 }
 
 impl Algorithm {

@@ -76,7 +76,10 @@ impl World {
             rounds,
             processes: (0..n).map(build).collect(),
             options: options.clone(),
-            crashed: crashed.iter().copied().map(ProcessId).collect(),
+            crashed: (algorithm.absent)(n, &options)
+                .into_iter()
+                .chain(crashed.iter().copied().map(ProcessId))
+                .collect(),
             in_flight: Vec::new(),
             timers: BTreeMap::new(),
             random: seed.wrapping_mul(2).wrapping_add(1),
@@ -190,7 +193,7 @@ impl World {
         };
         assert_eq!(
             case.complete(),
-            (self.algorithm.operations)(self.n, self.rounds)
+            (self.algorithm.operations)(self.n, self.rounds, &self.options)
         );
         assert_eq!(case.open(), 0);
         for row in (self.algorithm.expected)(&case) {
@@ -202,7 +205,7 @@ impl World {
         }
         let failure_free = case.completed().all(|outcome| outcome.phase == Phase::Ok);
         if failure_free {
-            let total = (self.algorithm.per_operation)(self.n) * case.complete();
+            let total = (self.algorithm.per_operation)(self.n, &self.options) * case.complete();
             assert_eq!(total, Expected::exactly(self.messages.len() as u64));
         }
     }

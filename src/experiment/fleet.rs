@@ -432,8 +432,11 @@ enum Next {
     Cancelled,
 }
 
+#[derive(Default)]
 struct Member {
     pid: u32,
+    /// It was never started: the case wants it down ([`Algorithm::absent`]).
+    absent: bool,
     commands: Option<UnboundedSender<String>>,
     kill: Arc<Notify>,
     ended: bool,
@@ -446,7 +449,21 @@ struct Member {
     /// The last poll that it answered.
     poll: u64,
     counters: Vec<ChannelCounts>,
+    /// How many timers were set then.
+    timers: u32,
     stderr: VecDeque<String>,
+}
+
+impl Member {
+    fn absent() -> Self {
+        Self {
+            absent: true,
+            ended: true,
+            finished: true,
+            listening: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Running nodes. Dropping it kills them.
@@ -517,7 +534,8 @@ impl Fleet {
         result.map(|()| fleet)
     }
 
-    /// The operating-system process of each node, by id.
+    /// The operating-system process of each node, by id; 0 for one that is absent
+    /// ([`Algorithm::absent`]).
     pub fn pids(&self) -> Vec<u32> {
         self.inner.members.iter().map(|member| member.pid).collect()
     }
@@ -563,7 +581,12 @@ impl Inner {
         cancel: &AtomicBool,
     ) -> Result<(), FleetError> {
         let limit = Instant::now() + self.config.start_limit;
+        let absent = (self.algorithm.absent)(self.config.n, &self.config.options);
         for id in (0..self.config.processes()).map(ProcessId) {
+            if absent.contains(&id) {
+                self.members.push(Member::absent());
+                continue;
+            }
             let member = self.start_node(id, sender)?;
             self.members.push(member);
             let configure = Command::Configure(self.configuration(id));
@@ -625,15 +648,7 @@ impl Inner {
             pid,
             commands: Some(commands),
             kill,
-            ended: false,
-            silent: false,
-            listening: false,
-            connected: false,
-            finished: false,
-            links: Vec::new(),
-            poll: 0,
-            counters: Vec::new(),
-            stderr: VecDeque::new(),
+            ..Member::default()
         })
     }
 
@@ -656,9 +671,14 @@ impl Inner {
     }
 
     async fn run(&mut self, operations: Duration, cancel: &AtomicBool) -> FleetOutcome {
+        let begun = Instant::now();
         let mut ending = self.connect_and_start(cancel).await;
         if ending == Ending::Complete {
             ending = self.await_outcome(operations, cancel).await;
+        }
+        if ending == Ending::Complete && self.algorithm.comes_to_rest {
+            let left = operations.saturating_sub(begun.elapsed());
+            ending = self.await_rest(left, cancel).await;
         }
         self.tell_live(&Command::Quiesce);
         let settle_limit = self.config.settle_limit;
@@ -687,7 +707,7 @@ impl Inner {
         FleetOutcome {
             ending,
             events: std::mem::take(&mut self.events),
-            operations: (self.algorithm.operations)(self.config.n, self.config.rounds),
+            operations: self.operations(),
             counters: self
                 .ids()
                 .map(|id| (id, self.member(id).counters.clone()))
@@ -750,10 +770,11 @@ impl Inner {
         // A limit beyond what the clock can tell is none.
         let now = Instant::now();
         let limit = now.checked_add(patience).unwrap_or(now + A_YEAR);
-        let operations = (self.algorithm.operations)(self.config.n, self.config.rounds);
+        let operations = self.operations();
         let fragile = self.algorithm.failures == FailureModel::None;
         let broken = |inner: &Self| {
-            let mut dead = inner.members.iter().map(|member| member.ended);
+            let started = inner.members.iter().filter(|member| !member.absent);
+            let mut dead = started.map(|member| member.ended);
             if fragile {
                 dead.any(|dead| dead)
             } else {
@@ -767,10 +788,40 @@ impl Inner {
         }
     }
 
+    /// Waits until the processes have come to rest by themselves.
+    async fn await_rest(&mut self, patience: Duration, cancel: &AtomicBool) -> Ending {
+        let answer_limit = self.config.settle_limit;
+        let at_rest = |inner: &Self| {
+            let live = inner.members.iter().filter(|m| !m.ended && !m.silent);
+            live.map(|member| member.timers).sum::<u32>() == 0
+        };
+        match self
+            .await_quiet(at_rest, patience, answer_limit, cancel)
+            .await
+        {
+            None => Ending::Interrupted,
+            Some(true) => Ending::Complete,
+            Some(false) => Ending::TimeLimit,
+        }
+    }
+
     /// Polls the counters until two polls in a row are identical and nothing is outstanding.
     /// None: the caller cancelled.
     async fn await_quiescence(&mut self, patience: Duration, cancel: &AtomicBool) -> Option<bool> {
-        let limit = Instant::now() + patience;
+        self.await_quiet(|_| true, patience, patience, cancel).await
+    }
+
+    /// Polls the counters until in two identical polls in a row nothing is outstanding and
+    /// `condition` holds. None: the caller cancelled.
+    async fn await_quiet(
+        &mut self,
+        condition: impl Fn(&Self) -> bool,
+        patience: Duration,
+        answer_limit: Duration,
+        cancel: &AtomicBool,
+    ) -> Option<bool> {
+        let now = Instant::now();
+        let limit = now.checked_add(patience).unwrap_or(now + A_YEAR);
         let mut before = None;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -785,11 +836,12 @@ impl Inner {
             };
             // However late this poll came, nodes have their whole time to answer it: that the run
             // is not quiet in time makes none of them silent.
-            match self.wait(answered, Instant::now() + patience, cancel).await {
+            let answers_by = Instant::now() + answer_limit;
+            match self.wait(answered, answers_by, cancel).await {
                 Ending::Interrupted => return None,
                 Ending::Complete => {}
                 _ => {
-                    self.silence("a poll of its counters", patience, |member| {
+                    self.silence("a poll of its counters", answer_limit, |member| {
                         member.poll != poll && !member.ended
                     });
                     return Some(false);
@@ -800,7 +852,7 @@ impl Inner {
                 .into_iter()
                 .map(|id| (id, self.member(id).counters.clone()))
                 .collect();
-            let quiet = self.outstanding().is_empty();
+            let quiet = self.outstanding().is_empty() && condition(self);
             if quiet && before.as_ref() == Some(&counters) {
                 return Some(true);
             }
@@ -980,8 +1032,13 @@ impl Inner {
                     outcome,
                 });
             }
-            Reply::Counters { poll, channels } => {
+            Reply::Counters {
+                poll,
+                timers,
+                channels,
+            } => {
                 member.poll = poll;
+                member.timers = timers;
                 member.counters = channels;
             }
             Reply::Finished { channels } => {
@@ -1055,6 +1112,12 @@ impl Inner {
                     .push(FleetFault::NeverAnswered { node, to, limit });
             }
         }
+    }
+
+    /// How many operations the run is to have.
+    fn operations(&self) -> u64 {
+        let config = &self.config;
+        (self.algorithm.operations)(config.n, config.rounds, &config.options)
     }
 
     fn member(&self, id: ProcessId) -> &Member {

@@ -299,11 +299,10 @@ impl Node {
         match command {
             Command::Connect => {
                 let (me, n) = (self.me(), self.configuration.n);
-                let mut higher =
-                    self.algorithm
-                        .topology
-                        .neighbours(me, n, &self.configuration.options);
-                higher.retain(|&peer| peer > me);
+                let options = &self.configuration.options;
+                let absent = (self.algorithm.absent)(n, options);
+                let mut higher = self.algorithm.topology.neighbours(me, n, options);
+                higher.retain(|peer| *peer > me && !absent.contains(peer));
                 let links = self.network.dial(&higher).await;
                 say(Reply::Connected { links })
             }
@@ -322,6 +321,7 @@ impl Node {
             }
             Command::Counters { poll } => say(Reply::Counters {
                 poll,
+                timers: u32::try_from(self.timers.len()).unwrap_or(u32::MAX),
                 channels: self.accounts.channels(),
             }),
             Command::Quiesce => {
