@@ -305,7 +305,8 @@ fn two_messages_with_their_kinds_swapped_are_a_mismatch() {
 
 #[test]
 fn headers_that_differ_in_any_field_are_a_mismatch() {
-    let tamper: [(&str, fn(&mut MessageSeen)); 5] = [
+    type Tamper = fn(&mut MessageSeen);
+    let tamper: [(&str, Tamper); 5] = [
         ("operation 1 by its sender, 7 on the wire", |frame| {
             frame.label.operation = 7
         }),
