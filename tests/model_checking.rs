@@ -4,8 +4,6 @@
 //!
 //! Each prints how many states it reached (`cargo test --test model_checking -- --nocapture`).
 
-use std::collections::BTreeSet;
-
 use wirewatt::algorithm::{
     Algorithm, Execution, ProcessId, Property, PropertyKind, catalog, commitment,
 };
@@ -123,4 +121,39 @@ fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
     model.only = None;
     model.also = &[];
     holds("the coordinator dies", &model);
+}
+
+/// N=3 and 4 in a synchronous world, up to N-1 processes crash for ever, wherever in a step, and
+/// nobody or one votes no.
+#[test]
+fn three_phase_commit_agrees_and_never_blocks_where_timeouts_are_right() {
+    for n in [3, 4] {
+        for no in votes_no(n).take(2) {
+            let mut model = commitment("three-phase-commit", n);
+            if !no.is_empty() {
+                model = model.option("vote-no", &no);
+            }
+            model.time = Time::Synchronous;
+            model.bounds.crashes = n - 1;
+            holds(&format!("votes no: {no}, {} crash", n - 1), &model);
+        }
+    }
+}
+
+/// N=3, nobody crashes, the network splits in two for ever: a known limit.
+#[test]
+fn three_phase_commit_does_not_survive_a_partition() {
+    let mut model = commitment("three-phase-commit", 3);
+    model.time = Time::Synchronous;
+    model.bounds.splits = 1;
+    let counterexample = fails("a partition", &model);
+    assert_eq!(counterexample.property, "agreement");
+}
+
+/// N=3, nobody crashes, timers fire whenever: a known limit, since it needs a synchronous world.
+#[test]
+fn three_phase_commit_does_not_survive_slow_messages() {
+    let model = commitment("three-phase-commit", 3);
+    let counterexample = fails("asynchronous", &model);
+    assert_eq!(counterexample.property, "agreement");
 }
