@@ -1,6 +1,5 @@
 //! `wirewatt simulate`: an algorithm's processes in memory, and what they would cost on the wire.
 
-use std::error::Error;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
