@@ -9,6 +9,7 @@ pub mod chart;
 pub mod html;
 pub mod json;
 mod number;
+pub mod simulation;
 mod table;
 mod tables;
 pub mod text;

@@ -99,7 +99,7 @@ fn joined(mut lines: Vec<String>) -> String {
 }
 
 /// Text under a label in the margin.
-fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
+pub(super) fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
     let mut lines = wrapped(text, MARGIN, 0, style.width);
     lines[0].replace_range(..MARGIN, &format!("{label:MARGIN$}"));
     lines
@@ -370,7 +370,7 @@ pub(super) fn reasons(rows: &[&Row]) -> Vec<String> {
         .collect()
 }
 
-fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
+pub(super) fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
     let mut lines = vec![format!(
         "{}energy and emissions, as if on the wire",
         " ".repeat(INDENT)
