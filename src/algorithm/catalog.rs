@@ -4,20 +4,26 @@ use std::fmt;
 
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    centralized, ring, two_phase_commit,
+    central_mutex, centralized, lamport_mutex, maekawa, ricart_agrawala, ring, suzuki_kasami,
+    two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
 /// Every algorithm that can be run, by name.
-static CATALOG: [&Algorithm; 3] = [
+static CATALOG: &[&Algorithm] = &[
     &centralized::ALGORITHM,
     &ring::ALGORITHM,
     &two_phase_commit::ALGORITHM,
+    &central_mutex::ALGORITHM,
+    &lamport_mutex::ALGORITHM,
+    &ricart_agrawala::ALGORITHM,
+    &maekawa::ALGORITHM,
+    &suzuki_kasami::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.
 pub fn all() -> impl Iterator<Item = &'static Algorithm> {
-    CATALOG.into_iter()
+    CATALOG.iter().copied()
 }
 
 /// The algorithm of this name.
