@@ -21,6 +21,7 @@ pub mod body;
 pub mod catalog;
 pub mod central_mutex;
 pub mod centralized;
+pub mod commitment;
 pub mod expected;
 pub mod lamport_mutex;
 pub mod maekawa;

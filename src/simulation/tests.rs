@@ -93,6 +93,7 @@ static COUNTER: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: &[],
     formula: "",
     per_operation: |_, _| Expected::exactly(1),

@@ -218,7 +218,9 @@ impl<'a> World<'a> {
     }
 
     fn quiesce_when_complete(&mut self) {
+        // What comes to rest by itself is waited for: the run is over then, and nothing is told.
         if !self.quiescing
+            && !self.algorithm.comes_to_rest
             && self.completed >= self.operations
             && self.not_started == 0
             && self.restarts == 0
