@@ -40,6 +40,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: mutex::OPTIONS,
     formula: "3, and 0 for the coordinator's own",
     per_operation,

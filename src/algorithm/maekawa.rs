@@ -62,6 +62,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: &[
         mutex::OPTIONS[0],
         mutex::OPTIONS[1],

@@ -35,6 +35,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: mutex::OPTIONS,
     formula: "2(N-1)",
     per_operation: |n, _| Expected::exactly(2 * u64::from(n - 1)),

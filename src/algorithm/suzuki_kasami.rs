@@ -42,6 +42,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: mutex::OPTIONS,
     formula: "N, or 0 with the token in hand",
     per_operation: |n, _| Expected::between(0, n.into()),
