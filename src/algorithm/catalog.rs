@@ -4,21 +4,20 @@ use std::fmt;
 
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    central_mutex, centralized, lamport_mutex, maekawa, ricart_agrawala, ring, suzuki_kasami,
-    two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
 /// Every algorithm that can be run, by name.
 static CATALOG: &[&Algorithm] = &[
-    &centralized::ALGORITHM,
-    &ring::ALGORITHM,
-    &two_phase_commit::ALGORITHM,
-    &central_mutex::ALGORITHM,
-    &lamport_mutex::ALGORITHM,
-    &ricart_agrawala::ALGORITHM,
-    &maekawa::ALGORITHM,
-    &suzuki_kasami::ALGORITHM,
+    &super::centralized::ALGORITHM,
+    &super::ring::ALGORITHM,
+    &super::two_phase_commit::ALGORITHM,
+    &super::three_phase_commit::ALGORITHM,
+    &super::central_mutex::ALGORITHM,
+    &super::lamport_mutex::ALGORITHM,
+    &super::ricart_agrawala::ALGORITHM,
+    &super::maekawa::ALGORITHM,
+    &super::suzuki_kasami::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.

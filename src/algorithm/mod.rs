@@ -30,6 +30,7 @@ pub mod property;
 pub mod ricart_agrawala;
 pub mod ring;
 pub mod suzuki_kasami;
+pub mod three_phase_commit;
 pub mod two_phase_commit;
 
 #[cfg(test)]
