@@ -337,9 +337,14 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
             add(promise, others, others);
             add(accepted, each_accepts, each_accepts);
         } else {
-            add(promise, 0, ballots * others);
-            add(accepted, 0, seconds * each_accepts);
-            add(reject, 0, (ballots + seconds) * others);
+            // A ballot came to phase 2 with promises from a majority, its own process's among
+            // them at most, and was chosen with acceptances from one.
+            let majority = n / 2;
+            let (promises, acceptances) = (seconds * majority, chosen * majority);
+            let requests = (ballots + seconds) * others;
+            add(promise, promises, ballots * others);
+            add(accepted, acceptances, seconds * each_accepts);
+            add(reject, 0, requests - promises - acceptances);
         }
     }
     let [prepare, promise, accept, accepted, learned, reject] = rows;
