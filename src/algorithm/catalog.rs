@@ -3,21 +3,27 @@
 use std::fmt;
 
 use super::{
-    Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    centralized, ring, two_phase_commit,
+    Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError, bully,
+    centralized, chang_roberts, distributed, flooding, gossip, random_walk, ring, two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
 /// Every algorithm that can be run, by name.
-static CATALOG: [&Algorithm; 3] = [
+static CATALOG: &[&Algorithm] = &[
     &centralized::ALGORITHM,
+    &distributed::ALGORITHM,
+    &flooding::ALGORITHM,
+    &gossip::ALGORITHM,
+    &random_walk::ALGORITHM,
     &ring::ALGORITHM,
+    &chang_roberts::ALGORITHM,
+    &bully::ALGORITHM,
     &two_phase_commit::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.
 pub fn all() -> impl Iterator<Item = &'static Algorithm> {
-    CATALOG.into_iter()
+    CATALOG.iter().copied()
 }
 
 /// The algorithm of this name.

@@ -18,11 +18,18 @@ use serde::{Deserialize, Serialize};
 use crate::units::Timestamp;
 
 pub mod body;
+pub mod bully;
 pub mod catalog;
 pub mod centralized;
+pub mod chang_roberts;
 pub mod commitment;
+pub mod distributed;
 pub mod expected;
+pub mod flooding;
+pub mod gossip;
+pub mod graph;
 pub mod property;
+pub mod random_walk;
 pub mod ring;
 pub mod two_phase_commit;
 
