@@ -3,22 +3,22 @@
 use std::fmt;
 
 use super::{
-    Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError, bully,
-    centralized, chang_roberts, distributed, flooding, gossip, random_walk, ring, two_phase_commit,
+    Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
 };
 use crate::protocols::{self, Protocol};
 
-/// Every algorithm that can be run, by name.
+/// Every algorithm that can be run.
 static CATALOG: &[&Algorithm] = &[
-    &centralized::ALGORITHM,
-    &distributed::ALGORITHM,
-    &flooding::ALGORITHM,
-    &gossip::ALGORITHM,
-    &random_walk::ALGORITHM,
-    &ring::ALGORITHM,
-    &chang_roberts::ALGORITHM,
-    &bully::ALGORITHM,
-    &two_phase_commit::ALGORITHM,
+    &super::centralized::ALGORITHM,
+    &super::distributed::ALGORITHM,
+    &super::flooding::ALGORITHM,
+    &super::gossip::ALGORITHM,
+    &super::random_walk::ALGORITHM,
+    &super::ring::ALGORITHM,
+    &super::chang_roberts::ALGORITHM,
+    &super::bully::ALGORITHM,
+    &super::two_phase_commit::ALGORITHM,
+    &super::three_phase_commit::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.

@@ -31,6 +31,7 @@ pub mod graph;
 pub mod property;
 pub mod random_walk;
 pub mod ring;
+pub mod three_phase_commit;
 pub mod two_phase_commit;
 
 #[cfg(test)]
