@@ -19,6 +19,11 @@ static CATALOG: &[&Algorithm] = &[
     &super::bully::ALGORITHM,
     &super::two_phase_commit::ALGORITHM,
     &super::three_phase_commit::ALGORITHM,
+    &super::central_mutex::ALGORITHM,
+    &super::lamport_mutex::ALGORITHM,
+    &super::ricart_agrawala::ALGORITHM,
+    &super::maekawa::ALGORITHM,
+    &super::suzuki_kasami::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.
