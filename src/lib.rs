@@ -14,5 +14,6 @@ pub mod node;
 pub mod packet;
 pub mod protocols;
 pub mod report;
+pub mod simulation;
 pub mod tally;
 pub mod units;

@@ -145,8 +145,13 @@ fn imports_point_downwards_and_never_through_the_wall() {
             inside
         };
         let text = fs::read_to_string(&file).unwrap();
-        let mut imported_here = imports(&text, depth);
-        imported_here.extend(imports(&text, depth + 1));
+        // The tests of an algorithm run it in the simulation, which is above it.
+        let text = match module.as_str() {
+            "algorithm" => text.split("#[cfg(test)]\nmod tests {").next().unwrap(),
+            _ => &text,
+        };
+        let mut imported_here = imports(text, depth);
+        imported_here.extend(imports(text, depth + 1));
         for imported in imported_here {
             edges += 1;
             if !may_import(&module, &imported) {

@@ -1,5 +1,7 @@
 //! The catalog: what every algorithm declares about itself, and how its processes are built.
 
+use std::fmt;
+
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
     centralized, ring, two_phase_commit,
@@ -176,6 +178,10 @@ pub struct Algorithm {
     /// Processes among 0 … N−1 that are down from the beginning, where the case that the algorithm
     /// is about has such: they are never started, and whoever sends to one is refused.
     pub absent: fn(n: u32, options: &Options) -> Vec<ProcessId>,
+    /// Whether its processes act on their own for a while after the last operation has ended, and
+    /// then come to rest by themselves. A run waits for that before it tells them to quiesce: until
+    /// nothing is on its way and no timer is set.
+    pub comes_to_rest: bool,
     /// Its own options.
     pub options: &'static [OptionSpec],
     /// Messages of one operation without failures, in words.
@@ -194,6 +200,12 @@ pub struct Algorithm {
     pub points: &'static [Point],
     /// Builds a process. [`Algorithm::build`] checks the setup first.
     pub process: fn(&Setup<'_>) -> Result<Box<dyn Process>, SetupError>,
+}
+
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Algorithm").field(&self.name).finish()
+    }
 }
 
 impl Algorithm {

@@ -416,6 +416,16 @@ pub enum SetupError {
         /// The number of processes.
         n: u32,
     },
+    /// A point that the algorithm does not pass.
+    #[error("{algorithm} has no point '{point}'; it has: {}", .known.join(", "))]
+    NoSuchPoint {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// The point.
+        point: String,
+        /// The points that it has.
+        known: Vec<&'static str>,
+    },
     /// No operation at all.
     #[error("0 rounds do nothing: at least 1 is needed")]
     NoRounds,

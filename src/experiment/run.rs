@@ -1,13 +1,19 @@
 //! One run from the opened capture to the whole folder, and its audit made again from the folder.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::fleet::{Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome};
+use super::fault::Fault;
+use super::fleet::{
+    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected,
+};
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::loss::{Loss, LossError};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
@@ -20,10 +26,12 @@ use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOption
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
-use crate::node::control::{Connections, FaultKind};
+use crate::node::control::{ChannelCounts, Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
-use crate::report::{Models, Report, RunSummary, Source, SourceKind, html, json};
+use crate::report::{
+    FaultCost, InjectedFault, Models, Report, RunSummary, Source, SourceKind, html, json,
+};
 use crate::tally::ProtocolTally;
 use crate::units::Messages;
 
@@ -55,6 +63,14 @@ pub struct RunOptions {
     pub options: Options,
     /// How long the operations may take.
     pub timeout: Duration,
+    /// Faults to inject.
+    pub faults: Vec<Fault>,
+    /// Decides which messages are dropped.
+    pub seed: u64,
+    /// Whether to make the same run without its faults first, to tell what they cost.
+    pub baseline: bool,
+    /// Programs that run single nodes, with their arguments, by id.
+    pub own_commands: BTreeMap<ProcessId, Vec<OsString>>,
     /// The folder to leave.
     pub folder: PathBuf,
     /// The command line, for the record.
@@ -85,6 +101,9 @@ pub enum RunError {
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// Packets cannot be lost.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -154,6 +173,31 @@ pub fn run(
         return Err(RunError::MarkerPorts { base_port, n });
     }
     let folder = RunFolder::create(&options.folder)?;
+    let baseline = match options.baseline && !options.faults.is_empty() {
+        false => None,
+        true => match run_baseline(options, models, cancel) {
+            Ok(baseline) => Some(baseline),
+            Err(error) => {
+                folder.discard();
+                return Err(error);
+            }
+        },
+    };
+    let lost = options.faults.iter().find_map(|fault| match fault {
+        Fault::Loss { share } => Some(*share),
+        _ => None,
+    });
+    let ports = config.peers.iter().map(|peer| peer.port());
+    let (first, last) = (ports.clone().min(), ports.max());
+    let loss = lost.zip(first).zip(last);
+    let loss = loss.map(|((share, first), last)| Loss::begin(share, first, last));
+    let loss = match loss.transpose() {
+        Ok(loss) => loss,
+        Err(error) => {
+            folder.discard();
+            return Err(error.into());
+        }
+    };
     config.ledger = folder.ledger();
     config.history = Some(folder.history());
     config.events = Some(folder.events());
@@ -161,6 +205,21 @@ pub fn run(
     config.connections = options.connections;
     config.payload = options.payload;
     config.options = options.options.clone();
+    config.faults = options.faults.clone();
+    config.seed = options.seed;
+    config.own_commands = options.own_commands.clone();
+    let comes_back = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Kill {
+                restart: Some(_),
+                ..
+            }
+        )
+    };
+    if options.faults.iter().any(comes_back) {
+        config.state = Some(folder.state()?);
+    }
     let record = RunRecord {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -174,10 +233,12 @@ pub fn run(
         payload: options.payload,
         addresses: config.peers.clone(),
         options: options.options.clone(),
+        faults: options.faults.iter().map(ToString::to_string).collect(),
+        seed: options.seed,
         outcome: None,
         capture: None,
     };
-    let observed = match observe(&folder, &config, record, options.timeout, cancel) {
+    let observed = match observe(&folder, &config, record, options.timeout, loss, cancel) {
         Ok(observed) => observed,
         Err(error) => {
             folder.discard();
@@ -203,6 +264,13 @@ pub fn run(
         observed.source,
         models,
     )?;
+    let mut report = report;
+    let mut problems = problems;
+    match baseline {
+        None => {}
+        Some(Ok(baseline)) => report.fault_cost = FaultCost::between(&baseline, &report),
+        Some(Err(problem)) => problems.push(problem),
+    }
     if let Err(error) = write_reports(&folder, &report) {
         problems.push(error.to_string());
     }
@@ -211,6 +279,28 @@ pub fn run(
         folder: options.folder.clone(),
         problems,
         n: options.n,
+    })
+}
+
+/// The folder of the run without faults, within that of the run with them.
+const BASELINE: &str = "without-faults";
+
+/// Makes the same run without its faults. Where that went wrong, what it cost is no measure.
+fn run_baseline(
+    options: &RunOptions,
+    models: &Models,
+    cancel: &AtomicBool,
+) -> Result<Result<Report, String>, RunError> {
+    let without = RunOptions {
+        faults: Vec::new(),
+        baseline: false,
+        folder: options.folder.join(BASELINE),
+        ..options.clone()
+    };
+    let finished = run(&without, models, cancel)?;
+    Ok(match finished.problems.first() {
+        None => Ok(finished.report),
+        Some(problem) => Err(format!("the same run without the faults: {problem}")),
     })
 }
 
@@ -231,6 +321,7 @@ fn observe(
     config: &FleetConfig,
     mut record: RunRecord,
     timeout: Duration,
+    loss: Option<Loss>,
     cancel: &AtomicBool,
 ) -> Result<Observed, RunError> {
     let mut sniffer = Sniffer::open(SnifferOptions {
@@ -264,16 +355,20 @@ fn observe(
     let outcome = outcome?;
 
     let sniffed = sniffer.finish();
-    let mut problems = problems_of(&outcome, timeout);
+    let (mut problems, stalled) = problems_of(&outcome, timeout, &config.faults);
     problems.extend(sniffed.problems.iter().map(ToString::to_string));
-    let partial = outcome.ending != Ending::Complete;
+    // Where nothing can happen any more, everything that was to be observed was.
+    let partial = !matches!(outcome.ending, Ending::Complete | Ending::Stalled);
     record.outcome = Some(RecordedOutcome {
-        clean: outcome.is_clean() && problems.is_empty(),
+        clean: outcome.is_clean() && problems.is_empty() && config.faults.is_empty(),
         partial,
         operations: outcome.operations,
         problems: problems.clone(),
         died: died(&outcome),
         notices: outcome.notices.iter().map(ToString::to_string).collect(),
+        stalled,
+        packets_lost: loss.and_then(|loss| loss.lost()),
+        injected: outcome.injected.clone(),
     });
     record.capture = Some(RecordedCapture {
         packets_dropped: sniffed.losses.packets_dropped.unwrap_or_default(),
@@ -371,6 +466,15 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         source,
         models,
     )?;
+    let mut report = report;
+    let baseline = path.join(BASELINE).join("report.json");
+    if let Ok(text) = std::fs::read(&baseline) {
+        let read = serde_json::from_slice(&text).map_err(|error| FolderError::Content {
+            path: baseline,
+            problem: error.to_string(),
+        });
+        report.fault_cost = FaultCost::between(&read?, &report);
+    }
     let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
         None => vec![KILLED.to_owned()],
@@ -442,11 +546,11 @@ fn conclude(
         audit
     });
     let report = Report::new(analysis, completeness, source, audit, models);
-    Ok(report.of_run(summary(record, &case)))
+    Ok(report.of_run(summary(record, &case, totals)))
 }
 
 /// How the run went, for its report.
-fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
+fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunSummary {
     let succeeded = case
         .completed()
         .filter(|outcome| outcome.phase == Phase::Ok);
@@ -464,7 +568,64 @@ fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
             Some(outcome) => outcome.problems.clone(),
             None => vec![KILLED.to_owned()],
         },
+        faults: injected(record, totals),
+        stalled: record
+            .outcome
+            .as_ref()
+            .and_then(|outcome| outcome.stalled.clone()),
+        time: ended_after(case.events),
     }
+}
+
+/// From the first operation's beginning to the last one's end, where all that began have ended.
+fn ended_after(events: &[Event]) -> Option<u64> {
+    let times = |begin: bool| {
+        let of_operations = events
+            .iter()
+            .filter(|event| event.outcome.phase != Phase::Note);
+        let these = of_operations.filter(move |event| event.outcome.phase.ends() != begin);
+        these.map(|event| event.time.as_nanos())
+    };
+    let (first, last) = (times(true).min()?, times(false).max()?);
+    (times(true).count() == times(false).count())
+        .then(|| u64::try_from(last - first).unwrap_or_default())
+}
+
+/// The faults that were to be injected, and what each did.
+fn injected(record: &RunRecord, totals: Option<&Totals>) -> Vec<InjectedFault> {
+    let outcome = record.outcome.as_ref();
+    let faults = record.faults.iter().enumerate();
+    faults
+        .map(|(i, fault)| {
+            let injected = outcome.map_or(&[][..], |outcome| &outcome.injected);
+            let mut happened: Vec<String> = injected
+                .iter()
+                .filter(|injected| injected.fault == i)
+                .map(ToString::to_string)
+                .collect();
+            let key = fault.split('=').next().unwrap_or_default();
+            let all = totals.map(Totals::all).unwrap_or_default();
+            match key {
+                "drop" | "split" if all.suppressed > Messages::ZERO => happened.push(format!(
+                    "{} of {} attempted messages suppressed by drops and splits in all",
+                    all.suppressed, all.attempted
+                )),
+                "delay" if all.attempted > Messages::ZERO => {
+                    happened.push("held back every message that it is for".to_owned());
+                }
+                "loss" => {
+                    let lost = outcome.and_then(|outcome| outcome.packets_lost);
+                    let lost = lost.filter(|lost| lost.get() > 0);
+                    happened.extend(lost.map(|lost| format!("{lost} packets lost")));
+                }
+                _ => {}
+            }
+            InjectedFault {
+                fault: fault.clone(),
+                happened,
+            }
+        })
+        .collect()
 }
 
 /// What formula and ledger say of each kind. Nodes that were `killed` may have left attempts without an
@@ -537,19 +698,35 @@ fn plan_of(record: &RunRecord) -> Result<Arc<ProtocolPlan>, PlanError> {
     ProtocolPlan::new(&[definition]).map(Arc::new)
 }
 
-/// What went wrong between the nodes, in words.
-fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
-    let mut problems = faults(outcome);
+/// What went wrong between the nodes, in words; and how the run ended, where operations did not and
+/// an injected fault is why.
+fn problems_of(
+    outcome: &FleetOutcome,
+    timeout: Duration,
+    faults: &[Fault],
+) -> (Vec<String>, Option<String>) {
+    let mut problems = faults_of(outcome);
+    let mut stalled = None;
+    let (ended, wanted) = (outcome.completed(), outcome.operations);
     match outcome.ending {
         Ending::Complete => {}
         Ending::Interrupted => problems.push("interrupted: the report is partial".to_owned()),
-        Ending::TimeLimit | Ending::Broken => {
-            let (ended, wanted) = (outcome.completed(), outcome.operations);
-            let limit = match outcome.ending {
-                Ending::TimeLimit => format!(" within {timeout:?} (--timeout)"),
-                _ => String::new(),
+        Ending::TimeLimit | Ending::Broken | Ending::Stalled => {
+            let told = format!("{ended} of {wanted} operations ended");
+            let how = match outcome.ending {
+                Ending::TimeLimit => format!("{told} within {timeout:?} (--timeout)"),
+                Ending::Stalled => format!(
+                    "{told}; {:.1} s after the start nothing could happen any more: no message \
+                     was on its way, no timer ran",
+                    outcome.time.as_secs_f64()
+                ),
+                _ => told,
             };
-            problems.push(format!("{ended} of {wanted} operations ended{limit}"));
+            if interferes(outcome, faults) {
+                stalled = Some(how);
+            } else {
+                problems.push(how);
+            }
         }
     }
     if !outcome.quiescent {
@@ -564,11 +741,41 @@ fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
             format!("not quiescent: outstanding {}", outstanding.join(", "))
         });
     }
-    problems
+    (problems, stalled)
+}
+
+/// Whether an injected fault has had its effect, so that operations which do not end are no surprise.
+fn interferes(outcome: &FleetOutcome, faults: &[Fault]) -> bool {
+    let suppressed = |channel: &ChannelCounts| channel.counts.suppressed > Messages::ZERO;
+    let always = |fault: &Fault| matches!(fault, Fault::Delay { .. } | Fault::Loss { .. });
+    !outcome.injected.is_empty()
+        || outcome.counters.values().flatten().any(suppressed)
+        || faults.iter().any(always)
+}
+
+/// Processes that injected faults killed.
+fn killed(outcome: &FleetOutcome) -> impl Iterator<Item = ProcessId> {
+    let killed = |injected: &Injected| match injected.deed {
+        Deed::Killed { .. } => injected.node,
+        _ => None,
+    };
+    outcome.injected.iter().filter_map(killed)
+}
+
+/// Whether the fault that a node reports is that a process is gone which an injected fault killed.
+fn follows_from_kill(outcome: &FleetOutcome, fault: &FleetFault) -> bool {
+    let FleetFault::Reported { fault, .. } = fault else {
+        return false;
+    };
+    let of_connection = matches!(
+        fault.what,
+        FaultKind::Reset | FaultKind::Cut | FaultKind::Missing
+    );
+    of_connection && killed(outcome).any(|id| fault.peer.is_none_or(|peer| peer == id))
 }
 
 /// Faults in words. What one node reports of one kind again and again is told once, with a count.
-fn faults(outcome: &FleetOutcome) -> Vec<String> {
+fn faults_of(outcome: &FleetOutcome) -> Vec<String> {
     let reported_alike = |one: &FleetFault, other: &FleetFault| match (one, other) {
         (
             FleetFault::Reported { node, fault },
@@ -580,7 +787,8 @@ fn faults(outcome: &FleetOutcome) -> Vec<String> {
         _ => false,
     };
     let mut told: Vec<(&FleetFault, usize)> = Vec::new();
-    for fault in &outcome.faults {
+    let unexpected = outcome.faults.iter();
+    for fault in unexpected.filter(|fault| !follows_from_kill(outcome, fault)) {
         match told
             .iter_mut()
             .find(|(first, _)| reported_alike(first, fault))
@@ -605,7 +813,9 @@ fn died(outcome: &FleetOutcome) -> Vec<u32> {
         FleetFault::Died { node, .. } | FleetFault::NeverAnswered { node, .. } => Some(node.0),
         _ => None,
     };
-    outcome.faults.iter().filter_map(died).collect()
+    let died = outcome.faults.iter().filter_map(died);
+    let died: BTreeSet<u32> = died.chain(killed(outcome).map(|id| id.0)).collect();
+    died.into_iter().collect()
 }
 
 fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {

@@ -185,11 +185,11 @@ pub enum Reply {
     Counters {
         /// Number of the poll that this answers.
         poll: u64,
-        /// One entry for each process that messages went to or came from.
-        channels: Vec<ChannelCounts>,
         /// How many timers are set.
         #[serde(default)]
         timers: u32,
+        /// One entry for each process that messages went to or came from.
+        channels: Vec<ChannelCounts>,
     },
     /// A point that was to be announced is reached. The node waits to be killed or told to go on.
     Point {

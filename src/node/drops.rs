@@ -127,6 +127,6 @@ mod tests {
             ..rule(1_000_000)
         };
         assert_eq!(dropped(rule.clone(), 1, 2), [1, 2, 3]);
-        assert_eq!(dropped(rule, 1, 1), []);
+        assert!(dropped(rule, 1, 1).is_empty());
     }
 }

@@ -377,8 +377,8 @@ impl Node {
         match command {
             Command::Counters { poll } => self.say(Reply::Counters {
                 poll,
-                channels: self.accounts.channels(),
                 timers: u32::try_from(self.timers.len()).unwrap_or(u32::MAX),
+                channels: self.accounts.channels(),
             }),
             Command::Quiesce => {
                 self.quiescing = true;

@@ -1,0 +1,185 @@
+//! All processes of an algorithm in memory, on virtual time, deterministic from a seed.
+//!
+//! In: an algorithm and a [`Scenario`]: N, rounds, options, seed, network, faults. Out: a [`Run`]:
+//! what processes reported, how many messages of each kind were attempted, handled, lost and
+//! refused, and whether the algorithm's properties and formula hold of it. The state machines are
+//! those that nodes run, and are treated as nodes treat them: actions are carried out in order, a
+//! crash falls between two of them, messages to oneself come through a local queue and are counted
+//! nowhere. It never reads a clock or opens a socket: the same scenario gives the same run on every
+//! machine.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::algorithm::{Algorithm, Message, Options, ProcessId, SetupError};
+
+mod outcome;
+mod queue;
+mod random;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use outcome::{Counts, End, Run};
+
+/// What to simulate: the algorithm aside, everything that decides what happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenario {
+    /// N of the formula: how many processes there are, clients aside.
+    pub n: u32,
+    /// How often each initiator repeats its operation.
+    pub rounds: u32,
+    /// The algorithm's own options.
+    pub options: Options,
+    /// What every random number comes from: delays, losses, and the processes' own choices.
+    pub seed: u64,
+    /// How messages travel.
+    pub network: Network,
+    /// What fails.
+    pub faults: Vec<Fault>,
+    /// The run is cut here, in virtual time.
+    pub limit: Duration,
+    /// Whether [`Run::messages_log`] keeps every message.
+    pub log: bool,
+}
+
+impl Scenario {
+    /// A fair network that loses nothing: delays from 0.1 to 10 ms, order as the algorithm
+    /// declares. Nothing fails. Cut after ten minutes of virtual time. Messages are logged.
+    pub fn new(n: u32, rounds: u32, seed: u64) -> Self {
+        Self {
+            n,
+            rounds,
+            options: Options::default(),
+            seed,
+            network: Network::default(),
+            faults: Vec::new(),
+            limit: Duration::from_secs(600),
+            log: true,
+        }
+    }
+
+    /// The same with an option of the algorithm's.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.options.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same with one more fault.
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+}
+
+/// How messages travel from one process to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Each message takes a time from this range, all of them equally likely. Processes start at
+    /// times from nought to the longest delay; what reaches one before that waits.
+    pub delay: RangeInclusive<Duration>,
+    /// How many of a thousand messages are lost. No algorithm's declaration admits any.
+    pub loss_per_mille: u32,
+    /// How many of a thousand messages come twice. No algorithm's declaration admits any.
+    pub duplicate_per_mille: u32,
+    /// In which order messages on one channel come.
+    pub order: Order,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_micros(100)..=Duration::from_millis(10),
+            loss_per_mille: 0,
+            duplicate_per_mille: 0,
+            order: Order::Declared,
+        }
+    }
+}
+
+/// In which order messages from one process to another come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As the algorithm declares it needs.
+    Declared,
+    /// As they were sent.
+    Fifo,
+    /// As their delays happen to be.
+    Any,
+}
+
+/// Something that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A process stops between two of its actions, and comes back if `back` says so. What it had
+    /// sent still comes. What is on its way to it is lost, and while it is down messages to it are
+    /// refused, as by a closed port.
+    Crash {
+        /// Which process.
+        node: ProcessId,
+        /// When.
+        at: Moment,
+        /// How long after the crash it begins again, if ever.
+        back: Option<Duration>,
+        /// Whether what it had persisted is still there then.
+        storage: Storage,
+    },
+    /// Messages between this side and all others are lost: those sent or due in that time.
+    Partition {
+        /// One side.
+        side: Vec<ProcessId>,
+        /// The beginning.
+        from: Duration,
+        /// The end.
+        until: Duration,
+    },
+}
+
+/// When a crash falls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moment {
+    /// At this time. A process that crashes at 0 has never begun.
+    Time(Duration),
+    /// When the process passes this point for the first time, before any later action of that step.
+    Point(String),
+}
+
+/// What a crash does to what was persisted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// It is still there when the process is back.
+    Kept,
+    /// It is gone. No algorithm's declaration admits this.
+    Lost,
+}
+
+/// A message that was sent to another process, whatever became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// When, since the beginning.
+    pub time: Duration,
+    /// Its receiver.
+    pub to: ProcessId,
+    /// What it is.
+    pub message: Message,
+}
+
+/// Simulates one run.
+///
+/// It ends when nothing is on its way and no timer is set; or, when all operations of the workload
+/// have ended and every crashed process that is to come back has, all processes are told to quiesce,
+/// from when on timers do not fire, and it ends when nothing is on its way; or at the scenario's
+/// limit.
+///
+/// # Errors
+///
+/// [`SetupError`] where the algorithm cannot be built so, or a fault names a process or a point that
+/// there is not.
+pub fn run(algorithm: &'static Algorithm, scenario: &Scenario) -> Result<Run, SetupError> {
+    Ok(world::World::new(algorithm, scenario)?.run())
+}
+
+/// Counts by the name of their message kind.
+pub type CountsByKind = BTreeMap<&'static str, Counts>;
