@@ -20,6 +20,7 @@ use crate::units::Timestamp;
 pub mod body;
 pub mod catalog;
 pub mod centralized;
+pub mod commitment;
 pub mod expected;
 pub mod property;
 pub mod ring;

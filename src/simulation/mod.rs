@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::algorithm::{Algorithm, Message, Options, ProcessId, SetupError};
 
+pub mod check;
 mod outcome;
 mod queue;
 mod random;
