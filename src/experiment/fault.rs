@@ -246,7 +246,7 @@ impl Fault {
                 share: share(what)?,
                 of: rest.take("of", process)?,
                 kind: rest.take("kind", |setting| Ok(setting.value.clone()))?,
-                most: rest.take("most", |setting| number(setting))?,
+                most: rest.take("most", number)?,
             },
             "split" => {
                 let (side, at) = side(what)?;

@@ -265,7 +265,6 @@ pub fn run(
         models,
     )?;
     let mut report = report;
-    let mut problems = problems;
     match baseline {
         None => {}
         Some(Ok(baseline)) => report.fault_cost = FaultCost::between(&baseline, &report),

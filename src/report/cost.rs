@@ -23,14 +23,14 @@ pub struct RunCost {
     pub succeeded: u64,
     /// Complete messages on the wire.
     pub messages: Messages,
-    /// Packets.
+    /// Packets, all classes.
     pub packets: Packets,
+    /// Of those, with payload that was sent before.
+    pub retransmissions: Packets,
     /// IP bytes.
     pub ip: IpBytes,
     /// Frame bytes.
     pub wire: WireBytes,
-    /// Bytes that were sent again are in them.
-    pub retransmissions: Packets,
     /// Energy by the headline model.
     pub joules: Joules,
     /// From the first operation's beginning to the last one's end, in nanoseconds; absent where one
@@ -82,7 +82,8 @@ impl FaultCost {
             ("with", Align::Right),
             ("difference", Align::Right),
         ]);
-        let counts: [(&str, fn(&RunCost) -> u64); 6] = [
+        type Count = fn(&RunCost) -> u64;
+        let counts: [(&str, Count); 6] = [
             ("operations with success", |cost| cost.succeeded),
             ("messages", |cost| cost.messages.get()),
             ("packets", |cost| cost.packets.get()),
