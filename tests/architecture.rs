@@ -26,7 +26,7 @@ const FLOORS: [&str; 14] = [
 ];
 
 /// The modules that produce traffic, from top to bottom.
-const PRODUCERS: [&str; 3] = ["node", "simulation", "algorithm"];
+const PRODUCERS: [&str; 3] = ["simulation", "node", "algorithm"];
 
 /// What producers may import besides each other: their own record, quantities, and the table of
 /// numbers, which is data.

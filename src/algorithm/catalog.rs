@@ -4,15 +4,16 @@ use std::fmt;
 
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    centralized, ring, two_phase_commit,
+    centralized, ring, three_phase_commit, two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
 /// Every algorithm that can be run, by name.
-static CATALOG: [&Algorithm; 3] = [
+static CATALOG: [&Algorithm; 4] = [
     &centralized::ALGORITHM,
     &ring::ALGORITHM,
     &two_phase_commit::ALGORITHM,
+    &three_phase_commit::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.

@@ -24,6 +24,7 @@ pub mod commitment;
 pub mod expected;
 pub mod property;
 pub mod ring;
+pub mod three_phase_commit;
 pub mod two_phase_commit;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{ReportOptions, duration, style};
+use super::options::{ReportOptions, algorithm_options, duration, style};
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
 use crate::experiment::fault::Fault;
@@ -366,7 +366,7 @@ impl RunArgs {
         algorithms: &[&Algorithm],
     ) -> Result<Vec<Options>, Box<dyn Error>> {
         let mut given = plan.scenario.options.clone();
-        given.0.extend(self.given_options()?.0);
+        given.0.extend(algorithm_options(&self.options)?.0);
         let has = |algorithm: &Algorithm, name: &str| {
             algorithm.options.iter().any(|option| option.name == name)
         };
@@ -380,20 +380,6 @@ impl RunArgs {
             options.push(own);
         }
         Ok(options)
-    }
-
-    fn given_options(&self) -> Result<Options, String> {
-        let parse = |text: &String| match text.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(format!(
-                "--option '{text}': expected NAME=VALUE, as in vote-no=2"
-            )),
-        };
-        self.options
-            .iter()
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map(Options)
     }
 }
 

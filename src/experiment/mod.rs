@@ -12,6 +12,8 @@ pub mod loss;
 mod marker;
 mod run;
 pub mod scenario;
+mod simulation;
 pub mod sniffer;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
+pub use simulation::{simulate, tally};
