@@ -19,7 +19,8 @@ use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
 use crate::algorithm::{
-    self, Algorithm, Case, Event, Execution, Options, Phase, ProcessId, Property, catalog,
+    self, Algorithm, Case, Event, Execution, FailureModel, Options, Phase, ProcessId, Property,
+    catalog,
 };
 use crate::analysis::{
     Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
@@ -586,7 +587,9 @@ fn conclude(
     });
     let report = Report::new(analysis, completeness, source, audit, models);
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
-    summary.properties = properties(algorithm, record, events, &down(record));
+    let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
+    let suppressed = ledger.is_some_and(suppressed);
+    summary.properties = properties(algorithm, record, events, &down(record), suppressed);
     Ok(report.of_run(summary))
 }
 
@@ -720,6 +723,7 @@ fn properties(
     record: &RunRecord,
     events: &[Event],
     down: &[ProcessId],
+    suppressed: bool,
 ) -> Vec<PropertyRow> {
     let mut events = events.to_vec();
     events.sort_by_key(|event| event.time);
@@ -733,6 +737,10 @@ fn properties(
     let unended = match &record.outcome {
         None => Some("the run was killed"),
         Some(outcome) if outcome.partial => Some("the run did not come to its end"),
+        Some(_) if suppressed => Some("injected faults suppressed messages"),
+        Some(outcome) if !outcome.died.is_empty() && algorithm.failures == FailureModel::None => {
+            Some("the algorithm assumes that no process fails")
+        }
         Some(_) => None,
     };
     let judged = |property: &Property| {
