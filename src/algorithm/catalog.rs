@@ -4,13 +4,14 @@ use std::fmt;
 
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    centralized, ring, two_phase_commit,
+    centralized, raft, ring, two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
 /// Every algorithm that can be run, by name.
-static CATALOG: [&Algorithm; 3] = [
+static CATALOG: [&Algorithm; 4] = [
     &centralized::ALGORITHM,
+    &raft::ALGORITHM,
     &ring::ALGORITHM,
     &two_phase_commit::ALGORITHM,
 ];

@@ -22,6 +22,7 @@ pub mod catalog;
 pub mod centralized;
 pub mod expected;
 pub mod property;
+pub mod raft;
 pub mod ring;
 pub mod two_phase_commit;
 
