@@ -506,7 +506,7 @@ fn a_node_ignores_sigint_and_ends_with_its_controller() {
     node.say(r#"{"v":1,"type":"counters","poll":1}"#);
     assert_eq!(
         node.hear(),
-        serde_json::json!({"v": 1, "type": "counters", "poll": 1, "channels": []})
+        serde_json::json!({"v": 1, "type": "counters", "poll": 1, "timers": 0, "channels": []})
     );
     node.stdin = None;
     assert_eq!(node.child.wait().unwrap().code(), Some(2));
@@ -749,7 +749,7 @@ fn a_frame_of_another_run_is_a_notice_and_in_no_account() {
     node.say(r#"{"v":1,"type":"counters","poll":1}"#);
     assert_eq!(
         node.hear(),
-        serde_json::json!({"v": 1, "type": "counters", "poll": 1, "channels": []})
+        serde_json::json!({"v": 1, "type": "counters", "poll": 1, "timers": 0, "channels": []})
     );
     node.say(r#"{"v":1,"type":"finish"}"#);
     assert_eq!(node.hear()["type"], "finished");

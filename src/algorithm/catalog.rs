@@ -179,6 +179,10 @@ pub struct Algorithm {
     /// Processes among 0 … N−1 that are down from the beginning, where the case that the algorithm
     /// is about has such: they are never started, and whoever sends to one is refused.
     pub absent: fn(n: u32, options: &Options) -> Vec<ProcessId>,
+    /// Whether its processes act on their own for a while after the last operation has ended, and
+    /// then come to rest by themselves. A run waits for that before it tells them to quiesce: until
+    /// nothing is on its way and no timer is set.
+    pub comes_to_rest: bool,
     /// Its own options.
     pub options: &'static [OptionSpec],
     /// Messages of one operation without failures, in words.

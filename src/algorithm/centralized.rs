@@ -31,6 +31,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: &[],
     formula: "2",
     per_operation: |_, _| Expected::exactly(2),

@@ -28,6 +28,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: &[],
     formula: "N",
     per_operation: |n, _| Expected::exactly(n.into()),

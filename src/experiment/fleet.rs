@@ -449,6 +449,8 @@ struct Member {
     /// The last poll that it answered.
     poll: u64,
     counters: Vec<ChannelCounts>,
+    /// How many timers were set then.
+    timers: u32,
     stderr: VecDeque<String>,
 }
 
@@ -669,9 +671,14 @@ impl Inner {
     }
 
     async fn run(&mut self, operations: Duration, cancel: &AtomicBool) -> FleetOutcome {
+        let begun = Instant::now();
         let mut ending = self.connect_and_start(cancel).await;
         if ending == Ending::Complete {
             ending = self.await_outcome(operations, cancel).await;
+        }
+        if ending == Ending::Complete && self.algorithm.comes_to_rest {
+            let left = operations.saturating_sub(begun.elapsed());
+            ending = self.await_rest(left, cancel).await;
         }
         self.tell_live(&Command::Quiesce);
         let settle_limit = self.config.settle_limit;
@@ -781,10 +788,40 @@ impl Inner {
         }
     }
 
+    /// Waits until the processes have come to rest by themselves.
+    async fn await_rest(&mut self, patience: Duration, cancel: &AtomicBool) -> Ending {
+        let answer_limit = self.config.settle_limit;
+        let at_rest = |inner: &Self| {
+            let live = inner.members.iter().filter(|m| !m.ended && !m.silent);
+            live.map(|member| member.timers).sum::<u32>() == 0
+        };
+        match self
+            .await_quiet(at_rest, patience, answer_limit, cancel)
+            .await
+        {
+            None => Ending::Interrupted,
+            Some(true) => Ending::Complete,
+            Some(false) => Ending::TimeLimit,
+        }
+    }
+
     /// Polls the counters until two polls in a row are identical and nothing is outstanding.
     /// None: the caller cancelled.
     async fn await_quiescence(&mut self, patience: Duration, cancel: &AtomicBool) -> Option<bool> {
-        let limit = Instant::now() + patience;
+        self.await_quiet(|_| true, patience, patience, cancel).await
+    }
+
+    /// Polls the counters until in two identical polls in a row nothing is outstanding and
+    /// `condition` holds. None: the caller cancelled.
+    async fn await_quiet(
+        &mut self,
+        condition: impl Fn(&Self) -> bool,
+        patience: Duration,
+        answer_limit: Duration,
+        cancel: &AtomicBool,
+    ) -> Option<bool> {
+        let now = Instant::now();
+        let limit = now.checked_add(patience).unwrap_or(now + A_YEAR);
         let mut before = None;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -799,11 +836,12 @@ impl Inner {
             };
             // However late this poll came, nodes have their whole time to answer it: that the run
             // is not quiet in time makes none of them silent.
-            match self.wait(answered, Instant::now() + patience, cancel).await {
+            let answers_by = Instant::now() + answer_limit;
+            match self.wait(answered, answers_by, cancel).await {
                 Ending::Interrupted => return None,
                 Ending::Complete => {}
                 _ => {
-                    self.silence("a poll of its counters", patience, |member| {
+                    self.silence("a poll of its counters", answer_limit, |member| {
                         member.poll != poll && !member.ended
                     });
                     return Some(false);
@@ -814,7 +852,7 @@ impl Inner {
                 .into_iter()
                 .map(|id| (id, self.member(id).counters.clone()))
                 .collect();
-            let quiet = self.outstanding().is_empty();
+            let quiet = self.outstanding().is_empty() && condition(self);
             if quiet && before.as_ref() == Some(&counters) {
                 return Some(true);
             }
@@ -994,8 +1032,13 @@ impl Inner {
                     outcome,
                 });
             }
-            Reply::Counters { poll, channels } => {
+            Reply::Counters {
+                poll,
+                timers,
+                channels,
+            } => {
                 member.poll = poll;
+                member.timers = timers;
                 member.counters = channels;
             }
             Reply::Finished { channels } => {

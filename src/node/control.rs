@@ -134,6 +134,9 @@ pub enum Reply {
     Counters {
         /// Number of the poll that this answers.
         poll: u64,
+        /// How many timers are set.
+        #[serde(default)]
+        timers: u32,
         /// One entry for each process that messages went to or came from.
         channels: Vec<ChannelCounts>,
     },

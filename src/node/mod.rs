@@ -321,6 +321,7 @@ impl Node {
             }
             Command::Counters { poll } => say(Reply::Counters {
                 poll,
+                timers: u32::try_from(self.timers.len()).unwrap_or(u32::MAX),
                 channels: self.accounts.channels(),
             }),
             Command::Quiesce => {

@@ -45,7 +45,8 @@ pub struct Run {
     pub events: Vec<Event>,
     /// Messages by kind: every kind of the protocol is there.
     pub counts: CountsByKind,
-    /// Processes that are down at the end, ascending.
+    /// Processes that are down at the end, ascending; those that are absent from the beginning are
+    /// among them.
     pub crashed: Vec<ProcessId>,
     /// Processes that crashed at any time, in order, once for each crash.
     pub died: Vec<ProcessId>,
@@ -168,7 +169,8 @@ impl Run {
     /// Where that is not so.
     pub fn assert_formula(&self) {
         let (case, scenario) = (self.case(), &self.scenario);
-        let operations = (self.algorithm.operations)(scenario.n, scenario.rounds);
+        let operations =
+            (self.algorithm.operations)(scenario.n, scenario.rounds, &scenario.options);
         assert_eq!(case.complete(), operations, "operations of {scenario:?}");
         assert_eq!(case.open(), 0, "open operations of {scenario:?}");
         let rows = (self.algorithm.expected)(&case);
@@ -196,14 +198,14 @@ impl Run {
     ///
     /// Where that is not so.
     pub fn assert_per_operation(&self) {
-        let case = self.case();
+        let (case, scenario) = (self.case(), &self.scenario);
         assert!(self.failure_free() && case.completed().all(|end| end.phase == Phase::Ok));
-        let expected = (self.algorithm.per_operation)(self.scenario.n) * case.complete();
+        let expected =
+            (self.algorithm.per_operation)(scenario.n, &scenario.options) * case.complete();
         let attempted = self.total().attempted;
         assert!(
             expected.admits(Messages::new(attempted)),
-            "{expected:?}: {attempted} attempted in {:?}",
-            self.scenario
+            "{expected:?}: {attempted} attempted in {scenario:?}"
         );
     }
 }

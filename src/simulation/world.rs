@@ -125,7 +125,7 @@ impl<'a> World<'a> {
             timers_set: 0,
             not_started: processes.into(),
             restarts: 0,
-            operations: (algorithm.operations)(scenario.n, scenario.rounds),
+            operations: (algorithm.operations)(scenario.n, scenario.rounds, &scenario.options),
             completed: 0,
             quiescing: false,
             events: Vec::new(),
@@ -142,6 +142,9 @@ impl<'a> World<'a> {
                 incarnation: 1,
                 timers: Vec::new(),
             });
+        }
+        for absent in (algorithm.absent)(scenario.n, &scenario.options) {
+            world.slots[absent.index()].state = State::Down;
         }
         world.plan_faults();
         let longest = nanos(*scenario.network.delay.end());
@@ -215,7 +218,9 @@ impl<'a> World<'a> {
     }
 
     fn quiesce_when_complete(&mut self) {
+        // What comes to rest by itself is waited for: the run is over then, and nothing is told.
         if !self.quiescing
+            && !self.algorithm.comes_to_rest
             && self.completed >= self.operations
             && self.not_started == 0
             && self.restarts == 0
