@@ -78,6 +78,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     least: 2,
     processes: |n| n,
     absent: |_, _| Vec::new(),
+    comes_to_rest: false,
     options: &[
         OptionSpec {
             name: "election-timeout",

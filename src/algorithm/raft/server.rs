@@ -414,6 +414,10 @@ impl Server {
         // (§5.3)", by more than one where the follower says so.
         let least = leader.match_index[&message.from] + 1;
         let back = reply.next_index.min(next.saturating_sub(1)).max(least);
+        if back >= next {
+            // It has lost what it said to hold, which stable storage does not.
+            return Ok(());
+        }
         leader.next_index.insert(message.from, back);
         self.retry(message.from, message.operation, step);
         Ok(())
