@@ -111,6 +111,10 @@ pub struct Record {
     pub reason: Option<String>,
 }
 
+/// Why a message is refused that is sent when connections are being closed already: no connection
+/// is tried for it.
+pub const CLOSING: &str = "this process was closing its connections";
+
 /// Now, as ledgers and histories write it.
 pub fn now() -> Timestamp {
     let since = SystemTime::now()

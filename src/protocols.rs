@@ -3,6 +3,7 @@
 //! Data, read from `data/protocols.toml`. It is the one thing that the analysing wing and the
 //! traffic-producing wing share, so that neither can copy a mistake of the other's code.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
@@ -58,6 +59,14 @@ pub fn by_name(name: &str) -> Option<&'static Protocol> {
 /// The built-in protocol with this number in the frame header.
 pub fn by_number(number: u16) -> Option<&'static Protocol> {
     BUILT_IN.iter().find(|protocol| protocol.number == number)
+}
+
+/// What reports call this kind of this protocol, known or not.
+pub fn kind_name(protocol: u16, kind: u16) -> Cow<'static, str> {
+    match by_number(protocol).and_then(|protocol| protocol.kind(kind)) {
+        Some(kind) => Cow::Borrowed(&kind.name),
+        None => Cow::Owned(format!("protocol-{protocol}-kind-{kind}")),
+    }
 }
 
 static BUILT_IN: LazyLock<Vec<Protocol>> = LazyLock::new(|| {

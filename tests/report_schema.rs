@@ -2,7 +2,7 @@
 
 mod report_fixture;
 
-use report_fixture::{empty, everything, one_protocol};
+use report_fixture::{empty, everything, faulty_run, one_protocol};
 use serde_json::{Value, json};
 use wirewatt::report::{Report, json as report_json};
 use wirewatt::units::WireBytes;
@@ -17,11 +17,12 @@ fn written(report: &Report) -> Vec<u8> {
     file
 }
 
-fn reports() -> [(&'static str, Report); 3] {
+fn reports() -> [(&'static str, Report); 4] {
     [
         ("empty", empty()),
         ("one protocol", one_protocol()),
         ("everything", everything()),
+        ("faulty run", faulty_run()),
     ]
 }
 
@@ -64,6 +65,38 @@ fn what_is_added_is_valid_and_what_is_missing_is_not() {
         object.remove(name).unwrap();
         assert!(!validator.is_valid(&missing), "{at}/{name}");
     }
+}
+
+#[test]
+fn what_is_told_of_messages_identities_and_properties_is_promised() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let report = serde_json::to_value(faulty_run()).unwrap();
+    for (at, names) in [
+        (
+            "/audit/messages",
+            "matched retransmitted findings unmatched",
+        ),
+        ("/audit/messages/findings/0", "finding verdict messages"),
+        (
+            "/audit/messages/unmatched/0",
+            "sender incarnation receiver sequence kind finding verdict why",
+        ),
+        (
+            "/audit/identities/0",
+            "protocol text holds attempted wire verdict",
+        ),
+        ("/run/properties/0", "name about kind holds why"),
+    ] {
+        for name in names.split_whitespace() {
+            let mut missing = report.clone();
+            let object = missing.pointer_mut(at).unwrap().as_object_mut().unwrap();
+            assert!(object.remove(name).is_some(), "{at}/{name} is not written");
+            assert!(!validator.is_valid(&missing), "{at}/{name} is not required");
+        }
+    }
+    let mut unknown = report;
+    unknown["audit"]["messages"]["findings"][0]["finding"] = json!("vanished");
+    assert!(!validator.is_valid(&unknown));
 }
 
 /// The names that the first version promises, by where they stand.
@@ -137,6 +170,7 @@ fn reports_read_back_as_they_were_written() {
         let file = written(&report);
         let read = report_json::read(file.as_slice()).unwrap();
         assert_eq!(read.audit, report.audit, "{name}");
+        assert_eq!(read.run, report.run, "{name}");
         assert_eq!(read.source, report.source, "{name}");
         assert_eq!(read.protocols.len(), report.protocols.len(), "{name}");
         for (read, written) in read.protocols.iter().zip(&report.protocols) {

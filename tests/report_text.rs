@@ -2,7 +2,7 @@
 
 mod report_fixture;
 
-use report_fixture::{empty, everything, one_protocol};
+use report_fixture::{empty, everything, faulty_run, one_protocol};
 use wirewatt::analysis::LiveTotals;
 use wirewatt::report::Compared;
 use wirewatt::report::Style;
@@ -36,11 +36,12 @@ fn reports_read_as_they_did() {
         &render(&everything(), Style::default()),
     );
     snapshot("report_everything_80", &render(&everything(), NARROW));
+    snapshot("report_faulty_run", &render(&faulty_run(), NARROW));
 }
 
 #[test]
 fn every_line_fits() {
-    for report in [empty(), one_protocol(), everything()] {
+    for report in [empty(), one_protocol(), everything(), faulty_run()] {
         for width in [80, 100] {
             let text = render(
                 &report,

@@ -4,21 +4,26 @@ use std::fmt;
 
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    centralized, raft, ring, two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
 /// Every algorithm that can be run, by name.
-static CATALOG: [&Algorithm; 4] = [
-    &centralized::ALGORITHM,
-    &raft::ALGORITHM,
-    &ring::ALGORITHM,
-    &two_phase_commit::ALGORITHM,
+static CATALOG: &[&Algorithm] = &[
+    &super::centralized::ALGORITHM,
+    &super::ring::ALGORITHM,
+    &super::two_phase_commit::ALGORITHM,
+    &super::three_phase_commit::ALGORITHM,
+    &super::central_mutex::ALGORITHM,
+    &super::lamport_mutex::ALGORITHM,
+    &super::ricart_agrawala::ALGORITHM,
+    &super::maekawa::ALGORITHM,
+    &super::suzuki_kasami::ALGORITHM,
+    &super::raft::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.
 pub fn all() -> impl Iterator<Item = &'static Algorithm> {
-    CATALOG.into_iter()
+    CATALOG.iter().copied()
 }
 
 /// The algorithm of this name.

@@ -19,11 +19,19 @@ use crate::units::Timestamp;
 
 pub mod body;
 pub mod catalog;
+pub mod central_mutex;
 pub mod centralized;
+pub mod commitment;
 pub mod expected;
+pub mod lamport_mutex;
+pub mod maekawa;
+pub mod mutex;
 pub mod property;
 pub mod raft;
+pub mod ricart_agrawala;
 pub mod ring;
+pub mod suzuki_kasami;
+pub mod three_phase_commit;
 pub mod two_phase_commit;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use rustc_hash::FxHashMap;
 
 use super::connection::{Connection, Counts};
+use super::log::{MessageLog, MessageSeen, Repetition};
 use crate::message::{Label, Way};
 use crate::protocols;
 use crate::tally::{
@@ -37,6 +38,8 @@ pub(super) struct Accumulator {
     series: Series,
     bucket_start: i64,
     bucket: Bucket,
+    /// Messages one by one, where they are asked for.
+    pub log: Option<MessageLog>,
 }
 
 /// One end of a pair: a listener with its port, a client without.
@@ -76,9 +79,26 @@ impl Accumulator {
         tally.payload += length;
     }
 
-    /// Enters that a message of this kind was acknowledged.
-    pub fn acknowledged(&mut self, kind: (u16, u16)) {
+    /// Keeps a message in the log, where there is one, and tells its place.
+    #[inline]
+    pub fn log(&mut self, message: impl FnOnce() -> MessageSeen) -> Option<usize> {
+        self.log.as_mut()?.message(message())
+    }
+
+    /// Keeps in the log, where there is one, that stream bytes were seen again.
+    #[cold]
+    pub fn log_repetition(&mut self, repetition: Repetition) {
+        if let Some(log) = &mut self.log {
+            log.repetition(repetition);
+        }
+    }
+
+    /// Enters that a message of this kind was acknowledged: the one at this place of the log.
+    pub fn acknowledged(&mut self, kind: (u16, u16), place: Option<usize>) {
         *self.acknowledged.entry(kind).or_default() += 1;
+        if let (Some(log), Some(place)) = (&mut self.log, place) {
+            log.messages[place].acknowledged = true;
+        }
     }
 
     /// Enters a packet, and the messages that it completed, into the time series.
@@ -114,6 +134,9 @@ impl Accumulator {
         self.connections += 1;
         if connection.refused {
             self.refused += 1;
+        }
+        if let Some(log) = &mut self.log {
+            log.connection(connection.as_seen());
         }
         for (mine, theirs) in self.counts.iter_mut().zip(&connection.counts) {
             mine.merge(theirs);
@@ -273,12 +296,7 @@ impl Counts {
 fn named(kinds: &FxHashMap<(u16, u16), Messages>) -> BTreeMap<String, Messages> {
     let mut named = BTreeMap::new();
     for (&(protocol, kind), messages) in kinds {
-        let name = protocols::by_number(protocol)
-            .and_then(|protocol| protocol.kind(kind))
-            .map_or_else(
-                || format!("protocol-{protocol}-kind-{kind}"),
-                |kind| kind.name.clone(),
-            );
+        let name = protocols::kind_name(protocol, kind).into_owned();
         *named.entry(name).or_default() += *messages;
     }
     named

@@ -4,14 +4,18 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::accumulator::Accumulator;
+use super::log::{ConnectionSeen, MessageSeen};
 use crate::flow::{
     Arrival, ConnectionKey, Direction, HalfStream, HoldingSpace, ProtocolIndex, StreamSink,
     TransportKind,
 };
-use crate::message::{Framer, Message, MessageSink, Way};
+use crate::message::{Framer, Label, Message, MessageSink, Way, WireWatt};
 use crate::packet::{Lengths, Segment, USUAL};
 use crate::tally::{Excess, LayerBytes, PacketClass, Series};
-use crate::units::{IncompleteBytes, IpBytes, Messages, Packets, Timestamp, UnframedBytes};
+use crate::units::{
+    FramingBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Packets, Timestamp,
+    UnframedBytes,
+};
 
 /// Everything known of one connection, or of one UDP flow.
 ///
@@ -40,7 +44,8 @@ pub(super) struct Connection {
     /// Messages by kind that have not been acknowledged yet, where frames name kinds.
     unacknowledged: Option<Box<[VecDeque<Unacknowledged>; 2]>>,
     ended: [bool; 2],
-    reset: [bool; 2],
+    /// When the sender of each way has reset it.
+    reset: [Option<Timestamp>; 2],
     pub refused: bool,
     pub mid_stream: bool,
     /// The first packet was a SYN-ACK so early that its SYN may have passed before the capture began.
@@ -53,6 +58,8 @@ pub(super) struct Connection {
     lost_start: [bool; 2],
     /// Tells this connection from an earlier one of the same key.
     pub serial: u64,
+    /// The first packet.
+    opened: Timestamp,
 }
 
 /// Whether the streams on a built-in range are ours.
@@ -68,6 +75,8 @@ pub(super) enum Standing {
 struct Unacknowledged {
     end: u64,
     kind: (u16, u16),
+    /// Its place in the log, where it is kept.
+    place: Option<usize>,
 }
 
 /// More messages than these are in no window: where acknowledgments never come, as over UDP, the
@@ -202,7 +211,7 @@ impl Connection {
             unacknowledged: None,
             last_seen: time,
             ended: [false; 2],
-            reset: [false; 2],
+            reset: [None; 2],
             refused: false,
             mid_stream: false,
             asked_before: false,
@@ -212,6 +221,7 @@ impl Connection {
             is_to_itself,
             lost_start: [false; 2],
             serial: 0,
+            opened: time,
             in_use: true,
         }
     }
@@ -222,6 +232,20 @@ impl Connection {
         match direction {
             Direction::Up => self.up_way,
             Direction::Down => self.up_way.opposite(),
+        }
+    }
+
+    /// What a log keeps of it.
+    pub fn as_seen(&self) -> ConnectionSeen {
+        ConnectionSeen {
+            serial: self.serial,
+            initiator: self.initiator(),
+            listener: self.listener(),
+            opened: self.opened,
+            last_seen: self.last_seen,
+            refused: self.refused,
+            reset: self.reset,
+            closed: self.closed,
         }
     }
 
@@ -253,6 +277,8 @@ impl Connection {
             unacknowledged: &mut self.unacknowledged,
             accumulator,
             messages: 0,
+            time: self.last_seen,
+            serial: self.serial,
         };
         (
             &mut self.streams[way as usize],
@@ -443,14 +469,14 @@ impl Connection {
         if way == Way::FromListener && asked && never_accepted && !self.mid_stream {
             self.refused = true;
         }
-        self.reset[way as usize] = true;
+        self.reset[way as usize].get_or_insert(self.last_seen);
         self.closed = true;
     }
 
     /// Whether this way's sender has reset the connection.
     #[inline]
     pub fn is_reset(&self, way: Way) -> bool {
-        self.reset[way as usize]
+        self.reset[way as usize].is_some()
     }
 
     /// Tells the framing that a stream has reached its FIN, once.
@@ -499,7 +525,7 @@ impl Connection {
             while let Some(message) = queue.front()
                 && message.end <= up_to
             {
-                accumulator.acknowledged(message.kind);
+                accumulator.acknowledged(message.kind, message.place);
                 queue.pop_front();
             }
         }
@@ -556,6 +582,10 @@ pub(super) struct Book<'a> {
     accumulator: Option<&'a mut Accumulator>,
     /// Messages entered since the book was opened.
     pub messages: u64,
+    /// The connection's latest packet.
+    time: Timestamp,
+    /// The connection's number.
+    serial: u64,
 }
 
 impl MessageSink for Book<'_> {
@@ -569,14 +599,23 @@ impl MessageSink for Book<'_> {
         if let (Some(label), Some(accumulator)) = (&message.label, &mut self.accumulator) {
             accumulator.labelled(label, message.body.get() + message.framing.get());
             let kind = (label.protocol, label.kind);
+            let end = counts.placed();
+            let place = accumulator.log(|| MessageSeen {
+                label: *label,
+                body: message.body,
+                framing: message.framing,
+                time: self.time,
+                connection: self.serial,
+                way,
+                end,
+                acknowledged: false,
+                whole: true,
+            });
             let queue = &mut self.unacknowledged.get_or_insert_default()[way as usize];
             if queue.len() == MOST_UNACKNOWLEDGED {
                 queue.pop_front();
             }
-            queue.push_back(Unacknowledged {
-                end: counts.placed(),
-                kind,
-            });
+            queue.push_back(Unacknowledged { end, kind, place });
         }
     }
 
@@ -584,6 +623,24 @@ impl MessageSink for Book<'_> {
         let counts = &mut self.counts[way as usize];
         counts.incomplete_messages += 1;
         counts.bytes.incomplete += bytes;
+    }
+
+    fn cut_off(&mut self, way: Way, label: &Label, body: MessageBytes, bytes: IncompleteBytes) {
+        self.incomplete(way, bytes);
+        let end = self.counts[way as usize].placed();
+        if let Some(accumulator) = &mut self.accumulator {
+            accumulator.log(|| MessageSeen {
+                label: *label,
+                body,
+                framing: FramingBytes::new(WireWatt::HEADER as u64),
+                time: self.time,
+                connection: self.serial,
+                way,
+                end,
+                acknowledged: false,
+                whole: false,
+            });
+        }
     }
 
     #[inline]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
 use super::connection::{Connection, Counts, Standing};
+use super::log::{MessageLog, Repetition};
 use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
@@ -107,6 +108,18 @@ impl Analyzer {
             #[cfg(test)]
             thorough: false,
         }
+    }
+
+    /// The same, keeping the messages of our own nodes one by one, up to
+    /// [`MOST_MESSAGES`](super::MOST_MESSAGES) of a protocol.
+    pub fn keeping_messages(mut self) -> Self {
+        let rows = self.rows.iter_mut().step_by(2);
+        for (row, protocol) in rows.zip(self.plan.protocols()) {
+            if matches!(protocol.framing, FramingChoice::WireWatt { .. }) {
+                row.log = Some(MessageLog::default());
+            }
+        }
+        self
     }
 
     /// Counts one packet.
@@ -224,10 +237,14 @@ impl Analyzer {
         }
         let plan = Arc::clone(&self.plan);
         let mut protocols = Vec::new();
+        let mut messages: Option<MessageLog> = None;
         let mut rows = self.rows.into_iter();
         for protocol in plan.protocols() {
             for foreign in [false, true] {
-                let Some(row) = rows.next() else { break };
+                let Some(mut row) = rows.next() else { break };
+                if let Some(log) = row.log.take() {
+                    messages.get_or_insert_default().append(log);
+                }
                 if row.is_empty() && (foreign || !protocol.by_user) {
                     continue;
                 }
@@ -272,6 +289,7 @@ impl Analyzer {
             },
             evidence: self.evidence,
             markers: self.markers,
+            messages,
         }
     }
 
@@ -462,6 +480,16 @@ impl Analyzer {
         if arrival.new < length {
             counts.bytes.retransmitted += u64::from(arrival.repeated);
             counts.bytes.outside_stream += u64::from(arrival.outside);
+            if arrival.repeated > 0
+                && let Some(row) = &mut row
+            {
+                let start = connection.streams[way as usize].offset_of(data_sequence);
+                row.log_repetition(Repetition {
+                    connection: connection.serial,
+                    way,
+                    bytes: (start, start + u64::from(length)),
+                });
+            }
         }
         if connection.early.is_some() {
             tick_early(connection, rows, time, messages, lengths.ip());

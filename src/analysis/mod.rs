@@ -9,10 +9,12 @@ mod accumulator;
 mod completeness;
 mod connection;
 mod engine;
+mod log;
 mod plan;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use engine::{Analyzer, LiveTotals};
+pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
 pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
 
 use crate::message::Marker;
@@ -38,6 +40,8 @@ pub struct Analysis {
     pub evidence: Evidence,
     /// Marker datagrams, in capture order.
     pub markers: Vec<MarkerSeen>,
+    /// Messages one by one, where they were [asked for](Analyzer::keeping_messages).
+    pub messages: Option<MessageLog>,
 }
 
 /// What streams prove about packets that the capture did not show.

@@ -2,17 +2,26 @@
 //! counters, the wire.
 //!
 //! In: [`Account`]s (what formula and ledger say of one message kind), the wire's tallies and the
-//! state of the capture's completeness. Out: an [`Audit`]: one [`Row`] a kind with a verdict and
+//! state of the capture's completeness; for runs of our own nodes also the [`Book`] of their ledger
+//! and the capture's messages, which are matched one to one. Out: an [`Audit`]: one [`Row`] a kind with a verdict and
 //! its explanation. A difference is explained only by evidence that the wire or the ledger's own
 //! declaration gives; a capture's losses never explain one. Nothing here counts.
 
+mod book;
+mod identity;
+mod matching;
 mod reconcile;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use reconcile::reconcile;
+pub use book::{Book, MessageId};
+pub use identity::{Identity, IdentityRow, Relation};
+pub use matching::{
+    Circumstances, Finding, FindingCount, Matching, MessageAudit, Unmatched, match_messages,
+};
+pub use reconcile::{reconcile, reconcile_matched};
 
 use crate::units::Messages;
 
@@ -36,7 +45,8 @@ pub struct Account {
     pub refused: Messages,
     /// Of those, taken by the kernel, every byte.
     pub sent: Messages,
-    /// Of those, left without an outcome by the kill of their sender. The wire decides.
+    /// Of those, left without an outcome by the kill of their sender; where messages are matched one
+    /// by one, all without an outcome. The wire decides.
     pub unknown: Messages,
     /// Messages that receivers decoded (the ledger's `arrived`).
     pub received: Messages,
@@ -164,7 +174,7 @@ pub struct Row {
     pub refused: Messages,
     /// Of those, taken by the kernel.
     pub sent: Messages,
-    /// Of those, left without an outcome by the kill of their sender.
+    /// Of those, left without an outcome: by the kill of their sender or a reset.
     #[serde(default)]
     pub unknown: Messages,
     /// Messages whose last byte the receiver's TCP acknowledged. Not delivery: a column of its own.
@@ -187,10 +197,17 @@ pub struct Row {
 /// The accounts of a whole run or capture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
-    /// The worst row's verdict; inconclusive where there is no row.
+    /// The worst verdict of rows and identities; inconclusive where there is no row.
     pub verdict: Verdict,
     /// One row a message kind.
     pub rows: Vec<Row>,
+    /// How messages match one to one; absent where only their numbers were held against each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<MessageAudit>,
+    /// What has to hold between the numbers of several kinds; empty where nothing has to, and in
+    /// runs in which somebody failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<IdentityRow>,
     /// What was seen and bears on no single row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,

@@ -10,9 +10,13 @@
 //! A rule that is broken makes a mismatch unless evidence is at hand. *Fewer* on the wire than in
 //! an account is evidence of nothing while the capture is not proven complete: inconclusive. *More*
 //! on the wire is a mismatch always: no loss of packets invents a message.
+//!
+//! Where messages are [matched one to one](super::matching), that decides in place of rules 3 and
+//! 4 and of evidence for refusals: a lost message and a doubled one do not cancel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::matching::{Finding, Matching};
 use super::{Account, Audit, Expected, Row, Verdict};
 use crate::analysis::CompletenessState;
 use crate::tally::ProtocolTally;
@@ -28,6 +32,34 @@ pub fn reconcile(
     tallies: &[ProtocolTally],
     completeness: CompletenessState,
 ) -> Audit {
+    reconcile_all(accounts, tallies, completeness, None)
+}
+
+/// The same for the one protocol of a run whose messages were matched one to one.
+pub fn reconcile_matched(
+    accounts: &[Account],
+    tallies: &[ProtocolTally],
+    completeness: CompletenessState,
+    matching: &Matching,
+) -> Audit {
+    let mut audit = reconcile_all(accounts, tallies, completeness, Some(matching));
+    let worst = matching
+        .audit
+        .findings
+        .iter()
+        .map(|found| found.verdict)
+        .max();
+    audit.verdict = worst.map_or(audit.verdict, |worst| audit.verdict.max(worst));
+    audit.messages = Some(matching.audit.clone());
+    audit
+}
+
+fn reconcile_all(
+    accounts: &[Account],
+    tallies: &[ProtocolTally],
+    completeness: CompletenessState,
+    matching: Option<&Matching>,
+) -> Audit {
     let mut rows = Vec::new();
     let mut remarks = Vec::new();
     let mut seen = BTreeSet::new();
@@ -36,8 +68,8 @@ pub fn reconcile(
             let name = account.protocol.as_str();
             let own: Vec<_> = accounts.iter().filter(|a| a.protocol == name).collect();
             let wire = Wire::of(name, tallies);
-            rows.extend(reconcile_protocol(&own, &wire, completeness));
-            remarks.extend(wire.remarks(&own));
+            rows.extend(reconcile_protocol(&own, &wire, completeness, matching));
+            remarks.extend(wire.remarks(&own, matching));
         }
     }
     Audit {
@@ -48,6 +80,8 @@ pub fn reconcile(
             .unwrap_or(Verdict::Inconclusive),
         rows,
         remarks,
+        messages: None,
+        identities: Vec::new(),
     }
 }
 
@@ -92,14 +126,17 @@ impl<'a> Wire<'a> {
         wire
     }
 
-    fn remarks(&self, accounts: &[&Account]) -> Vec<String> {
+    fn remarks(&self, accounts: &[&Account], matching: Option<&Matching>) -> Vec<String> {
         let mut remarks = Vec::new();
         let refused: u64 = accounts.iter().map(|account| account.refused.get()).sum();
-        if self.refused_connections > refused {
+        let stray = match matching {
+            Some(matching) => matching.stray_refusals,
+            None => self.refused_connections.saturating_sub(refused),
+        };
+        if stray > 0 {
             remarks.push(format!(
-                "{}: {} refused connections on the wire belong to no attempt of the ledger",
+                "{}: {stray} refused connections on the wire belong to no attempt of the ledger",
                 self.protocol,
-                self.refused_connections - refused
             ));
         }
         if self.foreign_streams > 0 {
@@ -116,12 +153,14 @@ fn reconcile_protocol(
     accounts: &[&Account],
     wire: &Wire<'_>,
     completeness: CompletenessState,
+    matching: Option<&Matching>,
 ) -> Vec<Row> {
     let mut evidence = Evidence {
         completeness,
         approximate: wire.approximate,
         refused_connections: wire.refused_connections,
         incomplete_messages: wire.incomplete_messages,
+        matching,
     };
     let kindless = wire.by_kind.is_empty() && wire.messages > 0;
     if kindless {
@@ -181,6 +220,8 @@ struct Evidence<'a> {
     approximate: Option<&'a str>,
     refused_connections: u64,
     incomplete_messages: u64,
+    /// Messages one by one: better than all of these numbers.
+    matching: Option<&'a Matching>,
 }
 
 impl Evidence<'_> {
@@ -221,20 +262,16 @@ fn judge(account: &Account, wire: u64, acknowledged: u64, evidence: &mut Evidenc
     let mut findings = Findings(Vec::new());
     ledger_adds_up(account, &mut findings);
     formula_holds(account, &mut findings);
-    withheld_is_evident(account, evidence, &mut findings);
-    let before_wire = findings.0.len();
-    wire_shows_sent(account, wire, evidence, &mut findings);
-    receivers_agree(account, wire, acknowledged, evidence, &mut findings);
-    if findings.0.len() == before_wire {
-        doubt_equality(evidence, &mut findings);
-    } else if let Some(framing) = evidence.approximate {
-        doubt_difference(framing, &mut findings.0[before_wire..]);
-    }
-    if account.received != account.handled {
-        findings.add(
-            Verdict::Mismatch,
-            format!("{} received, {} handled", account.received, account.handled),
-        );
+    match evidence.matching {
+        Some(matching) => {
+            let before_wire = findings.0.len();
+            messages_match(account, matching, &mut findings);
+            let told = findings.0[before_wire..].iter();
+            if told.map(|(verdict, _)| *verdict).max() <= Some(Verdict::Explained) {
+                doubt_equality(evidence, &mut findings);
+            }
+        }
+        None => numbers_agree(account, wire, acknowledged, evidence, &mut findings),
     }
     let (verdict, explanation) = findings.into_verdict();
     Row {
@@ -253,6 +290,46 @@ fn judge(account: &Account, wire: u64, acknowledged: u64, evidence: &mut Evidenc
         verdict,
         explanation,
         formula: account.formula.clone(),
+    }
+}
+
+/// What was found of the kind's messages, one by one.
+fn messages_match(account: &Account, matching: &Matching, findings: &mut Findings) {
+    let found = matching.by_kind.get(&account.kind).into_iter().flatten();
+    for (finding, messages) in found {
+        let mut words = format!("{messages} {}", finding.words());
+        if *finding == Finding::RefusedUnseen
+            && let Some(reasons) = matching.reasons.get(&account.kind)
+        {
+            let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+            words.push_str(&format!(" ({})", reasons.join(", ")));
+        }
+        findings.add(finding.verdict(), words);
+    }
+}
+
+/// Rules 3 and 4, and evidence of what was withheld, by numbers of messages alone.
+fn numbers_agree(
+    account: &Account,
+    wire: u64,
+    acknowledged: u64,
+    evidence: &mut Evidence<'_>,
+    findings: &mut Findings,
+) {
+    withheld_is_evident(account, evidence, findings);
+    let before_wire = findings.0.len();
+    wire_shows_sent(account, wire, evidence, findings);
+    receivers_agree(account, wire, acknowledged, evidence, findings);
+    if findings.0.len() == before_wire {
+        doubt_equality(evidence, findings);
+    } else if let Some(framing) = evidence.approximate {
+        doubt_difference(framing, &mut findings.0[before_wire..]);
+    }
+    if account.received != account.handled {
+        findings.add(
+            Verdict::Mismatch,
+            format!("{} received, {} handled", account.received, account.handled),
+        );
     }
 }
 

@@ -31,9 +31,14 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
     Ok(ExitCode::from(exit_code(&run)))
 }
 
-/// 2 when the run itself went wrong, otherwise the audit's own.
+/// 1 when the run broke what its algorithm promises, whatever the accounts say: that is a
+/// disagreement between the algorithm and what happened. 2 when the run itself went wrong,
+/// otherwise the audit's own.
 pub(super) fn exit_code(run: &Finished) -> u8 {
-    if run.problems.is_empty() {
+    let summary = run.report.run.as_ref();
+    if summary.is_some_and(|run| run.broken_properties().next().is_some()) {
+        1
+    } else if run.problems.is_empty() {
         run.report
             .audit
             .as_ref()

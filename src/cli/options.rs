@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::algorithm::Options;
 use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
 use crate::energy::{self, EnergyError};
 use crate::report::{Models, Report, Style, json, text};
@@ -54,9 +55,7 @@ pub(super) struct ReportOptions {
 impl ReportOptions {
     /// The models to apply.
     pub fn models(&self) -> Result<Models, EnergyError> {
-        let library = energy::Library::built_in();
-        let grid = library.grid(&self.grid)?;
-        Models::of(&library, grid)
+        grid_models(&self.grid)
     }
 
     /// Prints the report on standard output.
@@ -70,6 +69,28 @@ impl ReportOptions {
         }
         Ok(())
     }
+}
+
+/// All models, supplied by this grid: a name or a rate.
+pub(super) fn grid_models(grid: &str) -> Result<Models, EnergyError> {
+    let library = energy::Library::built_in();
+    let grid = library.grid(grid)?;
+    Models::of(&library, grid)
+}
+
+/// An algorithm's own options from `NAME=VALUE`s.
+pub(super) fn algorithm_options(given: &[String]) -> Result<Options, String> {
+    let parse = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(format!(
+            "--option '{text}': expected NAME=VALUE, as in vote-no=2"
+        )),
+    };
+    given
+        .iter()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .map(Options)
 }
 
 /// As wide as the terminal, within reason, and coloured only on one.

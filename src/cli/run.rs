@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{ReportOptions, duration, style};
+use super::options::{ReportOptions, algorithm_options, duration, style};
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Options, catalog};
 use crate::experiment::{self, Finished, RunOptions};
@@ -188,7 +188,7 @@ impl RunArgs {
     /// The options of each algorithm. One that none of several has is given to all, which makes it
     /// the error that it is.
     fn options(&self, algorithms: &[&Algorithm]) -> Result<Vec<Options>, Box<dyn Error>> {
-        let given = self.given_options()?;
+        let given = algorithm_options(&self.options)?;
         let has = |algorithm: &Algorithm, name: &str| {
             algorithm.options.iter().any(|option| option.name == name)
         };
@@ -202,20 +202,6 @@ impl RunArgs {
             options.push(own);
         }
         Ok(options)
-    }
-
-    fn given_options(&self) -> Result<Options, String> {
-        let parse = |text: &String| match text.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(format!(
-                "--option '{text}': expected NAME=VALUE, as in vote-no=2"
-            )),
-        };
-        self.options
-            .iter()
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map(Options)
     }
 }
 

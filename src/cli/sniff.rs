@@ -100,6 +100,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         record: args.record.clone(),
         plan,
         markers: !args.no_markers,
+        messages: false,
         most_packets: args.count.map(Packets::new),
     })?;
     if let Err(unproven @ (Unproven::CannotSend(_) | Unproven::NotSeen)) = sniffer.proof() {

@@ -9,6 +9,8 @@ pub mod fleet;
 pub mod folder;
 mod marker;
 mod run;
+mod simulation;
 pub mod sniffer;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
+pub use simulation::{simulate, tally};

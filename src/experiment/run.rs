@@ -1,6 +1,7 @@
 //! One run from the opened capture to the whole folder, and its audit made again from the folder.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +12,14 @@ use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, Ru
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
-use crate::algorithm::{self, Algorithm, Case, Event, Options, Phase, ProcessId, catalog};
-use crate::analysis::{
-    Analysis, Analyzer, Completeness, PlanError, ProtocolDefinition, ProtocolPlan, SourceLosses,
+use crate::algorithm::{
+    self, Algorithm, Case, Event, Execution, Options, Phase, ProcessId, Property, catalog,
 };
-use crate::audit::{self, Account, Formula};
+use crate::analysis::{
+    Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
+    ProtocolPlan, SourceLosses,
+};
+use crate::audit::{self, Account, Audit, Book, Circumstances, Formula};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
@@ -23,7 +27,9 @@ use crate::message::FramingChoice;
 use crate::node::control::{Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
-use crate::report::{Models, Report, RunSummary, Source, SourceKind, html, json};
+use crate::report::{
+    Models, PropertyKind, PropertyRow, Report, RunSummary, Source, SourceKind, html, json,
+};
 use crate::tally::ProtocolTally;
 use crate::units::Messages;
 
@@ -186,18 +192,18 @@ pub fn run(
     };
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
-    let totals = if observed.ledger_is_whole {
-        Totals::read(&folder.ledger(), run).map_err(|error| error.to_string())
+    let ledger = if observed.ledger_is_whole {
+        Ledger::read(&folder.ledger(), run).map_err(|error| error.to_string())
     } else {
         Err("the nodes could not write their ledger".to_owned())
     };
-    if let Err(problem) = &totals {
+    if let Err(problem) = &ledger {
         problems.push(format!("there is no audit: {problem}"));
     }
     let report = conclude(
         &observed.record,
         &observed.events,
-        totals.ok().as_ref(),
+        ledger.ok().as_ref(),
         &observed.analysis,
         observed.completeness,
         observed.source,
@@ -238,6 +244,7 @@ fn observe(
         record: Some(folder.capture()),
         plan: plan_of(&record)?,
         markers: true,
+        messages: true,
         most_packets: None,
     })?;
     sniffer
@@ -320,7 +327,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     let folder = RunFolder::open(path)?;
     let record = folder.read_record()?;
     let mut capture = CaptureFile::open(folder.capture())?;
-    let mut analyzer = Analyzer::new(plan_of(&record)?);
+    let mut analyzer = Analyzer::new(plan_of(&record)?).keeping_messages();
     let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
         CaptureEnding::Complete => None,
         CaptureEnding::Failed(error) => Some(error.to_string()),
@@ -361,11 +368,11 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         ..Source::default()
     };
     let events = folder.read_events()?;
-    let totals = Totals::read(&folder.ledger(), record.run)?;
+    let ledger = Ledger::read(&folder.ledger(), record.run)?;
     let report = conclude(
         &record,
         &events,
-        Some(&totals),
+        Some(&ledger),
         &analysis,
         completeness,
         source,
@@ -389,7 +396,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
 fn conclude(
     record: &RunRecord,
     events: &[Event],
-    totals: Option<&Totals>,
+    ledger: Option<&Ledger>,
     analysis: &Analysis,
     completeness: Completeness,
     source: Source,
@@ -417,12 +424,40 @@ fn conclude(
         .filter(|tally| tally.name == algorithm.name)
         .cloned()
         .collect();
-    let audit = totals.map(|totals| {
+    let audit = ledger.map(|ledger| {
+        let totals = &ledger.totals;
         let expectations = expectations.as_deref().unwrap_or_default();
+        let killed = |node: u32| outcome.is_none_or(|outcome| outcome.died.contains(&node));
+        let circumstances = Circumstances {
+            completeness: completeness.state,
+            listeners: addresses_by_process(record).collect(),
+            killed: addresses_by_process(record)
+                .map(|(_, node)| node)
+                .filter(|node| killed(*node))
+                .collect(),
+            broken_off: source.partial,
+        };
+        let log = analysis.messages.as_ref();
+        let matching = log.and_then(|log| audit::match_messages(&ledger.book, log, &circumstances));
         let accounts = accounts(algorithm, expectations, totals, &observed, |node| {
-            outcome.is_none_or(|outcome| outcome.died.contains(&node))
+            matching.is_some() || killed(node)
         });
-        let mut audit = audit::reconcile(&accounts, &observed, completeness.state);
+        let mut audit = match &matching {
+            Some(matching) => {
+                audit::reconcile_matched(&accounts, &observed, completeness.state, matching)
+            }
+            None => {
+                let mut audit = audit::reconcile(&accounts, &observed, completeness.state);
+                audit.remarks.push(format!(
+                    "more than {} messages: their numbers were compared, and not one by one",
+                    crate::analysis::MOST_MESSAGES
+                ));
+                audit
+            }
+        };
+        if outcome.is_some_and(|outcome| outcome.clean && outcome.died.is_empty()) {
+            audit = with_identities(audit, algorithm, completeness.state);
+        }
         let notices = outcome.map_or(&[][..], |outcome| &outcome.notices);
         audit
             .remarks
@@ -442,7 +477,9 @@ fn conclude(
         audit
     });
     let report = Report::new(analysis, completeness, source, audit, models);
-    Ok(report.of_run(summary(record, &case)))
+    let mut summary = summary(record, &case);
+    summary.properties = properties(algorithm, record, events, &died);
+    Ok(report.of_run(summary))
 }
 
 /// How the run went, for its report.
@@ -464,7 +501,104 @@ fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
             Some(outcome) => outcome.problems.clone(),
             None => vec![KILLED.to_owned()],
         },
+        properties: Vec::new(),
     }
+}
+
+/// The algorithm's properties on what its processes reported, in the order of its time: they share
+/// one clock. Liveness is judged where the run came to its end.
+fn properties(
+    algorithm: &Algorithm,
+    record: &RunRecord,
+    events: &[Event],
+    died: &[ProcessId],
+) -> Vec<PropertyRow> {
+    let mut events = events.to_vec();
+    events.sort_by_key(|event| event.time);
+    let execution = Execution {
+        n: record.n,
+        rounds: record.rounds,
+        options: &record.options,
+        events: &events,
+        crashed: died,
+    };
+    let unended = match &record.outcome {
+        None => Some("the run was killed"),
+        Some(outcome) if outcome.partial => Some("the run did not come to its end"),
+        Some(_) => None,
+    };
+    let judged = |property: &Property| {
+        let (kind, unjudged) = match property.kind {
+            algorithm::PropertyKind::Safety => (PropertyKind::Safety, None),
+            algorithm::PropertyKind::Liveness => (PropertyKind::Liveness, unended),
+        };
+        let (holds, why) = match unjudged {
+            Some(why) => (None, format!("not judged: {why}")),
+            None => match (property.check)(&execution) {
+                Ok(()) => (Some(true), String::new()),
+                Err(why) => (Some(false), why),
+            },
+        };
+        PropertyRow {
+            name: property.name.to_owned(),
+            about: property.about.to_owned(),
+            kind,
+            holds,
+            why,
+        }
+    };
+    algorithm.properties.iter().map(judged).collect()
+}
+
+/// A run's ledger: its totals, and its messages one by one.
+struct Ledger {
+    totals: Totals,
+    book: Book,
+}
+
+impl Ledger {
+    fn read(path: &Path, run: u64) -> Result<Self, LedgerError> {
+        let mut reader = ledger::Reader::open(path)?;
+        let (mut totals, mut book) = (Totals::default(), Book::default());
+        for record in &mut reader {
+            let record = record?;
+            if record.run == run {
+                totals.count(&record);
+                book.enter(&record);
+            }
+        }
+        totals.torn = reader.torn();
+        Ok(Self { totals, book })
+    }
+}
+
+fn addresses_by_process(record: &RunRecord) -> impl Iterator<Item = (SocketAddr, u32)> {
+    record.addresses.iter().copied().zip(0..)
+}
+
+/// The audit with the algorithm's identities, where every message that was attempted was sent.
+fn with_identities(audit: Audit, algorithm: &Algorithm, completeness: CompletenessState) -> Audit {
+    let withheld = |row: &audit::Row| row.suppressed + row.refused + row.unknown > Messages::ZERO;
+    if audit.rows_of(algorithm.name).any(withheld) {
+        return audit;
+    }
+    let identities: Vec<audit::Identity> = algorithm
+        .identities
+        .iter()
+        .map(|identity| audit::Identity {
+            text: identity.text.to_owned(),
+            terms: identity
+                .terms
+                .iter()
+                .map(|(factor, kind)| (*factor, (*kind).to_owned()))
+                .collect(),
+            relation: match identity.relation {
+                algorithm::Relation::Zero => audit::Relation::Zero,
+                algorithm::Relation::AtMostZero => audit::Relation::AtMostZero,
+            },
+        })
+        .collect();
+    audit.with_identities(algorithm.name, &identities, completeness)
 }
 
 /// What formula and ledger say of each kind. Nodes that were `killed` may have left attempts without an

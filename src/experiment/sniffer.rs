@@ -37,6 +37,8 @@ pub struct SnifferOptions {
     /// Whether to send markers, where the capture can show them: it has to see the loopback
     /// interface without a filter.
     pub markers: bool,
+    /// Whether to keep the messages of our own nodes one by one, for an audit.
+    pub messages: bool,
     /// Stop after this many packets, markers not counted.
     pub most_packets: Option<Packets>,
 }
@@ -155,7 +157,10 @@ impl Sniffer {
             baseline: capture.counters(),
             capture,
             recording,
-            analyzer: Analyzer::new(plan),
+            analyzer: match options.messages {
+                true => Analyzer::new(plan).keeping_messages(),
+                false => Analyzer::new(plan),
+            },
             beacon,
             most_packets: options.most_packets,
             ended: false,

@@ -205,6 +205,11 @@ impl HalfStream {
             .map_or(0, |disorder| disorder.conflicting)
     }
 
+    /// Stream offset of the byte with this sequence number; 0 for those before the stream's first.
+    pub fn offset_of(&self, sequence: u32) -> u64 {
+        self.position(sequence).max(0) as u64
+    }
+
     /// SYN with this sequence number, with which the stream [can begin](Self::can_begin_with): its
     /// first byte has the next number.
     pub fn syn(&mut self, sequence: u32) {

@@ -83,6 +83,11 @@ pub trait MessageSink {
     fn message(&mut self, way: Way, message: Message);
     /// One message of which only these bytes were seen.
     fn incomplete(&mut self, way: Way, bytes: IncompleteBytes);
+    /// The same, of a message whose whole header was seen, and says that its body is so long.
+    fn cut_off(&mut self, way: Way, label: &Label, body: MessageBytes, bytes: IncompleteBytes) {
+        let _ = (label, body);
+        self.incomplete(way, bytes);
+    }
     /// Bytes that the framing cannot place.
     fn unframed(&mut self, way: Way, bytes: UnframedBytes);
 }

@@ -4,7 +4,7 @@
 use super::{Framing, Label, Message, MessageSink, Turn, Way};
 use crate::units::{FramingBytes, IncompleteBytes, MessageBytes, UnframedBytes};
 
-const HEADER: usize = 56;
+const HEADER: usize = WireWatt::HEADER;
 const MAGIC: [u8; 2] = WireWatt::MAGIC;
 const VERSION: u8 = 1;
 const FLAGS: u8 = 0;
@@ -55,6 +55,8 @@ const SEARCHING: State = State::Header {
 impl WireWatt {
     /// The first two bytes of every frame.
     pub const MAGIC: [u8; 2] = [0x57, 0xa7];
+    /// The length of every frame's header.
+    pub const HEADER: usize = 56;
 
     /// For a connection that is seen from its beginning or not.
     pub fn new(from_beginning: bool) -> Self {
@@ -127,7 +129,8 @@ impl WireWatt {
                 };
                 sink.message(way, message);
             } else {
-                sink.incomplete(way, IncompleteBytes::new(length - missing));
+                let body = MessageBytes::new(length - HEADER as u64);
+                sink.cut_off(way, &label, body, IncompleteBytes::new(length - missing));
             }
         }
         n - inside
@@ -152,12 +155,14 @@ impl WireWatt {
                 sink.incomplete(way, IncompleteBytes::new(have as u64));
             }
             State::Body {
+                label,
                 length,
                 remaining,
                 missing,
-                ..
             } => {
-                sink.incomplete(way, IncompleteBytes::new(length - remaining - missing));
+                let body = MessageBytes::new(length - HEADER as u64);
+                let seen = IncompleteBytes::new(length - remaining - missing);
+                sink.cut_off(way, &label, body, seen);
             }
         }
     }

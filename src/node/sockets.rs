@@ -238,9 +238,9 @@ impl Network {
     /// Sends a frame to its receiver, over `reply_over` where it is a reply.
     pub fn send(&self, frame: Frame, reply_over: Option<Rc<Connection>>) {
         if self.shared.stage.get() == Stage::Closing {
-            let reason = "this process was closing its connections".to_owned();
+            let reason = Some(ledger::CLOSING.to_owned());
             let accounts = &self.shared.accounts;
-            return accounts.record(ledger::Event::Refused, &frame, Some(reason));
+            return accounts.record(ledger::Event::Refused, &frame, reason);
         }
         let to = ProcessId(frame.receiver);
         self.enqueue(to, Outgoing::Frame { frame, reply_over });

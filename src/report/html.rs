@@ -30,6 +30,8 @@ pub fn render(report: &Report) -> Result<String, ChartError> {
         for remark in &audit.remarks {
             line(&mut page, "p", "note", remark);
         }
+        preformatted(&mut page, &text::message_lines(audit, PLAIN));
+        preformatted(&mut page, &text::identity_lines(audit, PLAIN));
     }
     preformatted(&mut page, &text::source_lines(report, PLAIN));
     preformatted(&mut page, &text::run_lines(report, PLAIN));

@@ -9,6 +9,7 @@ pub mod chart;
 pub mod html;
 pub mod json;
 mod number;
+pub mod simulation;
 mod table;
 mod tables;
 pub mod text;
@@ -72,6 +73,42 @@ pub struct RunSummary {
     pub succeeded: u64,
     /// What went wrong, in words; empty when nothing did.
     pub problems: Vec<String>,
+    /// What the algorithm promises, held against what its processes reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<PropertyRow>,
+}
+
+impl RunSummary {
+    /// Properties that do not hold.
+    pub fn broken_properties(&self) -> impl Iterator<Item = &PropertyRow> {
+        let broken = |property: &&PropertyRow| property.holds == Some(false);
+        self.properties.iter().filter(broken)
+    }
+}
+
+/// A property of an algorithm, and whether a run has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertyRow {
+    /// Its name in the field, such as agreement.
+    pub name: String,
+    /// What it says, in a line.
+    pub about: String,
+    /// Whether it can be broken by what happened, or only by what did not.
+    pub kind: PropertyKind,
+    /// Whether the run has it; null where that cannot be judged.
+    pub holds: Option<bool>,
+    /// Why it does not, or cannot be judged; empty where it holds.
+    pub why: String,
+}
+
+/// What kind of property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PropertyKind {
+    /// Nothing bad happens.
+    Safety,
+    /// Something good happens.
+    Liveness,
 }
 
 /// What made a report.

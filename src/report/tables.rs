@@ -60,7 +60,8 @@ pub fn worst(rows: &[&Row]) -> Option<Verdict> {
     rows.iter().map(|row| row.verdict).max()
 }
 
-fn formula(expected: Option<Expected>) -> String {
+/// What a formula says, in a cell.
+pub fn formula(expected: Option<Expected>) -> String {
     match expected {
         None => "-".to_owned(),
         Some(Expected::Number(number)) => grouped(number.get()),
@@ -240,6 +241,8 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
         ("N", Align::Right),
         ("verdict", Align::Left),
         ("formula", Align::Right),
+        ("sent", Align::Right),
+        ("received", Align::Right),
         ("wire", Align::Right),
         ("packets", Align::Right),
         ("IP bytes", Align::Right),
@@ -269,6 +272,14 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
             verdict.push_str(" (partial)");
         }
         let formula = formula(expected_in_all(&rows));
+        let sum = |of: fn(&Row) -> Messages| {
+            let messages: Messages = rows.iter().map(|row| of(row)).sum();
+            match rows.is_empty() {
+                true => dash(),
+                false => grouped(messages.get()),
+            }
+        };
+        let (sent, received) = (sum(|row| row.sent), sum(|row| row.received));
         let Some(protocol) = run.protocol_report() else {
             let zero = || "0".to_owned();
             counts.row(vec![
@@ -276,6 +287,8 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
                 n,
                 verdict,
                 formula,
+                sent,
+                received,
                 zero(),
                 zero(),
                 zero(),
@@ -289,6 +302,8 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
             n,
             verdict,
             formula,
+            sent,
+            received,
             grouped(tally.messages.get()),
             grouped(tally.packets.total.get()),
             grouped(tally.bytes.ip.get()),

@@ -2,9 +2,11 @@
 
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
-use super::{Compared, ProtocolReport, Report, SourceKind, is_marker, tables, time};
+use super::{
+    Compared, PropertyKind, ProtocolReport, Report, RunSummary, SourceKind, is_marker, tables, time,
+};
 use crate::analysis::{CompletenessState, LiveTotals};
-use crate::audit::{Audit, Row, Verdict};
+use crate::audit::{Audit, Row, Unmatched, Verdict};
 use crate::energy::{Carbon, Gas};
 
 /// Columns by which what belongs to a protocol is indented.
@@ -97,7 +99,7 @@ fn joined(mut lines: Vec<String>) -> String {
 }
 
 /// Text under a label in the margin.
-fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
+pub(super) fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
     let mut lines = wrapped(text, MARGIN, 0, style.width);
     lines[0].replace_range(..MARGIN, &format!("{label:MARGIN$}"));
     lines
@@ -174,7 +176,49 @@ pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
     for problem in &run.problems {
         lines.extend(labelled("", &format!("problem: {problem}"), style));
     }
+    lines.extend(property_lines(run, style));
     lines
+}
+
+fn hold_or_holds(number: usize) -> &'static str {
+    match number {
+        1 => "holds",
+        _ => "hold",
+    }
+}
+
+/// The properties that hold in one line, each other in a line of its own.
+fn property_lines(run: &RunSummary, style: Style) -> Vec<String> {
+    let properties = run.properties.iter();
+    let (hold, others): (Vec<_>, Vec<_>) = properties.partition(|p| p.holds == Some(true));
+    let mut words = Vec::new();
+    if !hold.is_empty() {
+        let names: Vec<&str> = hold.iter().map(|property| &*property.name).collect();
+        words.push(format!(
+            "{}: {}",
+            hold_or_holds(names.len()),
+            names.join(", ")
+        ));
+    }
+    for property in others {
+        let kind = match property.kind {
+            PropertyKind::Safety => "safety",
+            PropertyKind::Liveness => "liveness",
+        };
+        let broken = match property.holds {
+            Some(_) => "BROKEN, ",
+            None => "",
+        };
+        words.push(format!(
+            "{} ({kind}): {broken}{}",
+            property.name, property.why
+        ));
+    }
+    let labels = std::iter::once("properties").chain(std::iter::repeat(""));
+    let lines = words.iter().zip(labels);
+    lines
+        .flat_map(|(words, label)| labelled(label, words, style))
+        .collect()
 }
 
 /// The word for a state of completeness.
@@ -326,7 +370,7 @@ pub(super) fn reasons(rows: &[&Row]) -> Vec<String> {
         .collect()
 }
 
-fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
+pub(super) fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String> {
     let mut lines = vec![format!(
         "{}energy and emissions, as if on the wire",
         " ".repeat(INDENT)
@@ -435,7 +479,70 @@ fn audit_lines(audit: &Audit, broken_off: bool, style: Style) -> Vec<String> {
     for remark in &audit.remarks {
         lines.extend(labelled("", remark, style));
     }
+    lines.extend(message_lines(audit, style));
+    lines.extend(identity_lines(audit, style));
     lines
+}
+
+/// More messages that do not match are in the report's file.
+const MOST_UNMATCHED: usize = 5;
+
+/// How messages match one to one, and the first that do not.
+pub(super) fn message_lines(audit: &Audit, style: Style) -> Vec<String> {
+    let Some(messages) = &audit.messages else {
+        return Vec::new();
+    };
+    let matched = counted(messages.matched.get(), "message");
+    let again = match messages.retransmitted.get() {
+        0 => String::new(),
+        again => format!(
+            ", {} of them retransmitted and counted once",
+            grouped(again)
+        ),
+    };
+    let statement = format!("{matched} matched one to one{again}");
+    let mut lines = labelled("messages", &statement, style);
+    let speaks = |unmatched: &&Unmatched| unmatched.verdict > Verdict::Explained;
+    let worse: Vec<&Unmatched> = messages.unmatched.iter().filter(speaks).collect();
+    for unmatched in worse.iter().take(MOST_UNMATCHED) {
+        lines.extend(labelled("", &unmatched.to_string(), style));
+    }
+    if worse.len() > MOST_UNMATCHED {
+        let more = "and more: report.json has the first hundred";
+        lines.extend(labelled("", more, style));
+    }
+    lines
+}
+
+/// Identities in a line where they hold, otherwise those that do not.
+pub(super) fn identity_lines(audit: &Audit, style: Style) -> Vec<String> {
+    if audit.identities.is_empty() {
+        return Vec::new();
+    }
+    let broken = audit.identities.iter().filter(|row| !row.holds);
+    let mut words: Vec<String> = broken
+        .map(|row| {
+            let whose = match (row.attempted, row.wire) {
+                (false, false) => "by the nodes and on the wire",
+                (false, true) => "by the nodes",
+                (true, _) => "on the wire",
+            };
+            format!("broken {whose}: {}", row.text)
+        })
+        .collect();
+    if words.is_empty() {
+        let texts: Vec<&str> = audit.identities.iter().map(|row| &*row.text).collect();
+        words.push(format!(
+            "{}: {}",
+            hold_or_holds(texts.len()),
+            texts.join("; ")
+        ));
+    }
+    let labels = std::iter::once("identities").chain(std::iter::repeat(""));
+    let lines = words.iter().zip(labels);
+    lines
+        .flat_map(|(words, label)| labelled(label, words, style))
+        .collect()
 }
 
 /// Markers, other traffic and packets that could not be decoded.

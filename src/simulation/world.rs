@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::outcome::{Counts, End, Run};
 use super::queue::{Due, Planned, Queue};
 use super::random::Random;
+use super::wire::Wire;
 use super::{Fault, Moment, Order, Scenario, Sent, Storage};
 use crate::algorithm::{
     Action, Algorithm, Body, Channels, Event, KindNumber, Message, OperationId, Process, ProcessId,
@@ -20,6 +21,9 @@ struct Travelling {
     to: ProcessId,
     /// The receiver's, when it was sent: one that has crashed since does not get it.
     incarnation: u32,
+    /// Where connections are used per exchange: it comes over the connection that its receiver
+    /// opened.
+    is_reply: bool,
     message: Message,
 }
 
@@ -84,6 +88,9 @@ pub struct World<'a> {
     died: Vec<ProcessId>,
     log: Vec<Sent>,
     errors: Vec<(ProcessId, ProtocolError)>,
+    wire: Option<Wire>,
+    /// Whose request the present step handles: what it sends there is a reply.
+    answering: Option<ProcessId>,
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -133,6 +140,10 @@ impl<'a> World<'a> {
             died: Vec::new(),
             log: Vec::new(),
             errors: Vec::new(),
+            wire: scenario
+                .wire
+                .map(|wire| Wire::new(algorithm, scenario.n, &scenario.options, wire)),
+            answering: None,
         };
         for id in 0..processes {
             let process = world.build(ProcessId(id))?;
@@ -281,6 +292,7 @@ impl<'a> World<'a> {
         let Travelling {
             to,
             incarnation,
+            is_reply,
             ref message,
         } = travelling;
         let slot = &self.slots[to.index()];
@@ -298,6 +310,10 @@ impl<'a> World<'a> {
         }
         self.in_flight -= 1;
         self.count(message.kind).handled += 1;
+        if let Some(wire) = &mut self.wire {
+            wire.came(self.now, message.from, to);
+        }
+        self.answering = (!is_reply).then_some(message.from);
         self.step(to, |process, step| process.receive(message, step));
     }
 
@@ -381,6 +397,7 @@ impl<'a> World<'a> {
         run: impl FnOnce(&mut dyn Process, &mut Step<'_>) -> Result<(), ProtocolError>,
     ) {
         self.step_once(id, run);
+        self.answering = None;
         while let Some(message) = self.to_self.pop_front() {
             self.step_once(id, |process, step| process.receive(&message, step));
         }
@@ -491,6 +508,9 @@ impl<'a> World<'a> {
         }
         if self.slots[to.index()].state == State::Down {
             self.count(kind).refused += 1;
+            if let Some(wire) = &mut self.wire {
+                wire.refused();
+            }
             return;
         }
         let network = &self.scenario.network;
@@ -517,9 +537,15 @@ impl<'a> World<'a> {
             time = time.max(*last);
             *last = time;
         }
+        let is_reply = self.answering == Some(to);
+        if let Some(wire) = &mut self.wire {
+            let body = message.body.as_bytes().len();
+            wire.sent(self.now, message.from, to, body, is_reply);
+        }
         let travelling = Some(Travelling {
             to,
             incarnation: self.slots[to.index()].incarnation,
+            is_reply,
             message,
         });
         let index = match self.free.pop() {
@@ -567,6 +593,7 @@ impl<'a> World<'a> {
             messages_log: self.log,
             persisted: self.storage,
             errors: self.errors,
+            wire: self.wire.map(|wire| wire.finish(self.last)),
         }
     }
 }

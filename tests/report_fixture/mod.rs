@@ -2,9 +2,12 @@
 #![allow(dead_code)]
 
 use wirewatt::analysis::{Analysis, Completeness, Evidence, SourceLosses};
-use wirewatt::audit::{self, Account, Audit, Expected};
+use wirewatt::audit::{
+    self, Account, Audit, Expected, Finding, FindingCount, IdentityRow, MessageAudit, MessageId,
+    Unmatched, Verdict,
+};
 use wirewatt::energy::Library;
-use wirewatt::report::{Models, Report, Source, SourceKind};
+use wirewatt::report::{Models, PropertyKind, PropertyRow, Report, RunSummary, Source, SourceKind};
 use wirewatt::tally::{
     Bucket, BytesByClass, DirectionTally, Excess, LayerBytes, Operations, PacketCounts, Pair,
     PairTally, Projection, ProtocolTally, Series,
@@ -217,6 +220,88 @@ pub fn one_protocol() -> Report {
     };
     let audit = audit_of(&analysis, &completeness);
     Report::new(&analysis, completeness, source, Some(audit), &models())
+}
+
+/// A run that broke a promise and lost a message: nothing of this happened to the capture.
+pub fn faulty_run() -> Report {
+    let mut report = one_protocol();
+    let audit = report.audit.as_mut().expect("it is audited");
+    let unmatched = |sequence, finding: Finding, why: &str| Unmatched {
+        id: MessageId {
+            sender: 0,
+            incarnation: 1 + u32::from(sequence > 2),
+            receiver: 2,
+            sequence,
+        },
+        kind: "vote-request".to_owned(),
+        finding,
+        verdict: finding.verdict(),
+        why: why.to_owned(),
+    };
+    audit.verdict = Verdict::Mismatch;
+    audit.messages = Some(MessageAudit {
+        matched: Messages::new(10),
+        retransmitted: Messages::new(1),
+        findings: [Finding::NotReceived, Finding::Refused]
+            .map(|finding| FindingCount {
+                finding,
+                verdict: finding.verdict(),
+                messages: Messages::new(1),
+            })
+            .into(),
+        unmatched: vec![
+            unmatched(3, Finding::NotReceived, "on the wire and not received"),
+            unmatched(1, Finding::Refused, "refused"),
+        ],
+    });
+    audit.identities = [
+        ("vote-request = vote-yes + vote-no", false),
+        ("ack <= commit", true),
+    ]
+    .map(|(text, holds)| IdentityRow {
+        protocol: "two-phase-commit".to_owned(),
+        text: text.to_owned(),
+        holds,
+        attempted: true,
+        wire: holds,
+        verdict: if holds {
+            Verdict::Exact
+        } else {
+            Verdict::Mismatch
+        },
+    })
+    .into();
+    let property = |name: &str, kind, holds, why: &str| PropertyRow {
+        name: name.to_owned(),
+        about: "no two processes decide differently".to_owned(),
+        kind,
+        holds,
+        why: why.to_owned(),
+    };
+    report.of_run(RunSummary {
+        algorithm: "two-phase-commit".to_owned(),
+        processes: 4,
+        connections: "persistent".to_owned(),
+        operations: 1,
+        ended: 1,
+        succeeded: 1,
+        problems: Vec::new(),
+        properties: vec![
+            property("validity", PropertyKind::Safety, Some(true), ""),
+            property(
+                "agreement",
+                PropertyKind::Safety,
+                Some(false),
+                "process 1 committed and process 2 aborted",
+            ),
+            property(
+                "termination",
+                PropertyKind::Liveness,
+                None,
+                "not judged: the run did not come to its end",
+            ),
+        ],
+    })
 }
 
 /// Everything that a report can hold: an approximate framing, a gap, markers, foreign streams,

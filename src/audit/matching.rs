@@ -1,0 +1,786 @@
+//! The messages of ledger and wire, matched one to one by what names a message for ever.
+//!
+//! Every message that any account knows is looked at by itself: its sender's records, its frames
+//! on the wire, its receiver's records. What does not agree is a [`Finding`], and whether that is
+//! explained goes by evidence about this very message: the connection that carried it, the pair
+//! of processes, the time. No evidence is used twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+use super::book::{Book, Entry, Header, MessageId};
+use crate::analysis::{CompletenessState, ConnectionSeen, MessageLog, MessageSeen};
+use crate::ledger;
+use crate::message::Way;
+use crate::protocols;
+use crate::units::{Messages, Timestamp};
+
+/// Of messages that do not match, this many are named in a report, the worst first.
+const MOST_NAMED: usize = 100;
+
+/// Clocks of ledger and capture are one; but each is read beside the event, not at it.
+const TOLERANCE: i64 = 1_000_000;
+
+/// What is wrong with a message, or special about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finding {
+    /// An injected drop withheld it.
+    Suppressed,
+    /// Nothing listened: the wire shows the connection that was refused.
+    Refused,
+    /// Its sender was closing its connections already.
+    SenderClosed,
+    /// Its sender was killed before it had left.
+    SenderKilled,
+    /// It is on the wire, and its sender was killed before it could record so.
+    OutcomeUnrecorded,
+    /// The wire shows a part of it.
+    CutOff,
+    /// Its connection was reset before it had left.
+    ResetUnsent,
+    /// Its receiver was killed, and no longer read when it was to be sent.
+    ReceiverGone,
+    /// It waited in its sender's kernel when the capture ended.
+    InSender,
+    /// Its connection was reset before its receiver had read it.
+    ResetUnread,
+    /// Its receiver was killed before it had read it.
+    KilledUnread,
+    /// Its receiver's TCP never acknowledged it.
+    InFlight,
+    /// Its receiver was killed before the state machine took it.
+    KilledUnhandled,
+    /// It waits for an earlier message of its channel, which never came.
+    Waiting,
+    /// It is missing on a capture that is not known to be complete.
+    MaybeLostByCapture,
+    /// It was refused without a connection that was.
+    RefusedUnseen,
+    /// It was withheld or refused, and is on the wire.
+    WithheldYetSeen,
+    /// Its sender lives, and does not say what became of it.
+    NoOutcome,
+    /// It was sent, and is not on the wire.
+    NotOnWire,
+    /// It is on the wire more than once.
+    OnWireTwice,
+    /// It is on the wire, and its receiver's TCP has it, and it was never received.
+    NotReceived,
+    /// It was received more than once.
+    ReceivedTwice,
+    /// It was received, and is not on the wire.
+    ReceivedFromNowhere,
+    /// It was received, and the state machine never took it.
+    NotHandled,
+    /// The state machine took it more often than it was received.
+    HandledTwice,
+    /// No sender knows of it.
+    Unattempted,
+    /// What the accounts say of it differs: kind, operation, timestamp or length.
+    HeaderDiffers,
+    /// Its sender's or its receiver's records contradict each other.
+    LedgerContradicts,
+}
+
+impl Finding {
+    /// All of them, from the best to the worst.
+    #[cfg(test)]
+    const ALL: [Self; 28] = [
+        Self::Suppressed,
+        Self::Refused,
+        Self::SenderClosed,
+        Self::SenderKilled,
+        Self::OutcomeUnrecorded,
+        Self::CutOff,
+        Self::ResetUnsent,
+        Self::ReceiverGone,
+        Self::InSender,
+        Self::ResetUnread,
+        Self::KilledUnread,
+        Self::InFlight,
+        Self::KilledUnhandled,
+        Self::Waiting,
+        Self::MaybeLostByCapture,
+        Self::RefusedUnseen,
+        Self::WithheldYetSeen,
+        Self::NoOutcome,
+        Self::NotOnWire,
+        Self::OnWireTwice,
+        Self::NotReceived,
+        Self::ReceivedTwice,
+        Self::ReceivedFromNowhere,
+        Self::NotHandled,
+        Self::HandledTwice,
+        Self::Unattempted,
+        Self::HeaderDiffers,
+        Self::LedgerContradicts,
+    ];
+
+    /// What it makes of the accounts.
+    pub fn verdict(self) -> Verdict {
+        if self < Self::MaybeLostByCapture {
+            Verdict::Explained
+        } else if self == Self::MaybeLostByCapture {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Mismatch
+        }
+    }
+
+    /// What is said of messages with this finding, after their number.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Suppressed => "withheld by an injected drop",
+            Self::Refused => "refused: the wire shows the refused connections",
+            Self::SenderClosed => "not sent: the sender was closing its connections already",
+            Self::SenderKilled => "that had not left when their sender was killed",
+            Self::OutcomeUnrecorded => {
+                "on the wire without an outcome in the ledger: their sender was killed"
+            }
+            Self::CutOff => "cut off in the middle: the wire shows a part of them",
+            Self::ResetUnsent => "that had not left when their connection was reset",
+            Self::ReceiverGone => "that had not left when their receiver was killed",
+            Self::InSender => "that had not left when the capture ended",
+            Self::ResetUnread => "unread when their connection was reset",
+            Self::KilledUnread => "unread when their receiver was killed",
+            Self::InFlight => "not received: the receiver's TCP never acknowledged them",
+            Self::KilledUnhandled => "received and not handled when their receiver was killed",
+            Self::Waiting => {
+                "received and not handled: an earlier message of their channel never came"
+            }
+            Self::MaybeLostByCapture => {
+                "that cannot be followed on a capture that is not known to be complete"
+            }
+            Self::RefusedUnseen => {
+                "refused by the ledger without a refused connection on a capture that is proven \
+                 complete"
+            }
+            Self::WithheldYetSeen => "not sent by the ledger, and on the wire",
+            Self::NoOutcome => {
+                "attempted without an outcome in the ledger (sent, suppressed, refused), and their \
+                 sender was not killed"
+            }
+            Self::NotOnWire => "sent and not on the wire, on a capture that is proven complete",
+            Self::OnWireTwice => "on the wire more than once",
+            Self::NotReceived => {
+                "on the wire and not received, though the receiver's TCP acknowledged them"
+            }
+            Self::ReceivedTwice => "received more than once",
+            Self::ReceivedFromNowhere => {
+                "received and not on the wire, on a capture that is proven complete"
+            }
+            Self::NotHandled => "received and not handled",
+            Self::HandledTwice => "handled more often than received",
+            Self::Unattempted => "of which no sender knows",
+            Self::HeaderDiffers => "of which the accounts say different things",
+            Self::LedgerContradicts => "of which the ledger contradicts itself",
+        }
+    }
+}
+
+/// What is known of a run beside its accounts.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// How far the capture is known to be complete.
+    pub completeness: CompletenessState,
+    /// Which process listens where.
+    pub listeners: BTreeMap<SocketAddr, u32>,
+    /// Processes that were killed, or died of themselves. Those that began again are found out by
+    /// their incarnations.
+    pub killed: BTreeSet<u32>,
+    /// Whether the capture ended before its connections had to be over.
+    pub broken_off: bool,
+}
+
+/// How messages match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageAudit {
+    /// Messages of which sender, wire and receiver say the same: sent once, on the wire once,
+    /// received once, handled once.
+    pub matched: Messages,
+    /// Of those, transmitted again by TCP, in whole or in part. They count once.
+    pub retransmitted: Messages,
+    /// All others. A message of several findings counts with each.
+    pub findings: Vec<FindingCount>,
+    /// The first of the others, the worst findings first; no more than 100.
+    pub unmatched: Vec<Unmatched>,
+}
+
+/// How many messages have a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingCount {
+    /// What was found.
+    pub finding: Finding,
+    /// What it makes of the accounts.
+    pub verdict: Verdict,
+    /// Of how many messages.
+    pub messages: Messages,
+}
+
+/// A message that does not match, or not without a remark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmatched {
+    /// Its name.
+    #[serde(flatten)]
+    pub id: MessageId,
+    /// Its kind: by its sender, otherwise by the wire, otherwise by its receiver.
+    pub kind: String,
+    /// Its worst finding.
+    pub finding: Finding,
+    /// What that makes of the accounts.
+    pub verdict: Verdict,
+    /// All that was found, in words.
+    pub why: String,
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MessageId {
+            sender,
+            incarnation,
+            receiver,
+            sequence,
+        } = self.id;
+        write!(f, "{} {sender} to {receiver}, number {sequence}", self.kind)?;
+        if incarnation > 1 {
+            write!(f, " of incarnation {incarnation}")?;
+        }
+        write!(f, ": {}", self.why)
+    }
+}
+
+/// The messages of a run, matched: the part of an audit for its report, and the findings by kind.
+#[derive(Debug, Clone, Default)]
+pub struct Matching {
+    pub(super) audit: MessageAudit,
+    pub(super) by_kind: BTreeMap<String, BTreeMap<Finding, u64>>,
+    /// Reasons that nodes gave for refusals which the wire does not show.
+    pub(super) reasons: BTreeMap<String, BTreeSet<String>>,
+    /// Refused connections that belong to no message.
+    pub(super) stray_refusals: u64,
+}
+
+/// Matches a run's ledger with the messages of its capture.
+///
+/// Nothing where either holds more messages than are kept: then only their numbers can be held
+/// against each other.
+pub fn match_messages(
+    book: &Book,
+    log: &MessageLog,
+    circumstances: &Circumstances,
+) -> Option<Matching> {
+    (book.left_out == 0 && log.left_out == 0).then(|| Matcher::new(book, log, circumstances).run())
+}
+
+/// A connection, and what the messages on it tell of it.
+struct Link<'a> {
+    seen: &'a ConnectionSeen,
+    /// The processes at its ends, lower first, where a message named them.
+    ends: Option<(u32, u32)>,
+}
+
+impl Link<'_> {
+    /// The latest reset by either end.
+    fn reset(&self) -> Option<Timestamp> {
+        self.seen.reset.iter().flatten().max().copied()
+    }
+}
+
+struct Matcher<'a> {
+    book: &'a Book,
+    circumstances: &'a Circumstances,
+    /// Each message's frames.
+    frames: BTreeMap<MessageId, Vec<&'a MessageSeen>>,
+    links: BTreeMap<u64, Link<'a>>,
+    /// The links of each pair of processes, lower first.
+    links_of: BTreeMap<(u32, u32), Vec<u64>>,
+    /// Links without a message, by the process that listened.
+    silent: BTreeMap<u32, Vec<u64>>,
+    /// Stream bytes that were seen again, by connection and way: disjoint, in order.
+    repeated: BTreeMap<(u64, usize), Vec<(u64, u64)>>,
+    /// Refused messages whose refused connection the wire shows.
+    shown_refused: BTreeSet<MessageId>,
+    stray_refusals: u64,
+    interrupted: BTreeSet<u32>,
+    last_incarnation: BTreeMap<u32, u32>,
+    /// The first message of each channel that was not handled: what comes behind it waits.
+    held_from: BTreeMap<(u32, u32, u32), u64>,
+}
+
+impl<'a> Matcher<'a> {
+    fn new(book: &'a Book, log: &'a MessageLog, circumstances: &'a Circumstances) -> Self {
+        let mut frames: BTreeMap<MessageId, Vec<&MessageSeen>> = BTreeMap::new();
+        let mut links: BTreeMap<u64, Link<'_>> = log
+            .connections
+            .iter()
+            .map(|seen| (seen.serial, Link { seen, ends: None }))
+            .collect();
+        for frame in &log.messages {
+            let label = &frame.label;
+            let id = MessageId {
+                sender: label.sender,
+                incarnation: label.incarnation,
+                receiver: label.receiver,
+                sequence: label.sequence,
+            };
+            frames.entry(id).or_default().push(frame);
+            if let Some(link) = links.get_mut(&frame.connection) {
+                link.ends.get_or_insert(pair(label.sender, label.receiver));
+            }
+        }
+        let mut links_of: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
+        let mut silent: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for (serial, link) in &links {
+            match link.ends {
+                Some(ends) => links_of.entry(ends).or_default().push(*serial),
+                None => {
+                    if let Some(process) = circumstances.listeners.get(&link.seen.listener) {
+                        silent.entry(*process).or_default().push(*serial);
+                    }
+                }
+            }
+        }
+        let mut repeated: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for repetition in &log.repetitions {
+            let stream = (repetition.connection, repetition.way as usize);
+            repeated.entry(stream).or_default().push(repetition.bytes);
+        }
+        repeated.values_mut().for_each(join);
+        let mut last_incarnation: BTreeMap<u32, u32> = BTreeMap::new();
+        for id in book.messages.keys().chain(frames.keys()) {
+            let last = last_incarnation.entry(id.sender).or_default();
+            *last = id.incarnation.max(*last);
+        }
+        let restarted = last_incarnation
+            .iter()
+            .filter(|(_, last)| **last > 1)
+            .map(|(process, _)| *process);
+        let interrupted = circumstances
+            .killed
+            .iter()
+            .copied()
+            .chain(restarted)
+            .collect();
+        let mut held_from: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
+        for (id, entry) in &book.messages {
+            if entry.arrived == 0 {
+                let channel = (id.sender, id.incarnation, id.receiver);
+                let first = held_from.entry(channel).or_insert(id.sequence);
+                *first = id.sequence.min(*first);
+            }
+        }
+        let (shown_refused, stray_refusals) = refusals(book, log, &circumstances.listeners);
+        Self {
+            book,
+            circumstances,
+            frames,
+            links,
+            links_of,
+            silent,
+            repeated,
+            shown_refused,
+            stray_refusals,
+            interrupted,
+            last_incarnation,
+            held_from,
+        }
+    }
+
+    fn run(self) -> Matching {
+        let mut matching = Matching {
+            stray_refusals: self.stray_refusals,
+            ..Matching::default()
+        };
+        let (mut matched, mut retransmitted) = (0, 0);
+        let mut counts: BTreeMap<Finding, u64> = BTreeMap::new();
+        let mut unmatched: BTreeMap<Finding, Vec<Unmatched>> = BTreeMap::new();
+        let nothing = Entry::default();
+        let ids: BTreeSet<MessageId> = self
+            .book
+            .messages
+            .keys()
+            .chain(self.frames.keys())
+            .copied()
+            .collect();
+        for id in ids {
+            let entry = self.book.messages.get(&id).unwrap_or(&nothing);
+            let frames = self.frames.get(&id).map_or(&[][..], Vec::as_slice);
+            let (findings, difference) = self.look_at(id, entry, frames);
+            let Some(worst) = findings.iter().max().copied() else {
+                matched += 1;
+                retransmitted += u64::from(frames.iter().any(|frame| self.is_repeated(frame)));
+                continue;
+            };
+            let kind = kind_of(entry, frames);
+            let of_kind = matching.by_kind.entry(kind.clone()).or_default();
+            for finding in &findings {
+                *of_kind.entry(*finding).or_default() += 1;
+                *counts.entry(*finding).or_default() += 1;
+            }
+            if let Some(reason) = &entry.reason
+                && findings.contains(&Finding::RefusedUnseen)
+            {
+                let reasons = matching.reasons.entry(kind.clone()).or_default();
+                reasons.insert(reason.clone());
+            }
+            let named = unmatched.entry(worst).or_default();
+            if named.len() < MOST_NAMED {
+                let mut why: Vec<&str> = findings
+                    .iter()
+                    .rev()
+                    .map(|finding| finding.words())
+                    .collect();
+                why.extend(difference.as_deref());
+                why.extend(
+                    entry
+                        .reason
+                        .as_deref()
+                        .filter(|_| worst == Finding::RefusedUnseen),
+                );
+                named.push(Unmatched {
+                    id,
+                    kind,
+                    finding: worst,
+                    verdict: worst.verdict(),
+                    why: why.join("; "),
+                });
+            }
+        }
+        matching.audit = MessageAudit {
+            matched: Messages::new(matched),
+            retransmitted: Messages::new(retransmitted),
+            findings: counts
+                .into_iter()
+                .rev()
+                .map(|(finding, messages)| FindingCount {
+                    finding,
+                    verdict: finding.verdict(),
+                    messages: Messages::new(messages),
+                })
+                .collect(),
+            unmatched: unmatched
+                .into_values()
+                .rev()
+                .flatten()
+                .take(MOST_NAMED)
+                .collect(),
+        };
+        matching
+    }
+
+    /// Everything that is special about one message, and in words how its headers differ.
+    fn look_at(
+        &self,
+        id: MessageId,
+        entry: &Entry,
+        frames: &[&MessageSeen],
+    ) -> (BTreeSet<Finding>, Option<String>) {
+        let mut findings = BTreeSet::new();
+        let whole: Vec<&MessageSeen> = frames.iter().copied().filter(|f| f.whole).collect();
+        let outcomes = entry.suppressed + entry.refused + entry.sent;
+        if entry.contradicts_itself || entry.attempted > 1 || outcomes > 1 {
+            findings.insert(Finding::LedgerContradicts);
+        }
+        if entry.attempted == 0 {
+            findings.insert(Finding::Unattempted);
+        }
+        if frames.len() > 1 {
+            findings.insert(Finding::OnWireTwice);
+        }
+        if entry.attempted > 0 {
+            findings.extend(self.leaving(id, entry, frames, &whole));
+        }
+        findings.extend(self.coming(id, entry, frames, &whole));
+        let difference = difference(entry, frames);
+        if difference.is_some() {
+            findings.insert(Finding::HeaderDiffers);
+        }
+        (findings, difference)
+    }
+
+    /// From the sender's account to the wire.
+    fn leaving(
+        &self,
+        id: MessageId,
+        entry: &Entry,
+        frames: &[&MessageSeen],
+        whole: &[&MessageSeen],
+    ) -> Option<Finding> {
+        let on_wire = !whole.is_empty();
+        if entry.suppressed > 0 || entry.refused > 0 {
+            return Some(if !frames.is_empty() {
+                Finding::WithheldYetSeen
+            } else if entry.suppressed > 0 {
+                Finding::Suppressed
+            } else if entry.reason.as_deref() == Some(ledger::CLOSING) {
+                Finding::SenderClosed
+            } else if self.shown_refused.contains(&id) {
+                Finding::Refused
+            } else {
+                self.if_proven(Finding::RefusedUnseen)
+            });
+        }
+        if entry.sent > 0 {
+            return (!on_wire).then(|| {
+                let reset = |link: &Link<'_>| link.reset() >= since(entry.attempted_at);
+                let open = |link: &Link<'_>| !link.seen.closed;
+                self.if_proven(if !frames.is_empty() {
+                    Finding::CutOff
+                } else if self.has_link(id, reset) {
+                    Finding::ResetUnsent
+                } else if self.circumstances.broken_off && self.has_link(id, open) {
+                    Finding::InSender
+                } else {
+                    Finding::NotOnWire
+                })
+            });
+        }
+        // Without an outcome.
+        let killed = self.is_killed(id.sender, id.incarnation);
+        let was_reset = self.has_link(id, |link| link.reset().is_some());
+        Some(match (on_wire, killed) {
+            (true, true) => Finding::OutcomeUnrecorded,
+            (false, true) if !frames.is_empty() => self.if_proven(Finding::CutOff),
+            (false, true) => self.if_proven(Finding::SenderKilled),
+            (true, false) => Finding::NoOutcome,
+            (false, false) if was_reset && !frames.is_empty() => self.if_proven(Finding::CutOff),
+            (false, false) if was_reset => self.if_proven(Finding::ResetUnsent),
+            (false, false) if self.interrupted.contains(&id.receiver) => {
+                self.if_proven(Finding::ReceiverGone)
+            }
+            (false, false) => Finding::NoOutcome,
+        })
+    }
+
+    /// From the wire to the receiver's state machine.
+    fn coming(
+        &self,
+        id: MessageId,
+        entry: &Entry,
+        frames: &[&MessageSeen],
+        whole: &[&MessageSeen],
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let receiver_killed = self.interrupted.contains(&id.receiver);
+        match (whole, entry.arrived) {
+            ([], 0) => {
+                if entry.attempted == 0 && !frames.is_empty() {
+                    findings.push(self.if_proven(Finding::CutOff));
+                }
+            }
+            ([], _) => findings.push(self.if_proven(Finding::ReceivedFromNowhere)),
+            ([frame, ..], 0) => findings.push(self.unread(frame, receiver_killed)),
+            (_, 1) => {}
+            (_, _) => findings.push(Finding::ReceivedTwice),
+        }
+        if entry.handled > entry.arrived || entry.handled > 1 {
+            findings.push(Finding::HandledTwice);
+        } else if entry.handled == 0 && entry.arrived > 0 {
+            let channel = (id.sender, id.incarnation, id.receiver);
+            let waits = self
+                .held_from
+                .get(&channel)
+                .is_some_and(|first| *first < id.sequence);
+            findings.push(if receiver_killed {
+                Finding::KilledUnhandled
+            } else if waits {
+                Finding::Waiting
+            } else {
+                Finding::NotHandled
+            });
+        }
+        findings
+    }
+
+    /// Why a message that is on the wire was not received.
+    fn unread(&self, frame: &MessageSeen, receiver_killed: bool) -> Finding {
+        let link = self.links.get(&frame.connection);
+        let reset_by = |way: Way| {
+            let reset = link.and_then(|link| link.seen.reset[way as usize]);
+            reset.is_some_and(|reset| reset >= frame.time)
+        };
+        if receiver_killed {
+            Finding::KilledUnread
+        } else if reset_by(frame.way.opposite()) || reset_by(frame.way) {
+            Finding::ResetUnread
+        } else if frame.acknowledged {
+            Finding::NotReceived
+        } else {
+            self.if_proven(Finding::InFlight)
+        }
+    }
+
+    /// What follows from something's absence holds on a capture that is proven complete.
+    fn if_proven(&self, finding: Finding) -> Finding {
+        match self.circumstances.completeness {
+            CompletenessState::Proven => finding,
+            _ => Finding::MaybeLostByCapture,
+        }
+    }
+
+    fn is_killed(&self, process: u32, incarnation: u32) -> bool {
+        let last = self.last_incarnation.get(&process).copied().unwrap_or(0);
+        incarnation < last || self.circumstances.killed.contains(&process)
+    }
+
+    /// Whether a connection between a message's processes, or one to either of them that carried
+    /// no message at all, is such.
+    fn has_link(&self, id: MessageId, is_such: impl Fn(&Link<'_>) -> bool) -> bool {
+        let of_pair = self.links_of.get(&pair(id.sender, id.receiver));
+        let silent = [id.sender, id.receiver];
+        let silent = silent.iter().filter_map(|process| self.silent.get(process));
+        of_pair
+            .into_iter()
+            .chain(silent)
+            .flatten()
+            .filter_map(|serial| self.links.get(serial))
+            .any(|link| !link.seen.refused && is_such(link))
+    }
+
+    fn is_repeated(&self, frame: &MessageSeen) -> bool {
+        let start = frame.end.saturating_sub(frame.length());
+        self.repeated
+            .get(&(frame.connection, frame.way as usize))
+            .is_some_and(|ranges| {
+                let after = ranges.partition_point(|(_, to)| *to <= start);
+                ranges.get(after).is_some_and(|(from, _)| *from < frame.end)
+            })
+    }
+}
+
+/// Puts ranges in order, and those together that touch.
+fn join(ranges: &mut Vec<(u64, u64)>) {
+    ranges.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+    for (from, to) in ranges.drain(..) {
+        match joined.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => joined.push((from, to)),
+        }
+    }
+    *ranges = joined;
+}
+
+fn pair(one: u32, other: u32) -> (u32, u32) {
+    (one.min(other), one.max(other))
+}
+
+/// From this time on, by the other clock. Without a time, ever.
+fn since(time: Option<Timestamp>) -> Option<Timestamp> {
+    let nanos = time.map_or(i64::MIN, Timestamp::as_nanos);
+    Some(Timestamp::from_nanos(nanos.saturating_sub(TOLERANCE)))
+}
+
+/// Which refused messages have a connection that was refused by their receiver's port while they
+/// were tried, each connection one message; and how many such connections are left.
+fn refusals(
+    book: &Book,
+    log: &MessageLog,
+    listeners: &BTreeMap<SocketAddr, u32>,
+) -> (BTreeSet<MessageId>, u64) {
+    let mut by_listener: BTreeMap<u32, BTreeSet<(Timestamp, u64)>> = BTreeMap::new();
+    let mut stray = 0;
+    for connection in log.connections.iter().filter(|c| c.refused) {
+        match listeners.get(&connection.listener) {
+            Some(process) => {
+                let tried = (connection.opened, connection.serial);
+                by_listener.entry(*process).or_default().insert(tried);
+            }
+            None => stray += 1,
+        }
+    }
+    let mut refused: Vec<_> = book
+        .messages
+        .iter()
+        .filter(|(_, entry)| entry.refused > 0)
+        .filter(|(_, entry)| entry.reason.as_deref() != Some(ledger::CLOSING))
+        .collect();
+    // Each takes the earliest connection that fits, who was done first chooses first: then as many
+    // as possible find one.
+    refused.sort_by_key(|(_, entry)| entry.settled_at);
+    let mut shown = BTreeSet::new();
+    for (id, entry) in refused {
+        let Some(tried) = by_listener.get_mut(&id.receiver) else {
+            continue;
+        };
+        let from = since(entry.attempted_at).unwrap_or_default();
+        let until = entry.settled_at.map_or(i64::MAX, Timestamp::as_nanos);
+        let until = Timestamp::from_nanos(until.saturating_add(TOLERANCE));
+        let first = tried.range((from, 0)..=(until, u64::MAX)).next().copied();
+        if let Some(first) = first {
+            tried.remove(&first);
+            shown.insert(*id);
+        }
+    }
+    stray += by_listener
+        .values()
+        .map(|left| left.len() as u64)
+        .sum::<u64>();
+    (shown, stray)
+}
+
+fn header_of(frame: &MessageSeen) -> Header {
+    let label = &frame.label;
+    let protocol = protocols::by_number(label.protocol);
+    Header {
+        protocol: protocol.map_or_else(|| label.protocol.to_string(), |known| known.name.clone()),
+        kind: protocols::kind_name(label.protocol, label.kind).into_owned(),
+        operation: label.operation,
+        lamport: label.timestamp,
+        length: frame.length(),
+    }
+}
+
+fn kind_of(entry: &Entry, frames: &[&MessageSeen]) -> String {
+    let by_sender = entry.by_sender.as_ref().map(|header| header.kind.clone());
+    let on_wire = || frames.first().map(|frame| header_of(frame).kind);
+    let by_receiver = || entry.by_receiver.as_ref().map(|header| header.kind.clone());
+    by_sender
+        .or_else(on_wire)
+        .or_else(by_receiver)
+        .unwrap_or_default()
+}
+
+/// The first field of which two accounts of a message say different things.
+fn difference(entry: &Entry, frames: &[&MessageSeen]) -> Option<String> {
+    let mut accounts: Vec<(&str, Header)> = Vec::new();
+    accounts.extend(
+        entry
+            .by_sender
+            .clone()
+            .map(|header| ("by its sender", header)),
+    );
+    let on_wire = frames.iter().map(|frame| ("on the wire", header_of(frame)));
+    accounts.extend(on_wire);
+    accounts.extend(
+        entry
+            .by_receiver
+            .clone()
+            .map(|header| ("by its receiver", header)),
+    );
+    let (whose, first) = accounts.first()?;
+    let (other_whose, other) = accounts.iter().find(|(_, other)| other != first)?;
+    let (what, one, two) = if first.protocol != other.protocol {
+        ("protocol", first.protocol.clone(), other.protocol.clone())
+    } else if first.kind != other.kind {
+        ("kind", first.kind.clone(), other.kind.clone())
+    } else {
+        let number = |what, one: u64, two: u64| (what, one.to_string(), two.to_string());
+        if first.operation != other.operation {
+            number("operation", first.operation, other.operation)
+        } else if first.lamport != other.lamport {
+            number("timestamp", first.lamport, other.lamport)
+        } else {
+            number("length", first.length, other.length)
+        }
+    };
+    Some(format!("{what} {one} {whose}, {two} {other_whose}"))
+}
+
+#[cfg(test)]
+mod tests;
