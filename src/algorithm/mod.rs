@@ -33,6 +33,7 @@ pub mod lamport_mutex;
 pub mod maekawa;
 pub mod mutex;
 pub mod property;
+pub mod raft;
 pub mod random_walk;
 pub mod ricart_agrawala;
 pub mod ring;
