@@ -23,6 +23,7 @@ pub mod catalog;
 pub mod central_mutex;
 pub mod centralized;
 pub mod chain_replication;
+pub mod chandy_lamport;
 pub mod chang_roberts;
 pub mod commitment;
 pub mod distributed;
@@ -30,9 +31,11 @@ pub mod expected;
 pub mod flooding;
 pub mod gossip;
 pub mod graph;
+pub mod lamport_clock;
 pub mod lamport_mutex;
 pub mod maekawa;
 pub mod mutex;
+pub mod paxos;
 pub mod pbft;
 pub mod property;
 pub mod raft;
@@ -227,10 +230,13 @@ impl<'a> Step<'a> {
     /// A step whose choices come from `choose(k)`, a number below `k`: a random source at run
     /// time, every branch in turn under a model checker.
     pub fn new(choose: &'a mut dyn FnMut(u32) -> u32) -> Self {
-        Self {
-            actions: Vec::new(),
-            choose,
-        }
+        Self::reusing(Vec::new(), choose)
+    }
+
+    /// The same, in the room of an earlier step's actions, which are dropped.
+    pub fn reusing(mut actions: Vec<Action>, choose: &'a mut dyn FnMut(u32) -> u32) -> Self {
+        actions.clear();
+        Self { actions, choose }
     }
 
     /// Sends a message.
