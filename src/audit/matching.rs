@@ -315,12 +315,19 @@ struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     fn new(book: &'a Book, log: &'a MessageLog, circumstances: &'a Circumstances) -> Self {
         let mut frames: BTreeMap<MessageId, Vec<&MessageSeen>> = BTreeMap::new();
+        // Another run at the same time has messages of the same names, on ports of its own.
+        let of_the_run =
+            |seen: &&ConnectionSeen| circumstances.listeners.contains_key(&seen.listener);
         let mut links: BTreeMap<u64, Link<'_>> = log
             .connections
             .iter()
+            .filter(of_the_run)
             .map(|seen| (seen.serial, Link { seen, ends: None }))
             .collect();
         for frame in &log.messages {
+            let Some(link) = links.get_mut(&frame.connection) else {
+                continue;
+            };
             let label = &frame.label;
             let id = MessageId {
                 sender: label.sender,
@@ -329,9 +336,7 @@ impl<'a> Matcher<'a> {
                 sequence: label.sequence,
             };
             frames.entry(id).or_default().push(frame);
-            if let Some(link) = links.get_mut(&frame.connection) {
-                link.ends.get_or_insert(pair(label.sender, label.receiver));
-            }
+            link.ends.get_or_insert(pair(label.sender, label.receiver));
         }
         let mut links_of: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
         let mut silent: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
