@@ -4,20 +4,32 @@ use std::fmt;
 
 use super::{
     Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
-    centralized, ring, two_phase_commit,
 };
 use crate::protocols::{self, Protocol};
 
-/// Every algorithm that can be run, by name.
-static CATALOG: [&Algorithm; 3] = [
-    &centralized::ALGORITHM,
-    &ring::ALGORITHM,
-    &two_phase_commit::ALGORITHM,
+/// Every algorithm that can be run.
+static CATALOG: &[&Algorithm] = &[
+    &super::centralized::ALGORITHM,
+    &super::distributed::ALGORITHM,
+    &super::flooding::ALGORITHM,
+    &super::gossip::ALGORITHM,
+    &super::random_walk::ALGORITHM,
+    &super::ring::ALGORITHM,
+    &super::chang_roberts::ALGORITHM,
+    &super::bully::ALGORITHM,
+    &super::two_phase_commit::ALGORITHM,
+    &super::three_phase_commit::ALGORITHM,
+    &super::central_mutex::ALGORITHM,
+    &super::lamport_mutex::ALGORITHM,
+    &super::ricart_agrawala::ALGORITHM,
+    &super::maekawa::ALGORITHM,
+    &super::suzuki_kasami::ALGORITHM,
+    &super::raft::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.
 pub fn all() -> impl Iterator<Item = &'static Algorithm> {
-    CATALOG.into_iter()
+    CATALOG.iter().copied()
 }
 
 /// The algorithm of this name.

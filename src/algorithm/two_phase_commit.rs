@@ -182,7 +182,12 @@ fn termination(execution: &Execution<'_>) -> Result<(), String> {
             .map(|outcome| outcome.operation)
             .collect()
     };
-    let (begun, ended) = (of(|phase| phase == Phase::Invoke), of(Phase::ends));
+    let (begun, mut ended) = (of(|phase| phase == Phase::Invoke), of(Phase::ends));
+    // A crash between the record of a decision and the report that it has ended: the report would
+    // come twice if it were repeated after every restart.
+    let decided = execution.notes("decided");
+    let settled = decided.filter(|event| event.node == COORDINATOR);
+    ended.extend(settled.map(|event| event.outcome.operation));
     match begun.difference(&ended).next() {
         Some(operation) => Err(format!("operation {} has not ended", operation.0)),
         None => Ok(()),
@@ -571,6 +576,8 @@ struct ParticipantRecord {
     /// Those that it has voted yes on and does not know the decision on: it is prepared. All
     /// others up to the latest are over for it.
     prepared: BTreeSet<OperationId>,
+    /// What it has written last about how one ended.
+    decided: Option<(OperationId, Decision)>,
 }
 
 impl Participant {
@@ -587,6 +594,7 @@ impl Participant {
         self.record.latest = operation;
         if self.votes_no.contains(self.id, operation.round(self.n)) {
             // Its own abort needs no record: it is as if it had never heard of the transaction.
+            self.record.decided = Some((operation, Decision::Abort));
             self.remember(step);
             note_vote(false, operation, step);
             note_decision(Decision::Abort, operation, step);
@@ -607,6 +615,7 @@ impl Participant {
         let is_new = operation > self.record.latest;
         if self.record.prepared.remove(&operation) || is_new {
             self.record.latest = self.record.latest.max(operation);
+            self.record.decided = Some((operation, decision));
             self.remember(step);
             note_decision(decision, operation, step);
         }
@@ -635,7 +644,12 @@ impl Process for Participant {
             .decode()
             .unwrap_or_default();
         step.note("recovered", self.record.latest, json!({}));
+        // The crash may have come between a record and its note.
+        if let Some((operation, decision)) = self.record.decided {
+            note_decision(decision, operation, step);
+        }
         for &operation in &self.record.prepared {
+            note_vote(true, operation, step);
             step.note("asked", operation, json!({}));
             let doubt = Doubt { in_doubt: true };
             step.send(COORDINATOR, VOTE_YES, operation, Body::encode(&doubt));

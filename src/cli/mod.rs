@@ -11,6 +11,7 @@ mod list;
 mod node;
 mod options;
 mod run;
+mod simulate;
 mod sniff;
 
 use std::error::Error;
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Simulate(simulate::SimulateArgs),
     Sniff(sniff::SniffArgs),
     Analyze(analyze::AnalyzeArgs),
     Audit(audit::AuditArgs),
@@ -49,6 +51,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Sniff(args) => sniff::run(&args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Audit(args) => audit::run(&args),

@@ -60,7 +60,8 @@ pub fn worst(rows: &[&Row]) -> Option<Verdict> {
     rows.iter().map(|row| row.verdict).max()
 }
 
-fn formula(expected: Option<Expected>) -> String {
+/// What a formula says, in a cell.
+pub fn formula(expected: Option<Expected>) -> String {
     match expected {
         None => "-".to_owned(),
         Some(Expected::Number(number)) => grouped(number.get()),

@@ -18,12 +18,14 @@ pub mod check;
 mod outcome;
 mod queue;
 mod random;
+pub mod wire;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
 pub use outcome::{Counts, End, Run};
+pub use wire::{WireCost, WireOptions};
 
 /// What to simulate: the algorithm aside, everything that decides what happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Scenario {
     pub limit: Duration,
     /// Whether [`Run::messages_log`] keeps every message.
     pub log: bool,
+    /// How nodes would send, where the cost on the wire is to be predicted.
+    pub wire: Option<WireOptions>,
 }
 
 impl Scenario {
@@ -59,6 +63,7 @@ impl Scenario {
             faults: Vec::new(),
             limit: Duration::from_secs(600),
             log: true,
+            wire: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{CountsByKind, Scenario, Sent};
+use super::{CountsByKind, Scenario, Sent, WireCost};
 use crate::algorithm::{
     Algorithm, Case, Event, Execution, FailureModel, Phase, ProcessId, PropertyKind, ProtocolError,
 };
@@ -60,6 +60,8 @@ pub struct Run {
     pub persisted: BTreeMap<ProcessId, Vec<u8>>,
     /// Messages that a process had no place for, and whose process it was.
     pub errors: Vec<(ProcessId, ProtocolError)>,
+    /// What it would cost on the wire, where [`Scenario::wire`] asked for it.
+    pub wire: Option<WireCost>,
 }
 
 impl Run {
@@ -114,16 +116,22 @@ impl Run {
         }
     }
 
+    /// Messages that came and that the algorithm has no place for, with the process to which they
+    /// came. Where the algorithm lives with processes that do anything, they break nothing.
+    pub fn protocol_errors(&self) -> &[(ProcessId, ProtocolError)] {
+        match self.algorithm.failures {
+            FailureModel::Byzantine => &[],
+            _ => &self.errors,
+        }
+    }
+
     /// Whether every safety property holds.
     ///
     /// # Errors
     ///
     /// Why one does not, or which message came that the algorithm has no place for, and the seed.
-    /// Where the algorithm lives with processes that do anything, such a message breaks nothing.
     pub fn safety(&self) -> Result<(), String> {
-        if self.algorithm.failures != FailureModel::Byzantine
-            && let Some((process, error)) = self.errors.first()
-        {
+        if let Some((process, error)) = self.protocol_errors().first() {
             return Err(self.broken("protocol", &format!("at process {process}: {error}")));
         }
         self.check(PropertyKind::Safety)

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::outcome::{Counts, End, Run};
 use super::queue::{Due, Planned, Queue};
 use super::random::Random;
+use super::wire::Wire;
 use super::{Fault, Moment, Order, Scenario, Sent, Storage};
 use crate::algorithm::{
     Action, Algorithm, Body, Channels, Event, KindNumber, Message, OperationId, Process, ProcessId,
@@ -20,6 +21,9 @@ struct Travelling {
     to: ProcessId,
     /// The receiver's, when it was sent: one that has crashed since does not get it.
     incarnation: u32,
+    /// Where connections are used per exchange: it comes over the connection that its receiver
+    /// opened.
+    is_reply: bool,
     message: Message,
 }
 
@@ -59,6 +63,9 @@ pub struct World<'a> {
     last: u64,
     delays: Random,
     choices: Random,
+    /// The shortest delay and how many different ones there are, in nanoseconds.
+    shortest: u64,
+    spread: u64,
     fifo: bool,
     /// FIFO only: when the last message on a channel arrives.
     channels: FxHashMap<(u32, u32), u64>,
@@ -84,6 +91,11 @@ pub struct World<'a> {
     died: Vec<ProcessId>,
     log: Vec<Sent>,
     errors: Vec<(ProcessId, ProtocolError)>,
+    wire: Option<Wire>,
+    /// Whose request the present step handles: what it sends there is a reply.
+    answering: Option<ProcessId>,
+    /// Room for a step's actions.
+    actions: Vec<Action>,
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -103,15 +115,19 @@ impl<'a> World<'a> {
             Order::Fifo => true,
             Order::Any => false,
         };
+        let delay = &scenario.network.delay;
+        let (shortest, longest) = (nanos(*delay.start()), nanos(*delay.end()));
         let mut world = Self {
             algorithm,
             scenario,
             slots: Vec::with_capacity(processes as usize),
-            queue: Queue::default(),
+            queue: Queue::new(longest),
             now: 0,
             last: 0,
             delays: Random::new(scenario.seed, 0),
             choices: Random::new(scenario.seed, 1),
+            shortest,
+            spread: longest.saturating_sub(shortest).saturating_add(1),
             fifo,
             channels: FxHashMap::default(),
             travelling: Vec::new(),
@@ -133,6 +149,11 @@ impl<'a> World<'a> {
             died: Vec::new(),
             log: Vec::new(),
             errors: Vec::new(),
+            wire: scenario
+                .wire
+                .map(|wire| Wire::new(algorithm, scenario.n, &scenario.options, wire)),
+            answering: None,
+            actions: Vec::new(),
         };
         for id in 0..processes {
             let process = world.build(ProcessId(id))?;
@@ -147,7 +168,6 @@ impl<'a> World<'a> {
             world.slots[absent.index()].state = State::Down;
         }
         world.plan_faults();
-        let longest = nanos(*scenario.network.delay.end());
         let mut starts = Random::new(scenario.seed, 2);
         for id in 0..processes {
             let time = starts.below(longest.saturating_add(1));
@@ -281,6 +301,7 @@ impl<'a> World<'a> {
         let Travelling {
             to,
             incarnation,
+            is_reply,
             ref message,
         } = travelling;
         let slot = &self.slots[to.index()];
@@ -298,6 +319,10 @@ impl<'a> World<'a> {
         }
         self.in_flight -= 1;
         self.count(message.kind).handled += 1;
+        if let Some(wire) = &mut self.wire {
+            wire.came(self.now, message.from, to);
+        }
+        self.answering = (!is_reply).then_some(message.from);
         self.step(to, |process, step| process.receive(message, step));
     }
 
@@ -381,6 +406,7 @@ impl<'a> World<'a> {
         run: impl FnOnce(&mut dyn Process, &mut Step<'_>) -> Result<(), ProtocolError>,
     ) {
         self.step_once(id, run);
+        self.answering = None;
         while let Some(message) = self.to_self.pop_front() {
             self.step_once(id, |process, step| process.receive(&message, step));
         }
@@ -393,18 +419,19 @@ impl<'a> World<'a> {
     ) {
         let choices = &mut self.choices;
         let mut choose = |k: u32| choices.below(k.into()) as u32;
-        let mut step = Step::new(&mut choose);
+        let mut step = Step::reusing(std::mem::take(&mut self.actions), &mut choose);
         let result = run(self.slots[id.index()].process.as_mut(), &mut step);
-        let actions = step.into_actions();
+        let mut actions = step.into_actions();
         if let Err(error) = result {
             self.errors.push((id, error));
         }
-        for action in actions {
+        for action in actions.drain(..) {
             self.perform(id, action);
             if self.slots[id.index()].state == State::Down {
-                return;
+                break;
             }
         }
+        self.actions = actions;
     }
 
     fn perform(&mut self, id: ProcessId, action: Action) {
@@ -491,6 +518,9 @@ impl<'a> World<'a> {
         }
         if self.slots[to.index()].state == State::Down {
             self.count(kind).refused += 1;
+            if let Some(wire) = &mut self.wire {
+                wire.refused();
+            }
             return;
         }
         let network = &self.scenario.network;
@@ -506,10 +536,7 @@ impl<'a> World<'a> {
     }
 
     fn travel(&mut self, to: ProcessId, message: Message) {
-        let (shortest, longest) = self.scenario.network.delay.clone().into_inner();
-        let (shortest, longest) = (nanos(shortest), nanos(longest));
-        let spread = longest.saturating_sub(shortest).saturating_add(1);
-        let delay = shortest.saturating_add(self.delays.below(spread));
+        let delay = self.shortest.saturating_add(self.delays.below(self.spread));
         let mut time = self.now.saturating_add(delay);
         if self.fifo {
             // Of two that arrive at the same time, the one sent first comes first.
@@ -517,9 +544,15 @@ impl<'a> World<'a> {
             time = time.max(*last);
             *last = time;
         }
+        let is_reply = self.answering == Some(to);
+        if let Some(wire) = &mut self.wire {
+            let body = message.body.as_bytes().len();
+            wire.sent(self.now, message.from, to, body, is_reply);
+        }
         let travelling = Some(Travelling {
             to,
             incarnation: self.slots[to.index()].incarnation,
+            is_reply,
             message,
         });
         let index = match self.free.pop() {
@@ -567,6 +600,7 @@ impl<'a> World<'a> {
             messages_log: self.log,
             persisted: self.storage,
             errors: self.errors,
+            wire: self.wire.map(|wire| wire.finish(self.last)),
         }
     }
 }

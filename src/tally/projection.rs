@@ -89,6 +89,14 @@ impl Excess {
         }
     }
 
+    /// Enters so many packets of that size.
+    pub fn add_packets(&mut self, headers: u32, payload: u32, count: Packets) {
+        let mut one = Self::default();
+        one.add_packet(headers, payload);
+        self.frames += one.frames * count.get();
+        self.l2_bytes += one.l2_bytes * count.get();
+    }
+
     /// Adds another part's excess.
     pub fn merge(&mut self, other: &Self) {
         self.frames += other.frames;

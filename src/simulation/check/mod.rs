@@ -49,6 +49,10 @@ pub struct Model {
     pub order: Order,
     /// What a crash does to what was persisted.
     pub storage: Storage,
+    /// Whether a message may come to a process after it has been down meanwhile. Else what is on
+    /// its way to a process that crashes is lost, and what is sent to it while it is down is
+    /// refused, as on TCP connections.
+    pub late: bool,
     /// The names of the properties that are checked; none: all that the algorithm declares.
     pub only: Option<Vec<&'static str>>,
     /// Properties to check beside those that the algorithm declares.
@@ -66,6 +70,8 @@ pub struct Bounds {
     pub crashes: u32,
     /// Who may crash; none: everybody.
     pub may_crash: Option<Vec<ProcessId>>,
+    /// Whether crashes fall at the points that the algorithm names and nowhere else.
+    pub at_points: bool,
     /// Crashed processes that come back.
     pub restarts: u32,
     /// Messages that are lost.
@@ -88,6 +94,7 @@ impl Default for Bounds {
         Self {
             crashes: 0,
             may_crash: None,
+            at_points: false,
             restarts: 0,
             losses: 0,
             duplicates: 0,
@@ -132,6 +139,7 @@ impl Model {
             time: Time::Asynchronous,
             order: Order::Declared,
             storage: Storage::Kept,
+            late: false,
             only: None,
             also: &[],
             history: in_order,

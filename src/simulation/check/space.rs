@@ -431,7 +431,7 @@ impl<'a> Space<'a> {
     fn crashes_and_restarts(&mut self, state: &Global, next: &mut Vec<(Move, Global)>) {
         for (id, local) in (0..).zip(&state.locals) {
             match local.state {
-                Some(_) if self.may_crash(state, id) => {
+                Some(_) if self.may_crash(state, id) && !self.model.bounds.at_points => {
                     let mut down = state.clone();
                     self.crash(&mut down, id);
                     next.push((Move::of(What::Crash(ProcessId(id))), down));
@@ -475,12 +475,11 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// Whether what is sent to a process now cannot reach it: it is down, and stays down or is
-    /// back only after messages have come, since they take no time.
+    /// Whether what is sent to a process now cannot reach it.
     fn unreachable(&self, state: &Global, id: u32) -> bool {
         let for_ever = state.restarts == self.model.bounds.restarts;
-        state.locals[id as usize].state.is_none()
-            && (for_ever || self.model.time == Time::Synchronous)
+        let late = self.model.late && self.model.time == Time::Asynchronous;
+        state.locals[id as usize].state.is_none() && (for_ever || !late)
     }
 
     fn post(&self, state: &mut Global, envelope: Envelope) {
@@ -524,11 +523,12 @@ impl<'a> Space<'a> {
             for cut in from..=stepped.acts.len() {
                 let last = cut.checked_sub(1).map(|last| &stepped.acts[last]);
                 let tells = match last {
+                    Some(Act::Point(_)) => true,
+                    _ if self.model.bounds.at_points => false,
                     None | Some(Act::Send { .. } | Act::Persist(_) | Act::Report(_)) => {
                         // Where a point follows, the crash is there; after all, it is none within.
                         cut < stepped.acts.len() && !matches!(stepped.acts[cut], Act::Point(_))
                     }
-                    Some(Act::Point(_)) => true,
                     Some(Act::Set(..) | Act::Cancel(_)) => false,
                 };
                 if tells {

@@ -1,0 +1,224 @@
+//! `wirewatt simulate`: an algorithm's processes in memory, and what they would cost on the wire.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::interrupt::interrupted_flag;
+use super::options::{duration, grid_models, style};
+use super::{Outcome, print, tell, warn};
+use crate::algorithm::{Algorithm, Options, catalog};
+use crate::energy;
+use crate::experiment;
+use crate::node::control::Connections;
+use crate::report::simulation::{self as report, SimulationReport};
+use crate::simulation::{Network, Scenario, WireOptions};
+
+/// Simulate an algorithm in memory: messages, properties, and the predicted cost on the wire
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  wirewatt simulate two-phase-commit -n 4
+  wirewatt simulate ring -n 100000 --connections per-message
+  wirewatt simulate two-phase-commit -n 8 --option vote-no=2 --seed 7
+  wirewatt simulate centralized -n 50 --repeat 1000     1000 schedules, and whether each is right
+  wirewatt simulate ring -n 5 --loss 100 --seed 3       a lost token
+  wirewatt simulate ring -n 5 --json > simulation.json
+
+The same seed gives the same run. Exit code: 0 formula, identities and properties agree with what
+happened, 1 they do not, 2 it could not be simulated or was cut at its limit.")]
+pub(super) struct SimulateArgs {
+    /// The algorithm; `wirewatt list algorithms` names them
+    algorithm: String,
+
+    /// How many processes
+    #[arg(short, default_value_t = 4, value_name = "N")]
+    n: u32,
+
+    /// How often each initiator repeats its operation
+    #[arg(long, default_value_t = 1, value_name = "R")]
+    rounds: u32,
+
+    /// What all random numbers come from
+    #[arg(long, default_value_t = 1, value_name = "SEED")]
+    seed: u64,
+
+    /// An option of the algorithm's own; repeatable
+    #[arg(long = "option", value_name = "NAME=VALUE")]
+    options: Vec<String>,
+
+    /// How long a message takes, at least and at most
+    #[arg(long, default_value = "0.1ms..10ms", value_parser = delays, value_name = "MIN..MAX")]
+    delay: RangeInclusive<Duration>,
+
+    /// How many of 1000 messages are lost: more than any algorithm here promises to bear
+    #[arg(long, default_value_t = 0, value_name = "PER_MILLE",
+          value_parser = clap::value_parser!(u32).range(0..=1000))]
+    loss: u32,
+
+    /// How many of 1000 messages come twice: more than any algorithm here promises to bear
+    #[arg(long, default_value_t = 0, value_name = "PER_MILLE",
+          value_parser = clap::value_parser!(u32).range(0..=1000))]
+    duplicate: u32,
+
+    /// Simulate this many seeds, from SEED on, and sum them up
+    #[arg(long, default_value_t = 1, value_name = "K",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+
+    /// Cut a run after so much virtual time, as in 30s, 5m, 2h
+    #[arg(long, default_value = "24h", value_parser = duration, value_name = "DURATION")]
+    limit: Duration,
+
+    /// How connections would be used: one a pair, one a message, or one a request and its reply
+    #[arg(long, value_enum, default_value_t)]
+    connections: Connections,
+
+    /// Bytes of payload beside every message's body
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    payload: usize,
+
+    /// Grid that supplies the energy: a name, or grams per kWh as a number
+    #[arg(long, value_name = "GRID", default_value = energy::DEFAULT_GRID)]
+    grid: String,
+
+    /// Print the report as JSON and nothing else on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &SimulateArgs) -> Outcome {
+    let algorithm = catalog::by_name(&args.algorithm)?;
+    let options = super::options::algorithm_options(&args.options)?;
+    let models = grid_models(&args.grid)?;
+    let cancel = interrupted_flag()?;
+    let began = Instant::now();
+    let mut reports: Vec<SimulationReport> = Vec::new();
+    for seed in (0..u64::from(args.repeat)).map(|more| args.seed.wrapping_add(more)) {
+        if cancel.load(Ordering::Relaxed) {
+            let (done, asked) = (reports.len(), args.repeat);
+            warn(&format_args!(
+                "interrupted: {done} of {asked} runs simulated"
+            ));
+            break;
+        }
+        let scenario = args.scenario(&options, seed);
+        let command = args.command(algorithm, seed);
+        reports.push(experiment::simulate(
+            algorithm, &scenario, command, &models,
+        )?);
+    }
+    let interrupted = reports.len() < args.repeat as usize;
+    if args.json {
+        let json = match &reports[..] {
+            [report] if args.repeat == 1 => serde_json::to_string_pretty(report)?,
+            reports => serde_json::to_string_pretty(reports)?,
+        };
+        print(&(json + "\n"))?;
+    } else {
+        print(&match &reports[..] {
+            [report] if args.repeat == 1 => report::simulated(report, style()),
+            reports => report::simulated_again(reports, style()),
+        })?;
+    }
+    tell(&format_args!(
+        "simulated in {:.1} s{}",
+        began.elapsed().as_secs_f64(),
+        memory()
+    ));
+    let cut = reports.iter().any(|report| report.cut);
+    Ok(ExitCode::from(
+        match reports.iter().all(SimulationReport::agrees) {
+            _ if interrupted || cut => 2,
+            true => 0,
+            false => 1,
+        },
+    ))
+}
+
+impl SimulateArgs {
+    fn scenario(&self, options: &Options, seed: u64) -> Scenario {
+        Scenario {
+            options: options.clone(),
+            network: Network {
+                delay: self.delay.clone(),
+                loss_per_mille: self.loss,
+                duplicate_per_mille: self.duplicate,
+                ..Network::default()
+            },
+            limit: self.limit,
+            log: false,
+            wire: Some(WireOptions {
+                connections: self.connections,
+                payload: self.payload,
+            }),
+            ..Scenario::new(self.n, self.rounds, seed)
+        }
+    }
+
+    /// The command that simulates this one run again.
+    fn command(&self, algorithm: &Algorithm, seed: u64) -> String {
+        let mut command = format!("wirewatt simulate {} -n {}", algorithm.name, self.n);
+        let mut add = |name: &str, value: String, default: &str| {
+            if value != default {
+                // Writing to a string does not fail.
+                let _ = write!(command, " --{name} {value}");
+            }
+        };
+        add("rounds", self.rounds.to_string(), "1");
+        add("seed", seed.to_string(), "");
+        for option in &self.options {
+            add("option", option.clone(), "");
+        }
+        let time = |time: &Duration| format!("{}ms", time.as_secs_f64() * 1000.0);
+        let delay = format!("{}..{}", time(self.delay.start()), time(self.delay.end()));
+        add("delay", delay, "0.1ms..10ms");
+        add("loss", self.loss.to_string(), "0");
+        add("duplicate", self.duplicate.to_string(), "0");
+        add("limit", format!("{}s", self.limit.as_secs_f64()), "86400s");
+        add("connections", self.connections.to_string(), "persistent");
+        add("payload", self.payload.to_string(), "0");
+        command
+    }
+}
+
+/// Reads `MIN..MAX`, or one time for all messages.
+fn delays(text: &str) -> Result<RangeInclusive<Duration>, String> {
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    let (least, most) = (duration(least)?, duration(most)?);
+    if least > most {
+        return Err(format!("'{text}': the first delay is the longer one"));
+    }
+    Ok(least..=most)
+}
+
+/// The most memory that the process has had, where the system tells.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or_else(String::new, |kib| {
+        format!(", {} MiB of memory at most", kib.div_ceil(1024))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_a_range_or_one_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(delays("1ms..20ms"), Ok(ms(1)..=ms(20)));
+        assert_eq!(
+            delays("0.1ms..10ms"),
+            Ok(Duration::from_micros(100)..=ms(10))
+        );
+        assert_eq!(delays("5ms"), Ok(ms(5)..=ms(5)));
+        assert!(delays("2ms..1ms").is_err());
+        assert!(delays("x..1ms").is_err());
+    }
+}

@@ -1,0 +1,257 @@
+//! A simulated run's report: what happened, held against formula and properties, and the traffic
+//! that the wire-cost model predicts, in the form in which captured traffic is reported.
+
+use std::time::Duration;
+
+use crate::algorithm::{Expected, Phase, PropertyKind, SetupError};
+use crate::audit;
+use crate::report::Models;
+use crate::report::simulation::{
+    Promise, SIMULATION_SCHEMA, SimulatedOperations, SimulatedRow, SimulationReport, predicted,
+};
+use crate::simulation::wire::{IP_HEADER, RST_HEADER, SYN_HEADER, TCP_HEADER};
+use crate::simulation::{self, End, Network, Order, Run, Scenario, WireCost};
+use crate::tally::ProtocolTally;
+use crate::tally::{BytesByClass, Excess, LayerBytes, Operations, PacketCounts, Projection};
+use crate::units::{
+    IpBytes, IpHeaderBytes, LinkHeaderBytes, Messages, Packets, TransportHeaderBytes, WireBytes,
+};
+use crate::{algorithm::Algorithm, node::control::Connections};
+
+/// Link-layer header that `lo` shows on each packet.
+const LINK_HEADER: u64 = 14;
+
+/// Simulates one run and reports on it. `command` simulates it again.
+///
+/// # Errors
+///
+/// [`SetupError`] where the algorithm cannot be built so.
+pub fn simulate(
+    algorithm: &'static Algorithm,
+    scenario: &Scenario,
+    command: String,
+    models: &Models,
+) -> Result<SimulationReport, SetupError> {
+    let run = simulation::run(algorithm, scenario)?;
+    Ok(report(&run, command, models))
+}
+
+fn report(run: &Run, command: String, models: &Models) -> SimulationReport {
+    let scenario = &run.scenario;
+    let ended = |phase| {
+        run.case()
+            .completed()
+            .filter(|end| end.phase == phase)
+            .count() as u64
+    };
+    let operations = SimulatedOperations {
+        wanted: (run.algorithm.operations)(scenario.n, scenario.rounds, &scenario.options),
+        succeeded: ended(Phase::Ok),
+        failed: ended(Phase::Fail),
+        unknown: ended(Phase::Info),
+        open: run.case().open(),
+    };
+    let connections = scenario
+        .wire
+        .map_or(Connections::default(), |wire| wire.connections);
+    SimulationReport {
+        schema: SIMULATION_SCHEMA,
+        tool: SimulationReport::this_tool(),
+        algorithm: run.algorithm.name.to_owned(),
+        processes: scenario.n,
+        rounds: scenario.rounds,
+        seed: scenario.seed,
+        command,
+        conditions: conditions(scenario),
+        cut: run.ended == End::Limit,
+        virtual_time: u64::try_from(run.time.as_nanos()).unwrap_or(u64::MAX),
+        operations,
+        rows: rows(run),
+        promises: promises(run),
+        crashed: run.crashed.iter().map(|id| id.0).collect(),
+        connections: connections.to_string(),
+        predicted: predicted(&tally(run), models, operations.succeeded),
+    }
+}
+
+fn conditions(scenario: &Scenario) -> String {
+    let Network {
+        delay,
+        loss_per_mille,
+        duplicate_per_mille,
+        order,
+    } = &scenario.network;
+    let mut words = vec![format!(
+        "delays {} to {}",
+        time(*delay.start()),
+        time(*delay.end())
+    )];
+    match order {
+        Order::Declared => {}
+        Order::Fifo => words.push("FIFO channels".to_owned()),
+        Order::Any => words.push("unordered channels".to_owned()),
+    }
+    let mut fails = Vec::new();
+    if *loss_per_mille > 0 {
+        fails.push(format!("{loss_per_mille} of 1,000 messages lost"));
+    }
+    if *duplicate_per_mille > 0 {
+        fails.push(format!(
+            "{duplicate_per_mille} of 1,000 messages come twice"
+        ));
+    }
+    match scenario.faults.len() {
+        0 => {}
+        1 => fails.push("1 fault".to_owned()),
+        more => fails.push(format!("{more} faults")),
+    }
+    if fails.is_empty() {
+        fails.push("nothing fails".to_owned());
+    }
+    words.extend(fails);
+    words.join(", ")
+}
+
+fn time(duration: Duration) -> String {
+    format!("{duration:?}")
+}
+
+fn rows(run: &Run) -> Vec<SimulatedRow> {
+    let expectations = (run.algorithm.expected)(&run.case());
+    let row = |expectation: crate::algorithm::Expectation| {
+        let counts = run
+            .counts
+            .get(expectation.kind)
+            .copied()
+            .unwrap_or_default();
+        let attempted = Messages::new(counts.attempted);
+        SimulatedRow {
+            kind: expectation.kind.to_owned(),
+            formula: expectation.formula.to_owned(),
+            expected: match expectation.count {
+                Expected::Exactly(number) => audit::Expected::Number(number),
+                Expected::Between { low, high } => audit::Expected::Interval { low, high },
+            },
+            attempted,
+            refused: Messages::new(counts.refused),
+            lost: Messages::new(counts.lost),
+            duplicated: Messages::new(counts.duplicated),
+            handled: Messages::new(counts.handled),
+            admitted: expectation.count.admits(attempted),
+        }
+    };
+    expectations.into_iter().map(row).collect()
+}
+
+fn promises(run: &Run) -> Vec<Promise> {
+    let mut promises = Vec::new();
+    for identity in run.algorithm.identities {
+        let open = (!run.failure_free()).then_some("something failed");
+        let holds = identity.holds(|kind| run.attempted(kind));
+        promises.push(Promise {
+            name: identity.text.to_owned(),
+            kind: "identity",
+            about: identity.text.to_owned(),
+            holds: open.is_none().then_some(holds),
+            why: open.map(str::to_owned),
+        });
+    }
+    for error in run.protocol_errors().iter().take(3) {
+        promises.push(Promise {
+            name: "protocol".to_owned(),
+            kind: "safety",
+            about: "no message comes that the algorithm has no place for".to_owned(),
+            holds: Some(false),
+            why: Some(format!("at process {}: {}", error.0, error.1)),
+        });
+    }
+    let execution = run.execution();
+    for property in run.algorithm.properties {
+        let liveness = property.kind == PropertyKind::Liveness;
+        let total = run.total();
+        let open = match () {
+            () if !liveness => None,
+            () if run.ended == End::Limit => Some("the run was cut at its limit"),
+            () if total.lost > 0 => Some("messages were lost"),
+            () => None,
+        };
+        let checked = (property.check)(&execution);
+        promises.push(Promise {
+            name: property.name.to_owned(),
+            kind: if liveness { "liveness" } else { "safety" },
+            about: property.about.to_owned(),
+            holds: open.is_none().then_some(checked.is_ok()),
+            why: match open {
+                Some(open) => Some(open.to_owned()),
+                None => checked.err(),
+            },
+        });
+    }
+    promises
+}
+
+/// The predicted traffic as a capture's tally would have it. Directions, pairs and times are not
+/// predicted.
+pub fn tally(run: &Run) -> ProtocolTally {
+    let protocol = run.algorithm.protocol();
+    let none = WireCost::default();
+    let cost = run.wire.as_ref().unwrap_or(&none);
+    let packets = cost.packets();
+    let payload = cost.payload();
+    let ip_header = packets.get() * IP_HEADER;
+    let options = cost.teardown.get() - cost.resets.get();
+    let class = |bytes: u64| IpBytes::new(bytes);
+    ProtocolTally {
+        name: protocol.name.clone(),
+        ports: format!("{}-{}", protocol.ports.start(), protocol.ports.end()),
+        framing: "wirewatt".to_owned(),
+        connections: cost.connections,
+        refused_connections: cost.refused_connections,
+        messages: cost.messages,
+        packets: PacketCounts {
+            total: packets,
+            handshake: cost.handshake,
+            data: cost.data,
+            pure_ack: cost.pure_ack,
+            teardown: cost.teardown,
+            ..PacketCounts::default()
+        },
+        bytes_by_class: BytesByClass {
+            handshake: class(cost.handshake.get() * (IP_HEADER + SYN_HEADER)),
+            data: class(cost.data.get() * (IP_HEADER + TCP_HEADER) + payload.get()),
+            pure_ack: class(cost.pure_ack.get() * (IP_HEADER + TCP_HEADER)),
+            teardown: class(
+                options * (IP_HEADER + TCP_HEADER) + cost.resets.get() * (IP_HEADER + RST_HEADER),
+            ),
+            ..BytesByClass::default()
+        },
+        bytes: LayerBytes {
+            message: cost.message_bytes,
+            framing: cost.framing_bytes,
+            payload,
+            transport_header: TransportHeaderBytes::new(cost.ip.get() - ip_header - payload.get()),
+            ip_header: IpHeaderBytes::new(ip_header),
+            ip: cost.ip,
+            link_header: LinkHeaderBytes::new(packets.get() * LINK_HEADER),
+            wire: WireBytes::new(cost.ip.get() + packets.get() * LINK_HEADER),
+            ..LayerBytes::default()
+        },
+        operations: Operations {
+            count: run.completed(),
+            kind: protocol.operation.clone(),
+        },
+        projection: projection(cost, packets),
+        ..ProtocolTally::default()
+    }
+}
+
+fn projection(cost: &WireCost, packets: Packets) -> Projection {
+    let mut excess = Excess::default();
+    let headers = |tcp: u64| (IP_HEADER + tcp) as u32;
+    for &(payload, count) in &cost.segments {
+        let payload = u32::try_from(payload.get()).unwrap_or(u32::MAX);
+        excess.add_packets(headers(TCP_HEADER), payload, count);
+    }
+    excess.add_packets(headers(RST_HEADER), 0, cost.resets);
+    Projection::of(packets, cost.ip, excess)
+}
