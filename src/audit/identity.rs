@@ -125,6 +125,7 @@ mod tests {
                 protocol: "mutex".to_owned(),
                 kind: (*kind).to_owned(),
                 expected: None,
+                outside_formula: None,
                 formula: None,
                 attempted: messages,
                 suppressed: Messages::ZERO,

@@ -32,7 +32,7 @@ fn history(operations: &[(Value, i64, i64, &str, Value)]) -> String {
     let mut lines: Vec<(i64, String)> = Vec::new();
     for (id, (asked, call, end, phase, answer)) in (1..).zip(operations) {
         lines.push((*call, line(*call, "invoke", id, asked)));
-        if *phase != "" {
+        if !phase.is_empty() {
             lines.push((*end, line(*end, phase, id, answer)));
         }
     }
