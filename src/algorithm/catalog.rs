@@ -7,10 +7,16 @@ use super::{
 };
 use crate::protocols::{self, Protocol};
 
-/// Every algorithm that can be run, by name.
+/// Every algorithm that can be run.
 static CATALOG: &[&Algorithm] = &[
     &super::centralized::ALGORITHM,
+    &super::distributed::ALGORITHM,
+    &super::flooding::ALGORITHM,
+    &super::gossip::ALGORITHM,
+    &super::random_walk::ALGORITHM,
     &super::ring::ALGORITHM,
+    &super::chang_roberts::ALGORITHM,
+    &super::bully::ALGORITHM,
     &super::two_phase_commit::ALGORITHM,
     &super::three_phase_commit::ALGORITHM,
     &super::central_mutex::ALGORITHM,
