@@ -1,11 +1,76 @@
 //! Message bodies: one CBOR data item (RFC 8949), or nothing.
 
+use std::hash::{Hash, Hasher};
+use std::{fmt, io};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A message's body as it stands in a frame.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Body(Vec<u8>);
+/// A message's body as it stands in a frame. Short ones, which most are, are kept in place.
+#[derive(Clone)]
+pub struct Body(Bytes);
+
+/// Bodies up to this length are kept in place.
+const SHORT: usize = 30;
+
+#[derive(Clone)]
+enum Bytes {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Body {}
+
+impl Hash for Body {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Body").field(&self.as_bytes()).finish()
+    }
+}
+
+/// Collects bytes, in place as long as they are few.
+struct Collector {
+    length: usize,
+    short: [u8; SHORT],
+    long: Vec<u8>,
+}
+
+impl io::Write for Collector {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.length + bytes.len();
+        if self.long.is_empty() && end <= SHORT {
+            self.short[self.length..end].copy_from_slice(bytes);
+        } else {
+            if self.long.is_empty() {
+                self.long.extend_from_slice(&self.short[..self.length]);
+            }
+            self.long.extend_from_slice(bytes);
+        }
+        self.length = end;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A body that does not hold what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,29 +80,62 @@ pub struct BodyError(String);
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self(Vec::new())
+        Self(Bytes::Short {
+            length: 0,
+            bytes: [0; SHORT],
+        })
     }
 
     /// The body that holds `value`.
     pub fn encode<T: Serialize>(value: &T) -> Self {
-        let mut bytes = Vec::new();
-        ciborium::into_writer(value, &mut bytes).expect("writing into memory does not fail");
-        Self(bytes)
+        let mut collector = Collector {
+            length: 0,
+            short: [0; SHORT],
+            long: Vec::new(),
+        };
+        ciborium::into_writer(value, &mut collector).expect("writing into memory does not fail");
+        match u8::try_from(collector.length) {
+            Ok(length) if collector.length <= SHORT => Self(Bytes::Short {
+                length,
+                bytes: collector.short,
+            }),
+            _ => Self(Bytes::Long(collector.long.into())),
+        }
     }
 
     /// The body with these bytes.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        match u8::try_from(bytes.len()) {
+            Ok(length) if bytes.len() <= SHORT => {
+                let mut short = [0; SHORT];
+                short[..bytes.len()].copy_from_slice(&bytes);
+                Self(Bytes::Short {
+                    length,
+                    bytes: short,
+                })
+            }
+            _ => Self(Bytes::Long(bytes.into())),
+        }
     }
 
     /// Its bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Bytes::Long(bytes) => bytes,
+        }
     }
 
     /// What it holds.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
-        ciborium::from_reader(self.0.as_slice()).map_err(|error| BodyError(error.to_string()))
+        let decoded = match &self.0 {
+            // No string in it is longer than it is: its buffer need not be large.
+            Bytes::Short { .. } => {
+                ciborium::de::from_reader_with_buffer(self.as_bytes(), &mut [0; SHORT])
+            }
+            Bytes::Long(bytes) => ciborium::from_reader(&**bytes),
+        };
+        decoded.map_err(|error| BodyError(error.to_string()))
     }
 
     /// This body with a payload beside it: the CBOR array of the body's item (null for an empty
@@ -46,12 +144,13 @@ impl Body {
         if payload == 0 {
             return self.clone();
         }
-        let mut bytes = Vec::with_capacity(self.0.len() + payload + 10);
+        let own = self.as_bytes();
+        let mut bytes = Vec::with_capacity(own.len() + payload + 10);
         bytes.push(ARRAY_OF_TWO);
-        bytes.extend_from_slice(if self.0.is_empty() { &[NULL] } else { &self.0 });
+        bytes.extend_from_slice(if own.is_empty() { &[NULL] } else { own });
         let string = ciborium::Value::Bytes(vec![0; payload]);
         ciborium::into_writer(&string, &mut bytes).expect("writing into memory does not fail");
-        Self(bytes)
+        Self::from_bytes(bytes)
     }
 
     /// The body that [`Body::pad`] was given.
@@ -60,7 +159,10 @@ impl Body {
             return Ok(self.clone());
         }
         let broken = || BodyError("expected an array of the body and its payload".to_owned());
-        let rest = self.0.strip_prefix(&[ARRAY_OF_TWO]).ok_or_else(broken)?;
+        let rest = self
+            .as_bytes()
+            .strip_prefix(&[ARRAY_OF_TWO])
+            .ok_or_else(broken)?;
         let head = 1 + match payload {
             0..=23 => 0,
             24..=0xff => 1,
@@ -68,11 +170,11 @@ impl Body {
             _ => 4,
         };
         let end = rest.len().checked_sub(head + payload).ok_or_else(broken)?;
-        Ok(Self(if rest[..end] == [NULL] {
-            Vec::new()
+        Ok(if rest[..end] == [NULL] {
+            Self::empty()
         } else {
-            rest[..end].to_vec()
-        }))
+            Self::from_bytes(rest[..end].to_vec())
+        })
     }
 }
 
@@ -98,6 +200,21 @@ mod tests {
             assert_eq!(Body::empty().pad(payload).unpad(payload), Ok(Body::empty()));
             padded.decode::<ciborium::Value>().expect("one CBOR item");
         }
+    }
+
+    #[test]
+    fn short_and_long_bodies_hold_what_was_put_in() {
+        for length in 0..80 {
+            let text = "x".repeat(length);
+            let value = (7, text.as_str());
+            let body = Body::encode(&value);
+            let mut bytes = Vec::new();
+            ciborium::into_writer(&value, &mut bytes).unwrap();
+            assert_eq!(body.as_bytes(), bytes);
+            assert_eq!(body.decode::<(u32, String)>(), Ok((7, text)));
+            assert_eq!(Body::from_bytes(bytes), body);
+        }
+        assert_eq!(size_of::<Body>(), 32);
     }
 
     #[test]

@@ -24,6 +24,7 @@ static CATALOG: &[&Algorithm] = &[
     &super::ricart_agrawala::ALGORITHM,
     &super::maekawa::ALGORITHM,
     &super::suzuki_kasami::ALGORITHM,
+    &super::raft::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.

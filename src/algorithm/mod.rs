@@ -33,6 +33,7 @@ pub mod lamport_mutex;
 pub mod maekawa;
 pub mod mutex;
 pub mod property;
+pub mod raft;
 pub mod random_walk;
 pub mod ricart_agrawala;
 pub mod ring;
@@ -224,10 +225,13 @@ impl<'a> Step<'a> {
     /// A step whose choices come from `choose(k)`, a number below `k`: a random source at run
     /// time, every branch in turn under a model checker.
     pub fn new(choose: &'a mut dyn FnMut(u32) -> u32) -> Self {
-        Self {
-            actions: Vec::new(),
-            choose,
-        }
+        Self::reusing(Vec::new(), choose)
+    }
+
+    /// The same, in the room of an earlier step's actions, which are dropped.
+    pub fn reusing(mut actions: Vec<Action>, choose: &'a mut dyn FnMut(u32) -> u32) -> Self {
+        actions.clear();
+        Self { actions, choose }
     }
 
     /// Sends a message.

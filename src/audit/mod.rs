@@ -37,6 +37,9 @@ pub struct Account {
     pub expected: Option<Expected>,
     /// That formula, with where it is from.
     pub formula: Option<Formula>,
+    /// Injected faults, in words, for which the formula may have no case: then attempts which it
+    /// does not say are explained by them, where the other accounts agree.
+    pub outside_formula: Option<String>,
     /// Messages that nodes set out to send.
     pub attempted: Messages,
     /// Of those, withheld by an injected drop.

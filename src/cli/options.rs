@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -12,6 +11,7 @@ use crate::algorithm::Options;
 use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
 use crate::energy::{self, EnergyError};
 use crate::report::{Models, Report, Style, json, text};
+pub(super) use crate::units::duration;
 
 /// Which protocols to sort packets into.
 #[derive(Debug, Args)]
@@ -107,44 +107,5 @@ pub(super) fn style() -> Style {
     Style {
         width,
         color: std::env::var_os("NO_COLOR").is_none(),
-    }
-}
-
-/// Reads a duration as in `30s`, `500ms`, `5m`, `1h`; a bare number is seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("'{text}' is no duration: expected a number and ms, s, m or h, as in 30s");
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds_per_unit = match unit.trim() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| wrong())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_with_their_units() {
-        for (text, millis) in [
-            ("30s", 30_000),
-            ("500ms", 500),
-            ("1.5m", 90_000),
-            ("2", 2000),
-        ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "s", "-3s", "3 weeks", "1e999h", "1..2s"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
     }
 }

@@ -1,6 +1,9 @@
 //! `wirewatt run`: nodes, sniffer, audit, energy, one folder a run.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -11,7 +14,10 @@ use clap::Args;
 use super::interrupt::interrupted_flag;
 use super::options::{ReportOptions, algorithm_options, duration, style};
 use super::{Outcome, audit, print, tell, warn};
-use crate::algorithm::{Algorithm, Options, catalog};
+use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
+use crate::experiment::fault::Fault;
+use crate::experiment::loss;
+use crate::experiment::scenario::Scenario;
 use crate::experiment::{self, Finished, RunOptions};
 use crate::ledger;
 use crate::node::control::Connections;
@@ -27,22 +33,34 @@ use crate::report::{self, Compared, Report};
   wirewatt run all -n 5 --out study                   one folder an algorithm in study/
   wirewatt run two-phase-commit --option vote-no=2    an abort
   wirewatt run ring --payload 1000 --json > report.json
+  wirewatt run two-phase-commit --fault kill=coordinator@after-votes,restart=500ms
+  wirewatt run --scenario scenarios/2pc-coordinator-killed.toml
+  wirewatt run ring --node-command '2=python3 tests/python/ring_node.py'
+
+Faults (docs/scenarios.md; WHO is a process's id or its role, WHEN a time or a point of the algorithm,
+as `wirewatt list algorithms` names them: 2@500ms, coordinator@after-votes, leader@elected#2):
+  kill=WHO@WHEN[,restart=TIME[,storage=lost]]   kill a process, start it again TIME after its death
+  stop=WHO@WHEN,for=TIME                        stop a process, let it go on after TIME
+  delay=TIME[,of=ID]                            hold every message back before it is sent
+  drop=SHARE[,of=ID][,kind=KIND][,most=COUNT]   drop a share of the messages before they are sent
+  split=ID+ID…@TIME[,for=TIME]                  suppress messages between these and the others
+  loss=SHARE                                    lose packets for real, in a network namespace (root)
 
 What a run leaves in its folder: run.toml (what was run), capture.pcapng, ledger.jsonl (what the
 nodes counted), history.jsonl (operations), report.json, report.html and charts.
 `wirewatt audit FOLDER` makes the same verdict again from it.")]
 pub(super) struct RunArgs {
-    /// Algorithms, or `all`; `wirewatt list algorithms` names them
-    #[arg(required = true, value_name = "ALGORITHM")]
+    /// Algorithms, or `all`; `wirewatt list algorithms` names them. A scenario may name one
+    #[arg(required_unless_present = "scenario", value_name = "ALGORITHM")]
     algorithms: Vec<String>,
 
-    /// How many processes
-    #[arg(short, default_value_t = 4, value_name = "N")]
-    n: u32,
+    /// How many processes [default: 4, or as the scenario says]
+    #[arg(short, value_name = "N")]
+    n: Option<u32>,
 
-    /// How often each initiator repeats its operation
-    #[arg(long, default_value_t = 1, value_name = "R")]
-    rounds: u32,
+    /// How often each initiator repeats its operation [default: 1, or as the scenario says]
+    #[arg(long, value_name = "R")]
+    rounds: Option<u32>,
 
     /// How connections are used: one a pair, one a message, or one a request and its reply
     #[arg(long, value_enum, default_value_t)]
@@ -56,9 +74,29 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     base_port: Option<u16>,
 
-    /// How long the operations may take, as in 30s, 500ms, 5m
-    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
-    timeout: Duration,
+    /// How long the operations may take, as in 30s, 500ms, 5m [default: 30s, or as the scenario says]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    timeout: Option<Duration>,
+
+    /// Inject a fault; repeatable, in addition to the scenario's
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<String>,
+
+    /// Read faults, and what the command line leaves open, from a file
+    #[arg(long, value_name = "FILE.toml")]
+    scenario: Option<PathBuf>,
+
+    /// Decides which messages `drop` drops
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+
+    /// With faults, do not run without them first: the report does not tell what they cost
+    #[arg(long)]
+    no_baseline: bool,
+
+    /// Run one node with another program, which speaks docs/control-protocol.md; repeatable
+    #[arg(long = "node-command", value_name = "ID=COMMAND")]
+    node_commands: Vec<String>,
 
     /// An option of the algorithm's own; repeatable. Among several algorithms it goes to those that
     /// have it
@@ -74,8 +112,18 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
-    let algorithms = args.algorithms()?;
-    let options = args.options(&algorithms)?;
+    let plan = Plan::of(args)?;
+    let algorithms = args.algorithms(&plan)?;
+    let options = args.options(&plan, &algorithms)?;
+    for (algorithm, options) in algorithms.iter().zip(&options) {
+        plan.check(algorithm, options, args.connections)?;
+    }
+    if plan.loses_packets() {
+        if !loss::has_namespace() {
+            return in_namespace();
+        }
+        loss::prepare()?;
+    }
     let models = args.report.models()?;
     let cancel = interrupted_flag()?;
     let several = algorithms.len() > 1;
@@ -97,17 +145,21 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let base_port = args
             .base_port
             .unwrap_or(*algorithm.protocol().ports.start());
-        warn_of_ephemeral_ports(base_port, args.n);
+        warn_of_ephemeral_ports(base_port, (algorithm.processes)(plan.n));
         let run = experiment::run(
             &RunOptions {
                 algorithm,
-                n: args.n,
-                rounds: args.rounds,
+                n: plan.n,
+                rounds: plan.rounds,
                 base_port,
                 connections: args.connections,
                 payload: args.payload,
                 options,
-                timeout: args.timeout,
+                timeout: plan.timeout,
+                faults: plan.faults(),
+                seed: plan.seed,
+                baseline: !args.no_baseline,
+                own_commands: plan.node_commands.clone(),
                 folder: if several {
                     out.join(algorithm.name)
                 } else {
@@ -160,16 +212,137 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     Ok(ExitCode::from(code))
 }
 
+/// What the command line and the scenario come to.
+struct Plan {
+    scenario: Scenario,
+    n: u32,
+    rounds: u32,
+    timeout: Duration,
+    seed: u64,
+    node_commands: BTreeMap<ProcessId, Vec<OsString>>,
+}
+
+impl Plan {
+    fn of(args: &RunArgs) -> Result<Self, Box<dyn Error>> {
+        let mut scenario = match &args.scenario {
+            Some(path) => Scenario::read(path)?,
+            None => Scenario::default(),
+        };
+        for fault in &args.faults {
+            scenario.add(fault)?;
+        }
+        let mut node_commands = BTreeMap::new();
+        for text in &args.node_commands {
+            let (id, command) = node_command(text)?;
+            node_commands.insert(id, command);
+        }
+        Ok(Self {
+            n: args.n.or(scenario.n).unwrap_or(4),
+            rounds: args.rounds.or(scenario.rounds).unwrap_or(1),
+            timeout: args
+                .timeout
+                .or(scenario.timeout)
+                .unwrap_or(Duration::from_secs(30)),
+            seed: args.seed.or(scenario.seed).unwrap_or_default(),
+            node_commands,
+            scenario,
+        })
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let faults = self.scenario.faults.iter();
+        faults.map(|(fault, _)| fault.clone()).collect()
+    }
+
+    fn loses_packets(&self) -> bool {
+        let faults = self.scenario.faults.iter();
+        faults
+            .map(|(fault, _)| fault)
+            .any(|fault| matches!(fault, Fault::Loss { .. }))
+    }
+
+    /// Whether the algorithm has what the faults and commands name.
+    fn check(
+        &self,
+        algorithm: &Algorithm,
+        options: &Options,
+        connections: Connections,
+    ) -> Result<(), Box<dyn Error>> {
+        let processes = (algorithm.processes)(self.n);
+        self.scenario.check(algorithm, processes)?;
+        let absent = (algorithm.absent)(self.n, options);
+        for id in self.node_commands.keys() {
+            if id.0 >= processes || absent.contains(id) {
+                return Err(format!(
+                    "--node-command {id}=…: {} has no such process",
+                    algorithm.name
+                )
+                .into());
+            }
+        }
+        let suppresses = |fault: &Fault| matches!(fault, Fault::Drop { .. } | Fault::Split { .. });
+        let gap = self
+            .scenario
+            .faults
+            .iter()
+            .find(|(fault, _)| suppresses(fault));
+        if let Some((_, place)) = gap
+            && algorithm.channels == Channels::Fifo
+            && connections != Connections::Persistent
+        {
+            return Err(format!(
+                "{place}: the channels of {} are FIFO: over {connections} connections, a message \
+                 that never comes holds back all that follow it; use --connections persistent",
+                algorithm.name
+            )
+            .into());
+        }
+        Ok(())
+    }
+}
+
+/// `ID=COMMAND`: the shell's words of a command.
+fn node_command(text: &str) -> Result<(ProcessId, Vec<OsString>), String> {
+    let wrong = || format!("--node-command '{text}': expected ID=COMMAND, as in 2=./my-node");
+    let (id, command) = text.split_once('=').ok_or_else(wrong)?;
+    let id = id.parse().map(ProcessId).map_err(|_| wrong())?;
+    if command.trim().is_empty() {
+        return Err(wrong());
+    }
+    // The shell's place is taken by the program: what is killed is the node.
+    let command = ["/bin/sh", "-c", &format!("exec {command} \"$@\""), "node"];
+    Ok((id, command.map(OsString::from).to_vec()))
+}
+
+/// Puts this program, with the same arguments, in this process's place within a network namespace of
+/// its own.
+fn in_namespace() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut command = loss::in_namespace(&arguments)?;
+    tell(&format_args!(
+        "packets are lost in a network namespace of this run's own"
+    ));
+    Err(format!("cannot start unshare: {}", command.exec()).into())
+}
+
 impl RunArgs {
-    fn algorithms(&self) -> Result<Vec<&'static Algorithm>, Box<dyn Error>> {
+    fn algorithms(&self, plan: &Plan) -> Result<Vec<&'static Algorithm>, Box<dyn Error>> {
         let mut algorithms: Vec<&'static Algorithm> = Vec::new();
-        if self.algorithms == ["all"] {
+        let of_scenario = plan.scenario.algorithm.as_deref();
+        if self.algorithms.is_empty() {
+            let name = of_scenario.ok_or("the scenario names no algorithm: name one")?;
+            algorithms.push(catalog::by_name(name)?);
+        } else if let Some(name) = of_scenario
+            && self.algorithms != [name]
+        {
+            return Err(format!("the scenario is for {name} alone").into());
+        } else if self.algorithms == ["all"] {
             algorithms.extend(catalog::all());
         } else {
             self.add_named(&mut algorithms)?;
         }
         for algorithm in &algorithms {
-            algorithm.check(self.n, self.rounds, &Options::default())?;
+            algorithm.check(plan.n, plan.rounds, &Options::default())?;
         }
         Ok(algorithms)
     }
@@ -187,8 +360,13 @@ impl RunArgs {
 
     /// The options of each algorithm. One that none of several has is given to all, which makes it
     /// the error that it is.
-    fn options(&self, algorithms: &[&Algorithm]) -> Result<Vec<Options>, Box<dyn Error>> {
-        let given = algorithm_options(&self.options)?;
+    fn options(
+        &self,
+        plan: &Plan,
+        algorithms: &[&Algorithm],
+    ) -> Result<Vec<Options>, Box<dyn Error>> {
+        let mut given = plan.scenario.options.clone();
+        given.0.extend(algorithm_options(&self.options)?.0);
         let has = |algorithm: &Algorithm, name: &str| {
             algorithm.options.iter().any(|option| option.name == name)
         };
@@ -198,7 +376,7 @@ impl RunArgs {
             let mut own = given.clone();
             own.0
                 .retain(|name, _| has(algorithm, name) || !somebodys(name));
-            algorithm.check(self.n, self.rounds, &own)?;
+            algorithm.check(plan.n, plan.rounds, &own)?;
             options.push(own);
         }
         Ok(options)

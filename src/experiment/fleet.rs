@@ -18,18 +18,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::fault::{Fault, Restart, Storage, Target, When, Who};
 use crate::algorithm::{
     Algorithm, Event, FailureModel, Options, Phase, ProcessId, SetupError, catalog,
 };
 use crate::node::control::{
-    self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault,
-    NodeNotice, NoticeKind, Reply,
+    self, ChannelCounts, Command, Configuration, Connections, DropRule, Injections, Link,
+    NodeError, NodeFault, NodeNotice, NoticeKind, Reply,
 };
 use crate::units::Messages;
 
@@ -39,6 +42,9 @@ const CANCEL_TICK: Duration = Duration::from_millis(20);
 const INTERRUPTED_LIMIT: Duration = Duration::from_secs(3);
 /// Longer than any run.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often a run with faults is looked at whether anything can still happen, and how long what was
+/// on its way when a process was killed may take.
+const LOOK: Duration = Duration::from_millis(50);
 /// How many lines of a node's standard error are kept.
 const KEPT_STDERR_LINES: usize = 50;
 /// How many bytes of such a line are kept.
@@ -77,6 +83,15 @@ pub struct FleetConfig {
     pub node_command: Vec<OsString>,
     /// How long nodes may take until all of them listen, and then until all are connected.
     pub start_limit: Duration,
+    /// Programs of single nodes in place of `node_command`, by id: nodes in other languages.
+    pub own_commands: BTreeMap<ProcessId, Vec<OsString>>,
+    /// Faults to inject.
+    pub faults: Vec<Fault>,
+    /// Decides which messages are dropped.
+    pub seed: u64,
+    /// The folder for what processes persist; none: they persist into the void. A process that is to
+    /// come back with its storage needs one.
+    pub state: Option<PathBuf>,
     /// How long they may take until they are quiet, to answer a poll, and then until they have
     /// ended.
     pub settle_limit: Duration,
@@ -114,7 +129,12 @@ impl FleetConfig {
             history: None,
             events: None,
             node_command: vec![program.into(), "node".into()],
-            start_limit: Duration::from_secs(10),
+            own_commands: BTreeMap::new(),
+            faults: Vec::new(),
+            seed: 0,
+            state: None,
+            // Nodes share the processors while they start.
+            start_limit: Duration::from_secs(10) + Duration::from_millis(100) * processes,
             settle_limit: Duration::from_secs(5),
         })
     }
@@ -282,6 +302,9 @@ pub enum Ending {
     TimeLimit,
     /// A node died and the algorithm does not live with that.
     Broken,
+    /// After an injected fault nothing can happen any more: no message is on its way, no timer runs,
+    /// no fault is to come.
+    Stalled,
     /// The caller cancelled.
     Interrupted,
 }
@@ -327,6 +350,14 @@ pub enum FleetFault {
         node: ProcessId,
         /// The fault.
         fault: NodeFault,
+    },
+    /// A node that an injected fault had killed could not be started again.
+    #[error("node {node} could not be started again: {detail}")]
+    NoRestart {
+        /// The node.
+        node: ProcessId,
+        /// Why.
+        detail: String,
     },
     /// A node said that it cannot go on.
     #[error("node {node} cannot go on: {error}")]
@@ -379,6 +410,94 @@ impl std::fmt::Display for FleetNotice {
     }
 }
 
+/// What an injected fault did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Injected {
+    /// Which of the run's faults, from 0.
+    pub fault: usize,
+    /// To which process; none: to several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<ProcessId>,
+    /// When, in nanoseconds since the nodes were told to start.
+    pub after: u64,
+    /// What.
+    #[serde(flatten)]
+    pub deed: Deed,
+}
+
+/// What an injected fault can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "deed", rename_all = "kebab-case")]
+pub enum Deed {
+    /// The process was killed.
+    Killed {
+        /// The point that it had reached, where it was killed at one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        point: Option<String>,
+    },
+    /// It was started again and told to go on.
+    Restarted {
+        /// Its incarnation from then on.
+        incarnation: u32,
+        /// Whether what it had persisted was taken away.
+        storage_lost: bool,
+    },
+    /// It was stopped.
+    Stopped {
+        /// The point that it had reached, where it was stopped at one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        point: Option<String>,
+    },
+    /// It was let go on.
+    Continued,
+    /// Messages between these processes and the others were suppressed from now on.
+    Split {
+        /// The processes of one side.
+        side: BTreeSet<ProcessId>,
+    },
+    /// They were not any more.
+    Healed,
+}
+
+impl std::fmt::Display for Injected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(node) = self.node {
+            write!(f, "process {node} ")?;
+        }
+        let at = |f: &mut std::fmt::Formatter<'_>, point: &Option<String>| match point {
+            Some(point) => write!(f, " at {point}"),
+            None => Ok(()),
+        };
+        match &self.deed {
+            Deed::Killed { point } => {
+                f.write_str("killed")?;
+                at(f, point)?;
+            }
+            Deed::Restarted {
+                incarnation,
+                storage_lost,
+            } => {
+                let storage = if *storage_lost { "without" } else { "with" };
+                write!(
+                    f,
+                    "started again {storage} its stable storage as incarnation {incarnation}"
+                )?;
+            }
+            Deed::Stopped { point } => {
+                f.write_str("stopped")?;
+                at(f, point)?;
+            }
+            Deed::Continued => f.write_str("let go on")?,
+            Deed::Split { side } => {
+                let side: Vec<ProcessId> = side.iter().copied().collect();
+                write!(f, "processes {} split from the others", list(&side))?;
+            }
+            Deed::Healed => f.write_str("split healed")?,
+        }
+        write!(f, ", {:.1} ms after the start", self.after as f64 / 1e6)
+    }
+}
+
 /// What came of a run.
 #[derive(Debug, Clone)]
 pub struct FleetOutcome {
@@ -398,6 +517,10 @@ pub struct FleetOutcome {
     pub faults: Vec<FleetFault>,
     /// What came to the nodes and was none of the run's.
     pub notices: Vec<FleetNotice>,
+    /// What injected faults did, in the order in which they did it.
+    pub injected: Vec<Injected>,
+    /// How long it took from the start until the nodes were told to begin nothing more.
+    pub time: Duration,
     /// The last lines of each node's standard error, where it wrote any.
     pub stderr: BTreeMap<ProcessId, Vec<String>>,
 }
@@ -417,6 +540,9 @@ impl FleetOutcome {
     }
 }
 
+/// Counters as several nodes told them.
+type Polled = Vec<(ProcessId, Vec<ChannelCounts>)>;
+
 /// What a node's process gives the controller.
 enum Given {
     Said(Reply),
@@ -435,6 +561,22 @@ enum Next {
 #[derive(Default)]
 struct Member {
     pid: u32,
+    /// 1 at the first start, one more at each restart.
+    incarnation: u32,
+    /// What it persists goes here.
+    state: Option<PathBuf>,
+    /// An injected fault has killed it, this or an earlier incarnation.
+    killed: bool,
+    /// An injected fault has killed this incarnation.
+    incarnation_killed: bool,
+    /// An injected fault has stopped it.
+    stopped: bool,
+    /// How many timers were set then.
+    timers: u32,
+    /// How an injected fault wants it back once it is gone, and which.
+    comes_back: Option<(usize, Restart)>,
+    /// It was started again and was not told to start yet, because of this fault.
+    coming_back: Option<(usize, Storage)>,
     /// It was never started: the case wants it down ([`Algorithm::absent`]).
     absent: bool,
     commands: Option<UnboundedSender<String>>,
@@ -449,8 +591,6 @@ struct Member {
     /// The last poll that it answered.
     poll: u64,
     counters: Vec<ChannelCounts>,
-    /// How many timers were set then.
-    timers: u32,
     stderr: VecDeque<String>,
 }
 
@@ -489,6 +629,43 @@ struct Inner {
     finishing: bool,
     /// Polls of the counters so far.
     polls: u64,
+    sender: UnboundedSender<(ProcessId, Given)>,
+    /// When the nodes were told to start.
+    start: Option<Instant>,
+    /// Faults that come at a time, in no order.
+    timed: Vec<Timed>,
+    /// Faults that come at a point.
+    at_points: Vec<AtPoint>,
+    /// The side of a split that holds now.
+    split: Option<BTreeSet<ProcessId>>,
+    injected: Vec<Injected>,
+    /// Nothing is injected any more: the run comes to its end.
+    over: bool,
+}
+
+/// What an injected fault does, and when.
+struct Timed {
+    at: Instant,
+    fault: usize,
+    act: Act,
+}
+
+enum Act {
+    Kill(ProcessId),
+    Stop(ProcessId, Duration),
+    Continue(ProcessId),
+    Restart(ProcessId, Storage),
+    Split(BTreeSet<ProcessId>),
+    Heal,
+}
+
+/// A fault that waits for a point to be passed.
+struct AtPoint {
+    fault: usize,
+    who: Who,
+    point: String,
+    /// It comes when the point is passed this often more.
+    left: u32,
 }
 
 impl Fleet {
@@ -510,8 +687,16 @@ impl Fleet {
                 source,
             })?;
         let (sender, given) = unbounded_channel();
+        let at_points = config.faults.iter().enumerate().filter_map(at_point);
         let mut fleet = Self {
             inner: Inner {
+                sender,
+                start: None,
+                timed: Vec::new(),
+                at_points: at_points.collect(),
+                split: None,
+                injected: Vec::new(),
+                over: false,
                 config: config.clone(),
                 algorithm,
                 members: Vec::new(),
@@ -529,7 +714,7 @@ impl Fleet {
             },
             runtime: None,
         };
-        let result = runtime.block_on(fleet.inner.bring_up(&sender, cancel));
+        let result = runtime.block_on(fleet.inner.bring_up(cancel));
         fleet.runtime = Some(runtime);
         result.map(|()| fleet)
     }
@@ -563,23 +748,15 @@ impl Drop for Fleet {
 }
 
 impl Inner {
-    async fn bring_up(
-        &mut self,
-        sender: &UnboundedSender<(ProcessId, Given)>,
-        cancel: &AtomicBool,
-    ) -> Result<(), FleetError> {
-        let result = self.start_nodes(sender, cancel).await;
+    async fn bring_up(&mut self, cancel: &AtomicBool) -> Result<(), FleetError> {
+        let result = self.start_nodes(cancel).await;
         if result.is_err() {
             self.kill_all().await;
         }
         result
     }
 
-    async fn start_nodes(
-        &mut self,
-        sender: &UnboundedSender<(ProcessId, Given)>,
-        cancel: &AtomicBool,
-    ) -> Result<(), FleetError> {
+    async fn start_nodes(&mut self, cancel: &AtomicBool) -> Result<(), FleetError> {
         let limit = Instant::now() + self.config.start_limit;
         let absent = (self.algorithm.absent)(self.config.n, &self.config.options);
         for id in (0..self.config.processes()).map(ProcessId) {
@@ -587,8 +764,11 @@ impl Inner {
                 self.members.push(Member::absent());
                 continue;
             }
-            let member = self.start_node(id, sender)?;
-            self.members.push(member);
+            let member = self.start_node(id)?;
+            self.members.push(Member {
+                state: self.state_file(id, 1),
+                ..member
+            });
             let configure = Command::Configure(self.configuration(id));
             self.tell(id, configure);
         }
@@ -613,13 +793,13 @@ impl Inner {
         }
     }
 
-    fn start_node(
-        &self,
-        id: ProcessId,
-        sender: &UnboundedSender<(ProcessId, Given)>,
-    ) -> Result<Member, FleetError> {
+    fn start_node(&self, id: ProcessId) -> Result<Member, FleetError> {
         let failed = |program: String, source| FleetError::Spawn { program, source };
-        let [program, arguments @ ..] = self.config.node_command.as_slice() else {
+        let node_command = match self.config.own_commands.get(&id) {
+            Some(own) => own,
+            None => &self.config.node_command,
+        };
+        let [program, arguments @ ..] = node_command.as_slice() else {
             let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
             return Err(failed("an empty node command".into(), source));
         };
@@ -643,11 +823,12 @@ impl Inner {
             tokio::spawn(write_commands(stdin, lines));
         }
         let kill = Arc::new(Notify::new());
-        tokio::spawn(watch(child, id, kill.clone(), sender.clone()));
+        tokio::spawn(watch(child, id, kill.clone(), self.sender.clone()));
         Ok(Member {
             pid,
             commands: Some(commands),
             kill,
+            incarnation: 1,
             ..Member::default()
         })
     }
@@ -660,14 +841,54 @@ impl Inner {
             n: config.n,
             peers: config.peers.clone(),
             run: config.run,
-            incarnation: 1,
+            incarnation: self.member(id).incarnation,
             ledger: config.ledger.clone(),
-            state: None,
+            state: self.member(id).state.clone(),
             connections: config.connections,
             rounds: config.rounds,
             payload: config.payload,
             options: config.options.clone(),
+            faults: self.injections(id),
         }
+    }
+
+    /// What the node is to do to itself.
+    fn injections(&self, id: ProcessId) -> Injections {
+        let mut injections = Injections {
+            seed: self.config.seed,
+            ..Injections::default()
+        };
+        let of_all = |of: &Option<ProcessId>| of.is_none_or(|of| of == id);
+        for fault in &self.config.faults {
+            match fault {
+                Fault::Delay { by, of } if of_all(of) => {
+                    let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+                    injections.delay = injections.delay.saturating_add(by);
+                }
+                Fault::Drop {
+                    share,
+                    of,
+                    kind,
+                    most,
+                } if of_all(of) => injections.drop.push(DropRule {
+                    millionths: share.millionths,
+                    kind: kind.clone(),
+                    most: *most,
+                }),
+                _ => {}
+            }
+        }
+        for waiting in &self.at_points {
+            if !injections.points.contains(&waiting.point) {
+                injections.points.push(waiting.point.clone());
+            }
+        }
+        injections
+    }
+
+    fn state_file(&self, id: ProcessId, incarnation: u32) -> Option<PathBuf> {
+        let folder = self.config.state.as_ref()?;
+        Some(folder.join(format!("node-{id}-{incarnation}.state")))
     }
 
     async fn run(&mut self, operations: Duration, cancel: &AtomicBool) -> FleetOutcome {
@@ -680,6 +901,8 @@ impl Inner {
             let left = operations.saturating_sub(begun.elapsed());
             ending = self.await_rest(left, cancel).await;
         }
+        let time = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.end_faults();
         self.tell_live(&Command::Quiesce);
         let settle_limit = self.config.settle_limit;
         let interrupted_limit = INTERRUPTED_LIMIT.min(settle_limit);
@@ -716,6 +939,8 @@ impl Inner {
             outstanding: outstanding_before,
             faults: std::mem::take(&mut self.faults),
             notices: std::mem::take(&mut self.notices),
+            injected: std::mem::take(&mut self.injected),
+            time,
             stderr: self
                 .ids()
                 .map(|id| (id, self.stderr(id)))
@@ -759,6 +984,11 @@ impl Inner {
                 accepted.entry(link.peer).or_default().push(link_from);
             }
         }
+        let start = Instant::now();
+        self.start = Some(start);
+        self.schedule(start);
+        // A split from the beginning holds before the first message.
+        self.inject_due();
         for id in self.live() {
             let links = accepted.remove(&id).unwrap_or_default();
             self.tell(id, Command::Start { links });
@@ -774,18 +1004,68 @@ impl Inner {
         let fragile = self.algorithm.failures == FailureModel::None;
         let broken = |inner: &Self| {
             let started = inner.members.iter().filter(|member| !member.absent);
-            let mut dead = started.map(|member| member.ended);
+            let mut dead = started.map(|m| (m.ended && m.comes_back.is_none(), m.killed));
             if fragile {
-                dead.any(|dead| dead)
+                // What becomes of those that an injected fault leaves is to be seen.
+                dead.any(|(dead, killed)| dead && !killed)
             } else {
-                dead.all(|dead| dead)
+                dead.all(|(dead, _)| dead)
             }
         };
-        let over = |inner: &Self| inner.completed >= operations || broken(inner);
-        match self.wait(over, limit, cancel).await {
-            Ending::Complete if self.completed < operations => Ending::Broken,
-            ending => ending,
+        let over = |inner: &Self| {
+            inner.completed >= operations && !inner.mends() || broken(inner) && !inner.mends()
+        };
+        let mut before = None;
+        loop {
+            let look = match self.config.faults.is_empty() {
+                true => limit,
+                false => limit.min(Instant::now() + LOOK),
+            };
+            match self.wait(over, look, cancel).await {
+                Ending::Complete if self.completed < operations => return Ending::Broken,
+                Ending::TimeLimit if look < limit => {}
+                ending => return ending,
+            }
+            let now = self.standstill(cancel).await;
+            if now.is_some() && now == before {
+                return Ending::Stalled;
+            }
+            before = now;
         }
+    }
+
+    /// Whether a process is on its way back, from its death or a stop.
+    fn mends(&self) -> bool {
+        let returns = |timed: &Timed| matches!(timed.act, Act::Continue(_) | Act::Restart(..));
+        let comes = |member: &Member| member.comes_back.is_some() || member.coming_back.is_some();
+        self.timed.iter().any(returns) || self.members.iter().any(comes)
+    }
+
+    /// The counters of all, where nothing is to come: no fault, no timer, no message. None
+    /// otherwise, and where a node does not tell.
+    async fn standstill(&mut self, cancel: &AtomicBool) -> Option<(usize, Polled)> {
+        if self.mends() || !self.timed.is_empty() {
+            return None;
+        }
+        self.polls += 1;
+        let poll = self.polls;
+        self.tell_live(&Command::Counters { poll });
+        let answered = |inner: &Self| inner.members.iter().all(|m| m.poll == poll || m.ended);
+        let patience = Instant::now() + LOOK;
+        if self.wait(answered, patience, cancel).await != Ending::Complete {
+            return None;
+        }
+        let timers = |id: &ProcessId| self.member(*id).timers;
+        let is_still = self.live().iter().all(|id| timers(id) == 0);
+        let is_still = is_still && !self.mends() && self.outstanding().is_empty();
+        is_still.then(|| (self.events.len(), self.polled()))
+    }
+
+    /// The counters of the living at the last poll.
+    fn polled(&self) -> Polled {
+        let live = self.live().into_iter();
+        live.map(|id| (id, self.member(id).counters.clone()))
+            .collect()
     }
 
     /// Waits until the processes have come to rest by themselves.
@@ -847,23 +1127,25 @@ impl Inner {
                     return Some(false);
                 }
             }
-            let counters: Vec<_> = self
-                .live()
-                .into_iter()
-                .map(|id| (id, self.member(id).counters.clone()))
-                .collect();
+            let counters = self.polled();
             let quiet = self.outstanding().is_empty() && condition(self);
             if quiet && before.as_ref() == Some(&counters) {
                 return Some(true);
             }
             before = Some(counters);
-            if !quiet {
+            let survived = self.members.iter().any(|m| m.killed && !m.ended);
+            if survived {
+                // What was on its way to or from a process that was killed is in no balance: only
+                // time tells that nothing of it comes any more.
+                pause = pause.max(LOOK);
+            }
+            if !quiet || survived {
                 // Messages are on their way: give them the processor between two polls.
                 let pause_end = limit.min(Instant::now() + pause);
                 if self.wait(|_| false, pause_end, cancel).await == Ending::Interrupted {
                     return None;
                 }
-                pause = (pause * 2).min(Duration::from_millis(50));
+                pause = (pause * 2).min(LOOK);
             }
             if Instant::now() >= limit {
                 return Some(false);
@@ -871,7 +1153,8 @@ impl Inner {
         }
     }
 
-    /// Messages between live processes that have not come to their end.
+    /// Messages between live processes that have not come to their end. Of those to and from a
+    /// process that was killed and came back nobody knows.
     fn outstanding(&self) -> Vec<Outstanding> {
         let channel = |owner: ProcessId, peer: ProcessId| {
             let channels = &self.member(owner).counters;
@@ -881,7 +1164,8 @@ impl Inner {
                 .map(|c| c.counts)
                 .unwrap_or_default()
         };
-        let live: BTreeSet<ProcessId> = self.live().into_iter().collect();
+        let live = self.live().into_iter();
+        let live: BTreeSet<ProcessId> = live.filter(|id| !self.member(*id).killed).collect();
         let mut outstanding = Vec::new();
         for &from in &live {
             // Both ends: what was handled and never attempted is out of balance too.
@@ -958,7 +1242,10 @@ impl Inner {
             if cancel.load(Ordering::Relaxed) {
                 return Next::Cancelled;
             }
+            self.inject_due();
             let tick = limit.min(Instant::now() + CANCEL_TICK);
+            let due = self.timed.iter().map(|timed| timed.at).min();
+            let tick = due.map_or(tick, |due| due.min(tick));
             match tokio::time::timeout_at(tick.into(), self.given.recv()).await {
                 Ok(Some((id, given))) => {
                     self.take(id, given);
@@ -994,6 +1281,20 @@ impl Inner {
                 let member = &mut self.members[id.index()];
                 member.ended = true;
                 member.commands = None;
+                if let Some((fault, restart)) = member.comes_back.take() {
+                    if !self.over {
+                        self.timed.push(Timed {
+                            at: Instant::now() + restart.after,
+                            fault,
+                            act: Act::Restart(id, restart.storage),
+                        });
+                    }
+                    return;
+                }
+                if member.incarnation_killed {
+                    return;
+                }
+                member.coming_back = None;
                 if member.finished || member.silent {
                     return;
                 }
@@ -1017,7 +1318,13 @@ impl Inner {
     fn hear(&mut self, id: ProcessId, reply: Reply) {
         let member = &mut self.members[id.index()];
         match reply {
-            Reply::Listening { .. } => member.listening = true,
+            Reply::Listening { .. } => {
+                member.listening = true;
+                if let Some((fault, storage)) = member.coming_back.take() {
+                    self.go_on_again(id, fault, storage);
+                }
+            }
+            Reply::Point { name } => self.reached(id, &name),
             Reply::Connected { links } => {
                 member.connected = true;
                 member.links = links;
@@ -1034,8 +1341,8 @@ impl Inner {
             }
             Reply::Counters {
                 poll,
-                timers,
                 channels,
+                timers,
             } => {
                 member.poll = poll;
                 member.timers = timers;
@@ -1049,7 +1356,7 @@ impl Inner {
             // Nothing had begun: that nodes break their connections off is no finding.
             Reply::Fault(_) if self.finishing && !self.started => {}
             Reply::Fault(fault) => self.faults.push(FleetFault::Reported { node: id, fault }),
-            Reply::Error(error) if member.listening => {
+            Reply::Error(error) if member.listening || self.started => {
                 self.faults.push(FleetFault::Error { node: id, error });
             }
             Reply::Error(error) => {
@@ -1066,6 +1373,226 @@ impl Inner {
                 };
                 self.start_error.get_or_insert(error);
             }
+        }
+    }
+
+    /// Plans the faults that come at a time.
+    fn schedule(&mut self, start: Instant) {
+        for (i, fault) in self.config.faults.iter().enumerate() {
+            let timed = |after: Duration, act| Timed {
+                // Beyond what the clock can tell it never comes.
+                at: start.checked_add(after).unwrap_or(start + A_YEAR),
+                fault: i,
+                act,
+            };
+            match fault {
+                Fault::Kill {
+                    target:
+                        Target {
+                            who: Who::Process(id),
+                            when: When::Time(after),
+                        },
+                    ..
+                } => self.timed.push(timed(*after, Act::Kill(*id))),
+                Fault::Stop {
+                    target:
+                        Target {
+                            who: Who::Process(id),
+                            when: When::Time(after),
+                        },
+                    time,
+                } => self.timed.push(timed(*after, Act::Stop(*id, *time))),
+                Fault::Split { side, at, time } => {
+                    self.timed.push(timed(*at, Act::Split(side.clone())));
+                    if let Some(time) = time {
+                        self.timed.push(timed(at.saturating_add(*time), Act::Heal));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn inject_due(&mut self) {
+        let now = Instant::now();
+        while let Some(next) = self.timed.iter().position(|timed| timed.at <= now) {
+            let Timed { fault, act, .. } = self.timed.swap_remove(next);
+            match act {
+                Act::Kill(id) => self.kill(id, fault, None),
+                Act::Stop(id, time) => self.stop(id, fault, time, None),
+                Act::Continue(id) => self.let_go_on(id, fault),
+                Act::Restart(id, storage) => self.restart(id, fault, storage),
+                Act::Split(side) => {
+                    self.split = Some(side.clone());
+                    self.separate();
+                    self.record(fault, None, Deed::Split { side });
+                }
+                Act::Heal => {
+                    self.split = None;
+                    self.separate();
+                    self.record(fault, None, Deed::Healed);
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, fault: usize, node: Option<ProcessId>, deed: Deed) {
+        let after = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.injected.push(Injected {
+            fault,
+            node,
+            after: u64::try_from(after.as_nanos()).unwrap_or(u64::MAX),
+            deed,
+        });
+    }
+
+    /// A node has announced a point: it is killed or stopped there, or told to go on.
+    fn reached(&mut self, id: ProcessId, point: &str) {
+        let mut roles = self.algorithm.points.iter();
+        let plays = |role: &str| roles.any(|p| p.name == point && p.role == role);
+        let mut plays = plays;
+        let mut due = None;
+        for waiting in self.at_points.iter_mut().filter(|w| w.point == point) {
+            let is_meant = match &waiting.who {
+                Who::Process(meant) => *meant == id,
+                Who::Role(role) => plays(role),
+            };
+            if is_meant && waiting.left > 0 {
+                waiting.left -= 1;
+                if waiting.left == 0 {
+                    due.get_or_insert(waiting.fault);
+                }
+            }
+        }
+        let fault = due.filter(|_| !self.over);
+        match fault.map(|fault| (fault, self.config.faults[fault].clone())) {
+            Some((fault, Fault::Kill { .. })) => self.kill(id, fault, Some(point)),
+            Some((fault, Fault::Stop { time, .. })) => {
+                self.stop(id, fault, time, Some(point));
+                self.tell(id, Command::GoOn);
+            }
+            _ => self.tell(id, Command::GoOn),
+        }
+    }
+
+    fn kill(&mut self, id: ProcessId, fault: usize, point: Option<&str>) {
+        let member = &mut self.members[id.index()];
+        if member.ended || member.silent {
+            return;
+        }
+        let restart = match &self.config.faults[fault] {
+            Fault::Kill { restart, .. } => *restart,
+            _ => None,
+        };
+        member.killed = true;
+        member.incarnation_killed = true;
+        member.stopped = false;
+        member.comes_back = restart.map(|restart| (fault, restart));
+        member.kill.notify_one();
+        let point = point.map(str::to_owned);
+        self.record(fault, Some(id), Deed::Killed { point });
+    }
+
+    fn stop(&mut self, id: ProcessId, fault: usize, time: Duration, point: Option<&str>) {
+        let member = &mut self.members[id.index()];
+        if member.ended || member.silent || !send_signal(member.pid, Signal::STOP) {
+            return;
+        }
+        member.stopped = true;
+        let now = Instant::now();
+        self.timed.push(Timed {
+            at: now.checked_add(time).unwrap_or(now + A_YEAR),
+            fault,
+            act: Act::Continue(id),
+        });
+        let point = point.map(str::to_owned);
+        self.record(fault, Some(id), Deed::Stopped { point });
+    }
+
+    fn let_go_on(&mut self, id: ProcessId, fault: usize) {
+        let member = &mut self.members[id.index()];
+        if std::mem::take(&mut member.stopped) && send_signal(member.pid, Signal::CONT) {
+            self.record(fault, Some(id), Deed::Continued);
+        }
+    }
+
+    /// Starts a new incarnation of a process that is gone.
+    fn restart(&mut self, id: ProcessId, fault: usize, storage: Storage) {
+        let incarnation = self.member(id).incarnation + 1;
+        match self.start_node(id) {
+            Ok(fresh) => {
+                let member = &mut self.members[id.index()];
+                let state = match storage {
+                    Storage::Kept => member.state.take(),
+                    Storage::Lost => None,
+                };
+                *member = Member {
+                    incarnation,
+                    state,
+                    killed: true,
+                    coming_back: Some((fault, storage)),
+                    counters: std::mem::take(&mut member.counters),
+                    stderr: std::mem::take(&mut member.stderr),
+                    connected: true,
+                    ..fresh
+                };
+                if storage == Storage::Lost {
+                    self.members[id.index()].state = self.state_file(id, incarnation);
+                }
+                let configure = Command::Configure(self.configuration(id));
+                self.tell(id, configure);
+            }
+            Err(error) => self.faults.push(FleetFault::NoRestart {
+                node: id,
+                detail: error.to_string(),
+            }),
+        }
+    }
+
+    /// A process that came back listens: it recovers. It dials whom it needs.
+    fn go_on_again(&mut self, id: ProcessId, fault: usize, storage: Storage) {
+        if self.split.is_some() {
+            let from = self.other_side(id);
+            self.tell(id, Command::Separate { from });
+        }
+        self.tell(id, Command::Start { links: Vec::new() });
+        if self.over {
+            self.tell(id, Command::Quiesce);
+        }
+        let deed = Deed::Restarted {
+            incarnation: self.member(id).incarnation,
+            storage_lost: storage == Storage::Lost,
+        };
+        self.record(fault, Some(id), deed);
+    }
+
+    /// Tells every node whom it is split from.
+    fn separate(&self) {
+        for id in self.live() {
+            let from = self.other_side(id);
+            self.tell(id, Command::Separate { from });
+        }
+    }
+
+    fn other_side(&self, id: ProcessId) -> Vec<ProcessId> {
+        let Some(side) = &self.split else {
+            return Vec::new();
+        };
+        let here = side.contains(&id);
+        self.ids().filter(|id| side.contains(id) != here).collect()
+    }
+
+    /// Nothing is injected any more, and who was stopped goes on: it has to answer.
+    fn end_faults(&mut self) {
+        self.over = true;
+        for timed in std::mem::take(&mut self.timed) {
+            if let Act::Continue(id) = timed.act {
+                self.let_go_on(id, timed.fault);
+            }
+        }
+        for member in &mut self.members {
+            member.comes_back = None;
         }
     }
 
@@ -1141,6 +1668,27 @@ impl Inner {
     fn stderr(&self, id: ProcessId) -> Vec<String> {
         self.member(id).stderr.iter().cloned().collect()
     }
+}
+
+fn at_point((fault, what): (usize, &Fault)) -> Option<AtPoint> {
+    let (Fault::Kill { target, .. } | Fault::Stop { target, .. }) = what else {
+        return None;
+    };
+    match &target.when {
+        When::Time(_) => None,
+        When::Point { name, pass } => Some(AtPoint {
+            fault,
+            who: target.who.clone(),
+            point: name.clone(),
+            left: *pass,
+        }),
+    }
+}
+
+/// Whether the process was there to take it.
+fn send_signal(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
 async fn write_commands(mut stdin: ChildStdin, mut lines: UnboundedReceiver<String>) {

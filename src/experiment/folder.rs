@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::fleet::Injected;
 use crate::algorithm::{Event, Options};
 use crate::node::control::Connections;
 use crate::units::{Packets, Timestamp};
@@ -141,6 +142,7 @@ impl RunFolder {
             // What is not there need not go.
             let _ = fs::remove_file(file);
         }
+        let _ = fs::remove_dir_all(self.path.join("state"));
         for folder in self.made {
             let _ = fs::remove_dir(folder);
         }
@@ -174,6 +176,16 @@ impl RunFolder {
     /// What processes noted beside their operations: [`Event`]s.
     pub fn events(&self) -> PathBuf {
         self.path.join("events.jsonl")
+    }
+
+    /// The folder for what processes persist, made where it is not there.
+    pub fn state(&self) -> Result<PathBuf, FolderError> {
+        let path = self.path.join("state");
+        fs::create_dir_all(&path).map_err(|source| FolderError::Make {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(path)
     }
 
     /// Writes a file of the folder, whole or not at all: a full disk leaves the earlier one.
@@ -287,6 +299,12 @@ pub struct RunRecord {
     /// The algorithm's own options.
     #[serde(default)]
     pub options: Options,
+    /// The faults that were to be injected, as `--fault` writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+    /// Decided which messages were dropped.
+    #[serde(default)]
+    pub seed: u64,
     /// How it ended; absent while it goes on and when it was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<RecordedOutcome>,
@@ -311,6 +329,15 @@ pub struct RecordedOutcome {
     /// Who came to the nodes and was none of the run's, in words.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// How the run ended where not every operation ended and an injected fault is why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
+    /// Packets that a rule of the kernel lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_lost: Option<Packets>,
+    /// What the injected faults did, in the order in which they did it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<Injected>,
 }
 
 /// What a capture knows of itself beyond its packets.

@@ -5,10 +5,13 @@
 //! live before any node starts, and read until it has shown the closing markers. Nothing here
 //! prints.
 
+pub mod fault;
 pub mod fleet;
 pub mod folder;
+pub mod loss;
 mod marker;
 mod run;
+pub mod scenario;
 mod simulation;
 pub mod sniffer;
 

@@ -1,5 +1,7 @@
 //! One run from the opened capture to the whole folder, and its audit made again from the folder.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,13 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::fleet::{Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome};
+use super::fault::Fault;
+use super::fleet::{
+    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected,
+};
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::loss::{Loss, LossError};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
 use crate::algorithm::{
-    self, Algorithm, Case, Event, Execution, Options, Phase, ProcessId, Property, catalog,
+    self, Algorithm, Case, Event, Execution, FailureModel, Options, Phase, ProcessId, Property,
+    catalog,
 };
 use crate::analysis::{
     Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
@@ -24,11 +31,12 @@ use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOption
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
-use crate::node::control::{Connections, FaultKind};
+use crate::node::control::{ChannelCounts, Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
 use crate::report::{
-    Models, PropertyKind, PropertyRow, Report, RunSummary, Source, SourceKind, html, json,
+    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSummary, Source,
+    SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
 use crate::units::Messages;
@@ -61,6 +69,14 @@ pub struct RunOptions {
     pub options: Options,
     /// How long the operations may take.
     pub timeout: Duration,
+    /// Faults to inject.
+    pub faults: Vec<Fault>,
+    /// Decides which messages are dropped.
+    pub seed: u64,
+    /// Whether to make the same run without its faults first, to tell what they cost.
+    pub baseline: bool,
+    /// Programs that run single nodes, with their arguments, by id.
+    pub own_commands: BTreeMap<ProcessId, Vec<OsString>>,
     /// The folder to leave.
     pub folder: PathBuf,
     /// The command line, for the record.
@@ -91,6 +107,9 @@ pub enum RunError {
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// Packets cannot be lost.
+    #[error(transparent)]
+    Loss(#[from] LossError),
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -160,6 +179,31 @@ pub fn run(
         return Err(RunError::MarkerPorts { base_port, n });
     }
     let folder = RunFolder::create(&options.folder)?;
+    let baseline = match options.baseline && !options.faults.is_empty() {
+        false => None,
+        true => match run_baseline(options, models, cancel) {
+            Ok(baseline) => Some(baseline),
+            Err(error) => {
+                folder.discard();
+                return Err(error);
+            }
+        },
+    };
+    let lost = options.faults.iter().find_map(|fault| match fault {
+        Fault::Loss { share } => Some(*share),
+        _ => None,
+    });
+    let ports = config.peers.iter().map(|peer| peer.port());
+    let (first, last) = (ports.clone().min(), ports.max());
+    let loss = lost.zip(first).zip(last);
+    let loss = loss.map(|((share, first), last)| Loss::begin(share, first, last));
+    let loss = match loss.transpose() {
+        Ok(loss) => loss,
+        Err(error) => {
+            folder.discard();
+            return Err(error.into());
+        }
+    };
     config.ledger = folder.ledger();
     config.history = Some(folder.history());
     config.events = Some(folder.events());
@@ -167,6 +211,21 @@ pub fn run(
     config.connections = options.connections;
     config.payload = options.payload;
     config.options = options.options.clone();
+    config.faults = options.faults.clone();
+    config.seed = options.seed;
+    config.own_commands = options.own_commands.clone();
+    let comes_back = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Kill {
+                restart: Some(_),
+                ..
+            }
+        )
+    };
+    if options.faults.iter().any(comes_back) {
+        config.state = Some(folder.state()?);
+    }
     let record = RunRecord {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -180,10 +239,12 @@ pub fn run(
         payload: options.payload,
         addresses: config.peers.clone(),
         options: options.options.clone(),
+        faults: options.faults.iter().map(ToString::to_string).collect(),
+        seed: options.seed,
         outcome: None,
         capture: None,
     };
-    let observed = match observe(&folder, &config, record, options.timeout, cancel) {
+    let observed = match observe(&folder, &config, record, options.timeout, loss, cancel) {
         Ok(observed) => observed,
         Err(error) => {
             folder.discard();
@@ -209,6 +270,12 @@ pub fn run(
         observed.source,
         models,
     )?;
+    let mut report = report;
+    match baseline {
+        None => {}
+        Some(Ok(baseline)) => report.fault_cost = FaultCost::between(&baseline, &report),
+        Some(Err(problem)) => problems.push(problem),
+    }
     if let Err(error) = write_reports(&folder, &report) {
         problems.push(error.to_string());
     }
@@ -217,6 +284,28 @@ pub fn run(
         folder: options.folder.clone(),
         problems,
         n: options.n,
+    })
+}
+
+/// The folder of the run without faults, within that of the run with them.
+const BASELINE: &str = "without-faults";
+
+/// Makes the same run without its faults. Where that went wrong, what it cost is no measure.
+fn run_baseline(
+    options: &RunOptions,
+    models: &Models,
+    cancel: &AtomicBool,
+) -> Result<Result<Report, String>, RunError> {
+    let without = RunOptions {
+        faults: Vec::new(),
+        baseline: false,
+        folder: options.folder.join(BASELINE),
+        ..options.clone()
+    };
+    let finished = run(&without, models, cancel)?;
+    Ok(match finished.problems.first() {
+        None => Ok(finished.report),
+        Some(problem) => Err(format!("the same run without the faults: {problem}")),
     })
 }
 
@@ -237,6 +326,7 @@ fn observe(
     config: &FleetConfig,
     mut record: RunRecord,
     timeout: Duration,
+    loss: Option<Loss>,
     cancel: &AtomicBool,
 ) -> Result<Observed, RunError> {
     let mut sniffer = Sniffer::open(SnifferOptions {
@@ -271,16 +361,20 @@ fn observe(
     let outcome = outcome?;
 
     let sniffed = sniffer.finish();
-    let mut problems = problems_of(&outcome, timeout);
+    let (mut problems, stalled) = problems_of(&outcome, timeout, &config.faults);
     problems.extend(sniffed.problems.iter().map(ToString::to_string));
-    let partial = outcome.ending != Ending::Complete;
+    // Where nothing can happen any more, everything that was to be observed was.
+    let partial = !matches!(outcome.ending, Ending::Complete | Ending::Stalled);
     record.outcome = Some(RecordedOutcome {
-        clean: outcome.is_clean() && problems.is_empty(),
+        clean: outcome.is_clean() && problems.is_empty() && config.faults.is_empty(),
         partial,
         operations: outcome.operations,
         problems: problems.clone(),
         died: died(&outcome),
         notices: outcome.notices.iter().map(ToString::to_string).collect(),
+        stalled,
+        packets_lost: loss.and_then(|loss| loss.lost()),
+        injected: outcome.injected.clone(),
     });
     record.capture = Some(RecordedCapture {
         packets_dropped: sniffed.losses.packets_dropped.unwrap_or_default(),
@@ -378,6 +472,15 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         source,
         models,
     )?;
+    let mut report = report;
+    let baseline = path.join(BASELINE).join("report.json");
+    if let Ok(text) = std::fs::read(&baseline) {
+        let read = serde_json::from_slice(&text).map_err(|error| FolderError::Content {
+            path: baseline,
+            problem: error.to_string(),
+        });
+        report.fault_cost = FaultCost::between(&read?, &report);
+    }
     let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
         None => vec![KILLED.to_owned()],
@@ -439,9 +542,15 @@ fn conclude(
         };
         let log = analysis.messages.as_ref();
         let matching = log.and_then(|log| audit::match_messages(&ledger.book, log, &circumstances));
-        let accounts = accounts(algorithm, expectations, totals, &observed, |node| {
-            matching.is_some() || killed(node)
-        });
+        let outside_formula = outside_formula(record, totals);
+        let accounts = accounts(
+            algorithm,
+            expectations,
+            outside_formula,
+            totals,
+            &observed,
+            |node| matching.is_some() || killed(node),
+        );
         let mut audit = match &matching {
             Some(matching) => {
                 audit::reconcile_matched(&accounts, &observed, completeness.state, matching)
@@ -477,13 +586,15 @@ fn conclude(
         audit
     });
     let report = Report::new(analysis, completeness, source, audit, models);
-    let mut summary = summary(record, &case);
-    summary.properties = properties(algorithm, record, events, &died);
+    let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
+    let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
+    let suppressed = ledger.is_some_and(suppressed);
+    summary.properties = properties(algorithm, record, events, &down(record), suppressed);
     Ok(report.of_run(summary))
 }
 
 /// How the run went, for its report.
-fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
+fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunSummary {
     let succeeded = case
         .completed()
         .filter(|outcome| outcome.phase == Phase::Ok);
@@ -501,8 +612,108 @@ fn summary(record: &RunRecord, case: &Case<'_>) -> RunSummary {
             Some(outcome) => outcome.problems.clone(),
             None => vec![KILLED.to_owned()],
         },
+        faults: injected(record, totals),
+        stalled: record
+            .outcome
+            .as_ref()
+            .and_then(|outcome| outcome.stalled.clone()),
+        time: ended_after(case.events),
         properties: Vec::new(),
     }
+}
+
+/// From the first operation's beginning to the last one's end, where all that began have ended.
+fn ended_after(events: &[Event]) -> Option<u64> {
+    let times = |begin: bool| {
+        let of_operations = events
+            .iter()
+            .filter(|event| event.outcome.phase != Phase::Note);
+        let these = of_operations.filter(move |event| event.outcome.phase.ends() != begin);
+        these.map(|event| event.time.as_nanos())
+    };
+    let (first, last) = (times(true).min()?, times(false).max()?);
+    (times(true).count() == times(false).count())
+        .then(|| u64::try_from(last - first).unwrap_or_default())
+}
+
+/// The faults that had an effect on who sends what, in words. Those that only take time have none that
+/// a formula does not know.
+fn outside_formula(record: &RunRecord, totals: &Totals) -> Option<String> {
+    let outcome = record.outcome.as_ref()?;
+    let injected = outcome.injected.iter();
+    let struck = injected.filter(|injected| {
+        matches!(
+            injected.deed,
+            Deed::Killed { .. } | Deed::Restarted { .. } | Deed::Stopped { .. }
+        )
+    });
+    let mut names: BTreeSet<&str> = struck
+        .filter_map(|injected| record.faults.get(injected.fault))
+        .map(String::as_str)
+        .collect();
+    if totals.all().suppressed > Messages::ZERO {
+        let suppresses = |fault: &&str| fault.starts_with("drop=") || fault.starts_with("split=");
+        names.extend(record.faults.iter().map(String::as_str).filter(suppresses));
+    }
+    let names: Vec<&str> = names.into_iter().collect();
+    (!names.is_empty()).then(|| names.join(" and "))
+}
+
+/// Processes that are down at the end: that died, without those that were started again.
+fn down(record: &RunRecord) -> Vec<ProcessId> {
+    let Some(outcome) = &record.outcome else {
+        return Vec::new();
+    };
+    // Its last death or return decides.
+    let came_back = |id: &u32| {
+        let mut injected = outcome.injected.iter().rev();
+        let last = injected.find_map(|injected| match injected.deed {
+            _ if injected.node != Some(ProcessId(*id)) => None,
+            Deed::Killed { .. } => Some(false),
+            Deed::Restarted { .. } => Some(true),
+            _ => None,
+        });
+        last == Some(true)
+    };
+    let died = outcome.died.iter().copied();
+    died.filter(|id| !came_back(id)).map(ProcessId).collect()
+}
+
+/// The faults that were to be injected, and what each did.
+fn injected(record: &RunRecord, totals: Option<&Totals>) -> Vec<InjectedFault> {
+    let outcome = record.outcome.as_ref();
+    let faults = record.faults.iter().enumerate();
+    faults
+        .map(|(i, fault)| {
+            let injected = outcome.map_or(&[][..], |outcome| &outcome.injected);
+            let mut happened: Vec<String> = injected
+                .iter()
+                .filter(|injected| injected.fault == i)
+                .map(ToString::to_string)
+                .collect();
+            let key = fault.split('=').next().unwrap_or_default();
+            let all = totals.map(Totals::all).unwrap_or_default();
+            match key {
+                "drop" | "split" if all.suppressed > Messages::ZERO => happened.push(format!(
+                    "{} of {} attempted messages suppressed by drops and splits in all",
+                    all.suppressed, all.attempted
+                )),
+                "delay" if all.attempted > Messages::ZERO => {
+                    happened.push("held back every message that it is for".to_owned());
+                }
+                "loss" => {
+                    let lost = outcome.and_then(|outcome| outcome.packets_lost);
+                    let lost = lost.filter(|lost| lost.get() > 0);
+                    happened.extend(lost.map(|lost| format!("{lost} packets lost")));
+                }
+                _ => {}
+            }
+            InjectedFault {
+                fault: fault.clone(),
+                happened,
+            }
+        })
+        .collect()
 }
 
 /// The algorithm's properties on what its processes reported, in the order of its time: they share
@@ -511,7 +722,8 @@ fn properties(
     algorithm: &Algorithm,
     record: &RunRecord,
     events: &[Event],
-    died: &[ProcessId],
+    down: &[ProcessId],
+    suppressed: bool,
 ) -> Vec<PropertyRow> {
     let mut events = events.to_vec();
     events.sort_by_key(|event| event.time);
@@ -520,11 +732,15 @@ fn properties(
         rounds: record.rounds,
         options: &record.options,
         events: &events,
-        crashed: died,
+        crashed: down,
     };
     let unended = match &record.outcome {
         None => Some("the run was killed"),
         Some(outcome) if outcome.partial => Some("the run did not come to its end"),
+        Some(_) if suppressed => Some("injected faults suppressed messages"),
+        Some(outcome) if !outcome.died.is_empty() && algorithm.failures == FailureModel::None => {
+            Some("the algorithm assumes that no process fails")
+        }
         Some(_) => None,
     };
     let judged = |property: &Property| {
@@ -606,6 +822,7 @@ fn with_identities(audit: Audit, algorithm: &Algorithm, completeness: Completene
 fn accounts(
     algorithm: &Algorithm,
     expectations: &[Expectation],
+    outside_formula: Option<String>,
     totals: &Totals,
     observed: &[ProtocolTally],
     killed: impl Fn(u32) -> bool,
@@ -630,6 +847,7 @@ fn accounts(
             let unsettled = totals.unsettled(algorithm.name, kind).into_iter();
             let unknown = unsettled.filter(|(node, _)| killed(*node));
             (!silent).then(|| Account {
+                outside_formula: outside_formula.clone(),
                 protocol: algorithm.name.to_owned(),
                 kind: kind.to_owned(),
                 expected: expected.map(|count| match count {
@@ -671,19 +889,35 @@ fn plan_of(record: &RunRecord) -> Result<Arc<ProtocolPlan>, PlanError> {
     ProtocolPlan::new(&[definition]).map(Arc::new)
 }
 
-/// What went wrong between the nodes, in words.
-fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
-    let mut problems = faults(outcome);
+/// What went wrong between the nodes, in words; and how the run ended, where operations did not and
+/// an injected fault is why.
+fn problems_of(
+    outcome: &FleetOutcome,
+    timeout: Duration,
+    faults: &[Fault],
+) -> (Vec<String>, Option<String>) {
+    let mut problems = faults_of(outcome);
+    let mut stalled = None;
+    let (ended, wanted) = (outcome.completed(), outcome.operations);
     match outcome.ending {
         Ending::Complete => {}
         Ending::Interrupted => problems.push("interrupted: the report is partial".to_owned()),
-        Ending::TimeLimit | Ending::Broken => {
-            let (ended, wanted) = (outcome.completed(), outcome.operations);
-            let limit = match outcome.ending {
-                Ending::TimeLimit => format!(" within {timeout:?} (--timeout)"),
-                _ => String::new(),
+        Ending::TimeLimit | Ending::Broken | Ending::Stalled => {
+            let told = format!("{ended} of {wanted} operations ended");
+            let how = match outcome.ending {
+                Ending::TimeLimit => format!("{told} within {timeout:?} (--timeout)"),
+                Ending::Stalled => format!(
+                    "{told}; {:.1} s after the start nothing could happen any more: no message \
+                     was on its way, no timer ran",
+                    outcome.time.as_secs_f64()
+                ),
+                _ => told,
             };
-            problems.push(format!("{ended} of {wanted} operations ended{limit}"));
+            if interferes(outcome, faults) {
+                stalled = Some(how);
+            } else {
+                problems.push(how);
+            }
         }
     }
     if !outcome.quiescent {
@@ -698,11 +932,41 @@ fn problems_of(outcome: &FleetOutcome, timeout: Duration) -> Vec<String> {
             format!("not quiescent: outstanding {}", outstanding.join(", "))
         });
     }
-    problems
+    (problems, stalled)
+}
+
+/// Whether an injected fault has had its effect, so that operations which do not end are no surprise.
+fn interferes(outcome: &FleetOutcome, faults: &[Fault]) -> bool {
+    let suppressed = |channel: &ChannelCounts| channel.counts.suppressed > Messages::ZERO;
+    let always = |fault: &Fault| matches!(fault, Fault::Delay { .. } | Fault::Loss { .. });
+    !outcome.injected.is_empty()
+        || outcome.counters.values().flatten().any(suppressed)
+        || faults.iter().any(always)
+}
+
+/// Processes that injected faults killed.
+fn killed(outcome: &FleetOutcome) -> impl Iterator<Item = ProcessId> {
+    let killed = |injected: &Injected| match injected.deed {
+        Deed::Killed { .. } => injected.node,
+        _ => None,
+    };
+    outcome.injected.iter().filter_map(killed)
+}
+
+/// Whether the fault that a node reports is that a process is gone which an injected fault killed.
+fn follows_from_kill(outcome: &FleetOutcome, fault: &FleetFault) -> bool {
+    let FleetFault::Reported { fault, .. } = fault else {
+        return false;
+    };
+    let of_connection = matches!(
+        fault.what,
+        FaultKind::Reset | FaultKind::Cut | FaultKind::Missing
+    );
+    of_connection && killed(outcome).any(|id| fault.peer.is_none_or(|peer| peer == id))
 }
 
 /// Faults in words. What one node reports of one kind again and again is told once, with a count.
-fn faults(outcome: &FleetOutcome) -> Vec<String> {
+fn faults_of(outcome: &FleetOutcome) -> Vec<String> {
     let reported_alike = |one: &FleetFault, other: &FleetFault| match (one, other) {
         (
             FleetFault::Reported { node, fault },
@@ -714,7 +978,8 @@ fn faults(outcome: &FleetOutcome) -> Vec<String> {
         _ => false,
     };
     let mut told: Vec<(&FleetFault, usize)> = Vec::new();
-    for fault in &outcome.faults {
+    let unexpected = outcome.faults.iter();
+    for fault in unexpected.filter(|fault| !follows_from_kill(outcome, fault)) {
         match told
             .iter_mut()
             .find(|(first, _)| reported_alike(first, fault))
@@ -739,7 +1004,9 @@ fn died(outcome: &FleetOutcome) -> Vec<u32> {
         FleetFault::Died { node, .. } | FleetFault::NeverAnswered { node, .. } => Some(node.0),
         _ => None,
     };
-    outcome.faults.iter().filter_map(died).collect()
+    let died = outcome.faults.iter().filter_map(died);
+    let died: BTreeSet<u32> = died.chain(killed(outcome).map(|id| id.0)).collect();
+    died.into_iter().collect()
 }
 
 fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {

@@ -59,6 +59,13 @@ pub enum Command {
     },
     /// No new operation, no spontaneous action; replies go on.
     Quiesce,
+    /// Go on from the point that the node has announced.
+    GoOn,
+    /// From now on, suppress every message to these processes; none: to nobody any more.
+    Separate {
+        /// The processes on the other side.
+        from: Vec<ProcessId>,
+    },
     /// Half-close, read to the end, answer `finished`, exit with status 0.
     Finish {
         /// Processes that died or do not answer: their connections are not waited for.
@@ -97,6 +104,50 @@ pub struct Configuration {
     /// The algorithm's own options.
     #[serde(default)]
     pub options: Options,
+    /// Faults that the node injects into itself.
+    #[serde(default, skip_serializing_if = "Injections::is_none")]
+    pub faults: Injections,
+}
+
+/// Faults that a node injects into itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Injections {
+    /// Points of the algorithm to announce and to wait at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<String>,
+    /// How long each message is held back before it is sent, in nanoseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay: u64,
+    /// Which messages are dropped: those that any of these rules drops.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<DropRule>,
+    /// Decides which messages a rule drops.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seed: u64,
+}
+
+impl Injections {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        self.points.is_empty() && self.delay == 0 && self.drop.is_empty()
+    }
+}
+
+/// Which messages to drop before they are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRule {
+    /// The share of them, in millionths.
+    pub millionths: u32,
+    /// Of this kind only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// No more than so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A connection between neighbours.
@@ -139,6 +190,11 @@ pub enum Reply {
         timers: u32,
         /// One entry for each process that messages went to or came from.
         channels: Vec<ChannelCounts>,
+    },
+    /// A point that was to be announced is reached. The node waits to be killed or told to go on.
+    Point {
+        /// The point.
+        name: String,
     },
     /// Every connection is closed, the ledger is complete, the node exits.
     Finished {
@@ -336,8 +392,8 @@ mod tests {
 
     #[test]
     fn every_example_in_the_specification_is_a_message() {
-        assert_documented::<Command>("controller", 6);
-        assert_documented::<Reply>("node", 9);
+        assert_documented::<Command>("controller", 9);
+        assert_documented::<Reply>("node", 10);
     }
 
     #[test]

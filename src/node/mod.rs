@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -27,6 +28,7 @@ use crate::ledger::{self, Writer};
 pub mod accounts;
 pub mod codec;
 pub mod control;
+mod drops;
 pub mod order;
 pub mod sockets;
 
@@ -35,9 +37,12 @@ use codec::Frame;
 use control::{
     Command, Configuration, Connections, FaultKind, LineError, NodeError, NodeFault, Reply,
 };
+use drops::Drops;
 use order::ChannelOrder;
 use sockets::{Connection, Event, Identity, Network};
 
+/// How long a node that has reached a point waits for what it sent before to go out.
+const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 /// Room that a body leaves for the algorithm's own item beside a payload.
 const ROOM_FOR_ITEM: usize = 64 * 1024;
 
@@ -106,19 +111,25 @@ fn read_commands() -> UnboundedReceiver<Result<Command, LineError>> {
     receiver
 }
 
+/// Who a node tells what happens: its controller, or a person.
+trait Voice {
+    fn say(&self, reply: Reply) -> Result<(), RunError>;
+}
+
+/// Says everything to the controller, on standard output.
+struct ToController;
+
+impl Voice for ToController {
+    fn say(&self, reply: Reply) -> Result<(), RunError> {
+        say(reply)
+    }
+}
+
 fn say(reply: Reply) -> Result<(), RunError> {
     let mut output = io::stdout().lock();
     let said = output.write_all(control::to_line(reply).as_bytes());
     said.and_then(|()| output.flush())
         .map_err(|_| RunError::ControllerGone)
-}
-
-fn fault(what: FaultKind, peer: Option<ProcessId>, detail: &impl ToString) -> Result<(), RunError> {
-    say(Reply::Fault(NodeFault {
-        what,
-        peer,
-        detail: detail.to_string(),
-    }))
 }
 
 type Commands = UnboundedReceiver<Result<Command, LineError>>;
@@ -137,7 +148,8 @@ async fn control(algorithm: &str, mut commands: Commands) -> Result<(), RunError
             )));
         }
     };
-    let (mut node, events) = match Node::set_up(algorithm, configuration).await {
+    let set_up = Node::set_up(algorithm, configuration, commands, Rc::new(ToController));
+    let (mut node, events) = match set_up.await {
         Ok(node) => node,
         Err(error) => {
             let told = error.to_string();
@@ -145,7 +157,7 @@ async fn control(algorithm: &str, mut commands: Commands) -> Result<(), RunError
             return Err(RunError::Setup(told));
         }
     };
-    node.run(commands, events).await
+    node.run(events).await
 }
 
 /// A frame, and the connection that it came over.
@@ -168,6 +180,13 @@ struct Node {
     /// What arrived before the start.
     early: Vec<Arrival>,
     to_self: VecDeque<Message>,
+    commands: Commands,
+    voice: Rc<dyn Voice>,
+    /// A command that came while the process waited at a point, and that cannot be obeyed there.
+    put_off: Option<Command>,
+    /// Processes that nothing is sent to: an injected fault.
+    separated: BTreeSet<ProcessId>,
+    drops: Drops,
     started: bool,
     quiescing: bool,
 }
@@ -176,6 +195,8 @@ impl Node {
     async fn set_up(
         algorithm: &str,
         configuration: Configuration,
+        commands: Commands,
+        voice: Rc<dyn Voice>,
     ) -> Result<(Self, UnboundedReceiver<Event>), NodeError> {
         let refuse = |detail: String| NodeError::Configuration { detail };
         let Configuration { id, n, rounds, .. } = configuration;
@@ -219,12 +240,14 @@ impl Node {
                 },
             })?;
         let accounts = Rc::new(Accounts::new(id, algorithm.protocol(), ledger));
+        let drops = Drops::new(algorithm.protocol(), &configuration.faults);
         let identity = Identity {
             me: id,
             run: configuration.run,
             protocol: algorithm.protocol().number,
             peers: configuration.peers.clone(),
             connections: configuration.connections,
+            delay: Duration::from_nanos(configuration.faults.delay),
         };
         let (network, events) = Network::new(identity, accounts.clone(), listener);
         let node = Self {
@@ -239,6 +262,11 @@ impl Node {
             timers: BTreeMap::new(),
             early: Vec::new(),
             to_self: VecDeque::new(),
+            commands,
+            voice,
+            put_off: None,
+            separated: BTreeSet::new(),
+            drops,
             started: false,
             quiescing: false,
         };
@@ -249,29 +277,50 @@ impl Node {
         self.configuration.id
     }
 
-    async fn run(
-        &mut self,
-        mut commands: Commands,
-        mut events: UnboundedReceiver<Event>,
+    fn say(&self, reply: Reply) -> Result<(), RunError> {
+        self.voice.say(reply)
+    }
+
+    fn fault(
+        &self,
+        what: FaultKind,
+        peer: Option<ProcessId>,
+        detail: &impl ToString,
     ) -> Result<(), RunError> {
-        say(Reply::Listening {
+        self.say(Reply::Fault(NodeFault {
+            what,
+            peer,
+            detail: detail.to_string(),
+        }))
+    }
+
+    async fn run(&mut self, mut events: UnboundedReceiver<Event>) -> Result<(), RunError> {
+        self.say(Reply::Listening {
             address: self.configuration.peers[self.me().index()],
         })?;
         loop {
             let timer = self.next_timer();
             let due = timer.map_or_else(Instant::now, |(due, _)| due);
+            let put_off = self.put_off.take();
+            let next = async {
+                match put_off {
+                    Some(command) => Ok(command),
+                    None => next_command(&mut self.commands).await,
+                }
+            };
             tokio::select! {
-                command = next_command(&mut commands) => match command? {
+                biased;
+                command = next => match command? {
                     Command::Finish { without } => {
-                        return self.finish(without.into_iter().collect(), commands, events).await;
+                        return self.finish(without.into_iter().collect(), events).await;
                     }
                     command => self.obey(command).await?,
                 },
-                Some(event) = events.recv() => self.take(event)?,
+                Some(event) = events.recv() => self.take(event).await?,
                 () = tokio::time::sleep_until(due), if timer.is_some() => {
                     if let Some((_, id)) = timer {
                         self.timers.remove(&id);
-                        self.step(None, |process, step| process.timer(id, step))?;
+                        self.step(None, |process, step| process.timer(id, step)).await?;
                     }
                 }
             }
@@ -281,7 +330,7 @@ impl Node {
 
     fn tell_ledger_failure(&self) -> Result<(), RunError> {
         match self.accounts.take_failure() {
-            Some(error) => fault(FaultKind::Storage, None, &error),
+            Some(error) => self.fault(FaultKind::Storage, None, &error),
             None => Ok(()),
         }
     }
@@ -304,22 +353,29 @@ impl Node {
                 let mut higher = self.algorithm.topology.neighbours(me, n, options);
                 higher.retain(|peer| *peer > me && !absent.contains(peer));
                 let links = self.network.dial(&higher).await;
-                say(Reply::Connected { links })
+                self.say(Reply::Connected { links })
             }
             Command::Start { links } if !self.started => {
-                let patience = std::time::Duration::from_secs(5);
+                let patience = Duration::from_secs(5);
                 let adopted = tokio::time::timeout(patience, self.network.adopt(&links)).await;
                 if adopted.is_err() {
-                    fault(
+                    self.fault(
                         FaultKind::Missing,
                         None,
                         &"a connection dialled to here did not come",
                     )?;
                 }
                 self.network.started();
-                self.start()
+                self.start().await
             }
-            Command::Counters { poll } => say(Reply::Counters {
+            command => self.answer(command),
+        }
+    }
+
+    /// Obeys what can be obeyed at any time, within a step too.
+    fn answer(&mut self, command: Command) -> Result<(), RunError> {
+        match command {
+            Command::Counters { poll } => self.say(Reply::Counters {
                 poll,
                 timers: u32::try_from(self.timers.len()).unwrap_or(u32::MAX),
                 channels: self.accounts.channels(),
@@ -330,20 +386,27 @@ impl Node {
                 self.process.quiesce();
                 Ok(())
             }
-            Command::Configure(_) | Command::Start { .. } | Command::Finish { .. } => {
-                Err(RunError::Control(format!("{command:?} has no place here")))
+            Command::Separate { from } => {
+                self.separated = from.into_iter().collect();
+                Ok(())
             }
+            // The controller may have sent it before it heard that nobody waits any more.
+            Command::GoOn => Ok(()),
+            command => Err(RunError::Control(format!("{command:?} has no place here"))),
         }
     }
 
-    fn start(&mut self) -> Result<(), RunError> {
+    async fn start(&mut self) -> Result<(), RunError> {
         self.started = true;
         match self.persisted() {
-            Some(bytes) => self.step(None, |process, step| process.recover(&bytes, step))?,
-            None => self.step(None, |process, step| process.start(step))?,
+            Some(bytes) => {
+                self.step(None, |process, step| process.recover(&bytes, step))
+                    .await?;
+            }
+            None => self.step(None, |process, step| process.start(step)).await?,
         }
         for (frame, connection) in std::mem::take(&mut self.early) {
-            self.release(frame, connection)?;
+            self.release(frame, connection).await?;
         }
         Ok(())
     }
@@ -357,11 +420,13 @@ impl Node {
         Some(std::fs::read(path).unwrap_or_default())
     }
 
-    fn take(&mut self, event: Event) -> Result<(), RunError> {
+    async fn take(&mut self, event: Event) -> Result<(), RunError> {
         match event {
-            Event::Fault(fault) => say(Reply::Fault(fault)),
-            Event::Notice(notice) => say(Reply::Notice(notice)),
-            Event::Arrived { frame, connection } if self.started => self.release(frame, connection),
+            Event::Fault(fault) => self.say(Reply::Fault(fault)),
+            Event::Notice(notice) => self.say(Reply::Notice(notice)),
+            Event::Arrived { frame, connection } if self.started => {
+                self.release(frame, connection).await
+            }
             Event::Arrived { frame, connection } => {
                 self.early.push((frame, connection));
                 Ok(())
@@ -370,21 +435,24 @@ impl Node {
     }
 
     /// Handles a message, and those that waited for it where channels are FIFO.
-    fn release(&mut self, frame: Frame, connection: Rc<Connection>) -> Result<(), RunError> {
+    async fn release(&mut self, frame: Frame, connection: Rc<Connection>) -> Result<(), RunError> {
         if self.algorithm.channels == Channels::Unordered {
-            return self.handle(frame, connection);
+            return self.handle(frame, connection).await;
         }
-        let order = self
-            .orders
-            .entry((frame.sender, frame.incarnation))
-            .or_default();
-        for (frame, connection) in order.release(frame.sequence, (frame, connection)) {
-            self.handle(frame, connection)?;
+        let channel = (frame.sender, frame.incarnation);
+        // One connection at a time keeps the order. Who came back knows nothing of what an earlier
+        // incarnation was sent.
+        let came_back = self.configuration.incarnation > 1 && !self.orders.contains_key(&channel);
+        let come_in_order = self.network.connections() == Connections::Persistent || came_back;
+        let order = self.orders.entry(channel).or_default();
+        let due = order.release(frame.sequence, (frame, connection), come_in_order);
+        for (frame, connection) in due {
+            self.handle(frame, connection).await?;
         }
         Ok(())
     }
 
-    fn handle(&mut self, frame: Frame, connection: Rc<Connection>) -> Result<(), RunError> {
+    async fn handle(&mut self, frame: Frame, connection: Rc<Connection>) -> Result<(), RunError> {
         let from = ProcessId(frame.sender);
         // Rule IR2: later than both the own clock and the message's timestamp.
         self.clock = self.clock.max(frame.timestamp) + 1;
@@ -403,12 +471,13 @@ impl Node {
                 let mut result = Ok(());
                 self.step(reply, |process, step| {
                     result = process.receive(&message, step)
-                })?;
+                })
+                .await?;
                 if let Err(error) = result {
-                    fault(FaultKind::Protocol, Some(from), &error)?;
+                    self.fault(FaultKind::Protocol, Some(from), &error)?;
                 }
             }
-            Err(error) => fault(FaultKind::Protocol, Some(from), &error)?,
+            Err(error) => self.fault(FaultKind::Protocol, Some(from), &error)?,
         }
         self.accounts.record(ledger::Event::Handled, &frame, None);
         if exchange {
@@ -418,7 +487,7 @@ impl Node {
     }
 
     /// One step of the process, and after it one for each message to itself.
-    fn step(
+    async fn step(
         &mut self,
         reply: Option<(ProcessId, Rc<Connection>)>,
         run: impl FnOnce(&mut dyn Process, &mut Step<'_>),
@@ -427,20 +496,20 @@ impl Node {
         let mut step = Step::new(&mut choose);
         run(self.process.as_mut(), &mut step);
         let actions = step.into_actions();
-        self.perform(actions, reply)?;
+        self.perform(actions, reply).await?;
         while let Some(message) = self.to_self.pop_front() {
             let mut step = Step::new(&mut choose);
             let result = self.process.receive(&message, &mut step);
             let actions = step.into_actions();
-            self.perform(actions, None)?;
+            self.perform(actions, None).await?;
             if let Err(error) = result {
-                fault(FaultKind::Protocol, Some(self.me()), &error)?;
+                self.fault(FaultKind::Protocol, Some(self.me()), &error)?;
             }
         }
         Ok(())
     }
 
-    fn perform(
+    async fn perform(
         &mut self,
         actions: Vec<Action>,
         reply: Option<(ProcessId, Rc<Connection>)>,
@@ -471,7 +540,12 @@ impl Node {
                     let over = over.map(|(_, connection)| connection.clone());
                     let frame = self.frame(to, kind, operation, &body);
                     self.accounts.record(ledger::Event::Attempted, &frame, None);
-                    self.network.send(frame, over);
+                    if self.separated.contains(&to) || self.drops.drops(&frame) {
+                        self.accounts
+                            .record(ledger::Event::Suppressed, &frame, None);
+                    } else {
+                        self.network.send(frame, over);
+                    }
                 }
                 Action::SetTimer { id, after } => {
                     self.timers.insert(id, Instant::now() + after);
@@ -479,14 +553,19 @@ impl Node {
                 Action::CancelTimer(id) => {
                     self.timers.remove(&id);
                 }
-                Action::Point(_) => {}
+                Action::Point(name) => {
+                    let points = &self.configuration.faults.points;
+                    if points.iter().any(|point| point == name) {
+                        self.wait_at(name).await?;
+                    }
+                }
                 Action::Persist(bytes) => {
                     if let Err(error) = self.persist(&bytes) {
-                        fault(FaultKind::Storage, None, &error)?;
+                        self.fault(FaultKind::Storage, None, &error)?;
                     }
                 }
                 Action::Report(outcome) => {
-                    say(Reply::History {
+                    self.say(Reply::History {
                         time: ledger::now(),
                         outcome,
                     })?;
@@ -494,6 +573,28 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Announces a point and waits there: for the end, or to be told to go on. What was sent before
+    /// goes out first, and what arrives waits.
+    async fn wait_at(&mut self, point: &str) -> Result<(), RunError> {
+        // To a peer that does not read, nothing goes out.
+        let nobody = BTreeSet::new();
+        let flushed = self.network.flush(&nobody);
+        let _ = tokio::time::timeout(LONGEST_FLUSH, flushed).await;
+        self.say(Reply::Point {
+            name: point.to_owned(),
+        })?;
+        loop {
+            match next_command(&mut self.commands).await? {
+                Command::GoOn => return Ok(()),
+                command @ Command::Finish { .. } => {
+                    self.put_off = Some(command);
+                    return Ok(());
+                }
+                command => self.answer(command)?,
+            }
+        }
     }
 
     fn frame(
@@ -521,7 +622,7 @@ impl Node {
         }
     }
 
-    /// Survives the end of the process, not a loss of power: nothing is forced to the disk.
+    /// On the disk, whole, before anything that follows; or else the earlier record stays.
     fn persist(&self, bytes: &[u8]) -> io::Result<()> {
         let Some(path) = &self.configuration.state else {
             return Ok(());
@@ -529,7 +630,9 @@ impl Node {
         let mut half_written = path.clone().into_os_string();
         half_written.push(".new");
         let half_written = PathBuf::from(half_written);
-        std::fs::write(&half_written, bytes)?;
+        let mut file = std::fs::File::create(&half_written)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
         std::fs::rename(&half_written, path)
     }
 
@@ -538,28 +641,27 @@ impl Node {
     async fn finish(
         &mut self,
         without: BTreeSet<ProcessId>,
-        mut commands: Commands,
         mut events: UnboundedReceiver<Event>,
     ) -> Result<(), RunError> {
         self.quiescing = true;
         self.network.quiesce();
         let network = self.network.clone();
         // First all answers to what has arrived go out, then connections are closed.
-        self.handle_during(network.flush(&without), &mut commands, &mut events)
+        self.handle_during(network.flush(&without), &mut events)
             .await?;
-        self.handle_during(network.close(&without), &mut commands, &mut events)
+        self.handle_during(network.close(&without), &mut events)
             .await?;
         while let Ok(event) = events.try_recv() {
-            self.take(event)?;
+            self.take(event).await?;
         }
         // Nothing comes any more: what is still held back has waited in vain.
         for ((sender, _), order) in &self.orders {
             if let Some(gap) = order.gap() {
-                fault(FaultKind::Gap, Some(ProcessId(*sender)), &gap)?;
+                self.fault(FaultKind::Gap, Some(ProcessId(*sender)), &gap)?;
             }
         }
         self.tell_ledger_failure()?;
-        say(Reply::Finished {
+        self.say(Reply::Finished {
             channels: self.accounts.channels(),
         })
     }
@@ -568,17 +670,16 @@ impl Node {
     async fn handle_during(
         &mut self,
         work: impl Future<Output = ()>,
-        commands: &mut Commands,
         events: &mut UnboundedReceiver<Event>,
     ) -> Result<(), RunError> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased;
-                Some(event) = events.recv() => self.take(event)?,
+                Some(event) = events.recv() => self.take(event).await?,
                 () = &mut work => return Ok(()),
                 // Nothing may follow `finish`: its sender is broken, or gone.
-                _ = next_command(commands) => return Err(RunError::ControllerGone),
+                _ = next_command(&mut self.commands) => return Err(RunError::ControllerGone),
             }
         }
     }

@@ -21,9 +21,12 @@ impl<T> Default for ChannelOrder<T> {
 
 impl<T> ChannelOrder<T> {
     /// Takes a message and gives those whose turn has come. A sequence number that was released
-    /// already gives nothing. One that never comes holds back all that follow it: FIFO channels
-    /// are reliable, and a broken one is reported as a fault.
-    pub fn release(&mut self, sequence: u64, message: T) -> Vec<T> {
+    /// already gives nothing. One that never comes holds back all that follow it, unless
+    /// `come_in_order`: then the messages before this one that have not come never will.
+    pub fn release(&mut self, sequence: u64, message: T, come_in_order: bool) -> Vec<T> {
+        if come_in_order {
+            self.next = self.next.max(sequence);
+        }
         if sequence >= self.next {
             self.early.insert(sequence, message);
         }
@@ -77,7 +80,7 @@ mod tests {
         ) {
             let mut channel = ChannelOrder::default();
             let released: Vec<u64> =
-                order.into_iter().flat_map(|sequence| channel.release(sequence, sequence)).collect();
+                order.into_iter().flat_map(|sequence| channel.release(sequence, sequence, false)).collect();
             prop_assert_eq!(released, (1..=20).collect::<Vec<_>>());
         }
     }
@@ -85,15 +88,26 @@ mod tests {
     #[test]
     fn a_message_is_released_once() {
         let mut channel = ChannelOrder::default();
-        assert_eq!(channel.release(1, 'a'), ['a']);
-        assert!(channel.release(1, 'a').is_empty());
-        assert!(channel.release(3, 'c').is_empty());
+        assert_eq!(channel.release(1, 'a', false), ['a']);
+        assert!(channel.release(1, 'a', false).is_empty());
+        assert!(channel.release(3, 'c', false).is_empty());
         let gap = Gap {
             missing: 2,
             waiting: 1,
         };
         assert_eq!(channel.gap(), Some(gap));
-        assert_eq!(channel.release(2, 'b'), ['b', 'c']);
+        assert_eq!(channel.release(2, 'b', false), ['b', 'c']);
         assert_eq!(channel.gap(), None);
+    }
+
+    /// Over one connection TCP keeps the order, so a number that is skipped was never sent: an
+    /// injected drop held back all that followed it.
+    #[test]
+    fn a_gap_where_messages_come_in_order_holds_nothing_back() {
+        let mut channel = ChannelOrder::default();
+        assert_eq!(channel.release(2, 'b', true), ['b']);
+        assert_eq!(channel.release(5, 'e', true), ['e']);
+        assert!(channel.release(5, 'e', true).is_empty());
+        assert_eq!(channel.release(6, 'f', true), ['f']);
     }
 }

@@ -22,11 +22,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use super::accounts::Accounts;
 use super::codec::{CodecError, Frame};
@@ -112,6 +114,8 @@ pub struct Identity {
     pub peers: Vec<SocketAddr>,
     /// How connections are used.
     pub connections: Connections,
+    /// How long each message is held back before it is sent: an injected fault.
+    pub delay: Duration,
 }
 
 /// All connections of one process.
@@ -154,6 +158,8 @@ enum Outgoing {
     Frame {
         frame: Frame,
         reply_over: Option<Rc<Connection>>,
+        /// When it may go.
+        due: Instant,
     },
     Close(Rc<Connection>),
 }
@@ -243,7 +249,15 @@ impl Network {
             return accounts.record(ledger::Event::Refused, &frame, reason);
         }
         let to = ProcessId(frame.receiver);
-        self.enqueue(to, Outgoing::Frame { frame, reply_over });
+        let due = Instant::now() + self.shared.identity.delay;
+        self.enqueue(
+            to,
+            Outgoing::Frame {
+                frame,
+                reply_over,
+                due,
+            },
+        );
     }
 
     /// Closes a connection that `peer` opened for an exchange, after the replies sent so far.
@@ -559,7 +573,14 @@ async fn accept(shared: Rc<Shared>, listener: TcpListener) {
 async fn write_to(shared: Rc<Shared>, peer: ProcessId, mut queue: UnboundedReceiver<Outgoing>) {
     while let Some(outgoing) = queue.recv().await {
         match outgoing {
-            Outgoing::Frame { frame, reply_over } => {
+            Outgoing::Frame {
+                frame,
+                reply_over,
+                due,
+            } => {
+                if !shared.identity.delay.is_zero() {
+                    tokio::time::sleep_until(due).await;
+                }
                 shared.deliver(peer, frame, reply_over).await;
             }
             Outgoing::Close(connection) => shared.half_close(&connection),

@@ -35,6 +35,9 @@ pub fn render(report: &Report) -> Result<String, ChartError> {
     }
     preformatted(&mut page, &text::source_lines(report, PLAIN));
     preformatted(&mut page, &text::run_lines(report, PLAIN));
+    if let Some(cost) = &report.fault_cost {
+        write_table(&mut page, &cost.table());
+    }
     let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
     if !seen.is_empty() {
         charts(&mut page, &seen)?;

@@ -6,6 +6,7 @@
 //! figure means is in `docs/report.md`.
 
 pub mod chart;
+mod cost;
 pub mod html;
 pub mod json;
 mod number;
@@ -25,6 +26,7 @@ use crate::energy::{self, Carbon, Energy, Estimate, Grid, Model};
 use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{Grams, Joules, LinkType, Timestamp};
 
+pub use cost::{FaultCost, RunCost};
 pub use table::Style;
 pub use time::compact as compact_time;
 
@@ -47,6 +49,9 @@ pub struct Report {
     /// How the run went that the capture is of; absent where it is of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunSummary>,
+    /// What the run's faults cost; absent where it was not run without them too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_cost: Option<FaultCost>,
     /// Packets that were decoded and belong to no protocol's ports.
     pub unclassified: Unclassified,
     /// Packets that could not be decoded.
@@ -73,6 +78,16 @@ pub struct RunSummary {
     pub succeeded: u64,
     /// What went wrong, in words; empty when nothing did.
     pub problems: Vec<String>,
+    /// Faults that were injected, or were to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<InjectedFault>,
+    /// How the run ended where not every operation ended and an injected fault is why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
+    /// From the first operation's beginning to the last one's end, in nanoseconds; absent where one
+    /// did not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<u64>,
     /// What the algorithm promises, held against what its processes reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<PropertyRow>,
@@ -109,6 +124,15 @@ pub enum PropertyKind {
     Safety,
     /// Something good happens.
     Liveness,
+}
+
+/// A fault that was to be injected into a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectedFault {
+    /// The fault, as `--fault` writes it.
+    pub fault: String,
+    /// What it did, in words; empty where it never came to it.
+    pub happened: Vec<String>,
 }
 
 /// What made a report.
@@ -323,6 +347,7 @@ impl Report {
             unclassified: analysis.unclassified,
             undecoded: analysis.undecoded.clone(),
             run: None,
+            fault_cost: None,
             audit,
         }
     }

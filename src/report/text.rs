@@ -3,7 +3,8 @@
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
-    Compared, PropertyKind, ProtocolReport, Report, RunSummary, SourceKind, is_marker, tables, time,
+    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, SourceKind,
+    is_marker, tables, time,
 };
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
@@ -38,6 +39,10 @@ pub fn render(report: &Report, style: Style) -> String {
     }
     for note in notes {
         lines.extend(wrapped(&note, INDENT, 2, style.width));
+    }
+    if let Some(cost) = &report.fault_cost {
+        lines.push(String::new());
+        lines.extend(cost.table().lines(0, style));
     }
     if let Some(audit) = &report.audit {
         lines.push(String::new());
@@ -173,6 +178,18 @@ pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
         grouped(run.succeeded),
     );
     let mut lines = labelled("run", &went, style);
+    for InjectedFault { fault, happened } in &run.faults {
+        lines.extend(labelled("", &format!("fault: {fault}"), style));
+        for what in happened {
+            lines.extend(labelled("", &format!("  {what}"), style));
+        }
+        if happened.is_empty() {
+            lines.extend(labelled("", "  it never came to it", style));
+        }
+    }
+    if let Some(stalled) = &run.stalled {
+        lines.extend(labelled("", &format!("after the fault: {stalled}"), style));
+    }
     for problem in &run.problems {
         lines.extend(labelled("", &format!("problem: {problem}"), style));
     }

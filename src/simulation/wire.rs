@@ -33,12 +33,15 @@ pub const RST_HEADER: u64 = 20;
 /// timestamps, and IP's own limit of 65,535 bytes a packet.
 pub const LOOPBACK_MSS: u64 = 65_483;
 
-/// Nanoseconds in a millisecond.
-const MS: u64 = 1_000_000;
+/// Nanoseconds in a tick of the model's clock, a tenth of a millisecond; the kernel's own are from
+/// one to ten milliseconds.
+const TICK: u64 = 100_000;
+/// Ticks in a millisecond.
+const MS: u32 = 10;
 /// `TCP_ATO_MIN`, `TCP_DELACK_MIN`: 40 ms.
-const ACK_TIMEOUT: u64 = 40 * MS;
+const ACK_TIMEOUT: u32 = 40 * MS;
 /// `TCP_RTO_MIN`, 200 ms: after a longer gap between segments an end acknowledges at once again.
-const LONG_GAP: u64 = 200 * MS;
+const LONG_GAP: u32 = 200 * MS;
 /// `TCP_MAX_QUICKACKS`.
 const QUICK_ACKS: u8 = 16;
 
@@ -106,13 +109,14 @@ pub struct Wire {
     pairs: FxHashMap<(u32, u32), [End; 2]>,
 }
 
-/// One end of a persistent connection: what it knows of what it has received.
+/// One end of a persistent connection: what it knows of what it has received. Small, since a
+/// simulation may have tens of millions.
 #[derive(Debug, Clone, Copy, Default)]
 struct End {
-    /// When the last segment came, in nanoseconds.
-    received: u64,
-    /// `icsk_ack.ato`, in nanoseconds; 0 before the first segment.
-    timeout: u64,
+    /// When the last segment came, in ticks.
+    received: u32,
+    /// `icsk_ack.ato`, in ticks; 0 before the first segment.
+    timeout: u16,
     /// `icsk_ack.quick`: how many more segments it acknowledges at once while it is not interactive.
     quick: u8,
     /// `icsk_ack.pingpong`: its ACKs wait for its own data.
@@ -123,35 +127,38 @@ struct End {
 
 impl End {
     /// Whether the ACK that this end owes has gone out by `now` because nothing else went.
-    fn delayed_ack(&mut self, now: u64) -> u64 {
-        if !self.owes || now < self.received + ACK_TIMEOUT {
+    fn delayed_ack(&mut self, now: u32) -> u64 {
+        if !self.owes || now < self.received.saturating_add(ACK_TIMEOUT) {
             return 0;
         }
         // `tcp_delack_timer_handler`: leaves the interactive mode.
         self.owes = false;
         self.interactive = false;
-        self.timeout = ACK_TIMEOUT;
+        self.timeout = ACK_TIMEOUT as u16;
         1
     }
 
     /// Takes a segment that the process then reads at once, and gives the pure ACKs that this
     /// causes.
-    fn receive(&mut self, now: u64) -> u64 {
+    fn receive(&mut self, now: u32) -> u64 {
         let late = self.delayed_ack(now);
         // `tcp_event_data_recv`.
-        if self.timeout == 0 {
-            self.quick = QUICK_ACKS;
-            self.timeout = ACK_TIMEOUT;
-        } else {
-            let gap = now.saturating_sub(self.received);
-            if gap <= ACK_TIMEOUT / 2 {
-                self.timeout = self.timeout / 2 + ACK_TIMEOUT / 2;
-            } else if gap < self.timeout {
-                self.timeout = (self.timeout / 2 + gap).min(LONG_GAP);
-            } else if gap > LONG_GAP {
+        let timeout = u32::from(self.timeout);
+        let gap = now.saturating_sub(self.received);
+        let timeout = match () {
+            () if timeout == 0 => {
                 self.quick = QUICK_ACKS;
+                ACK_TIMEOUT
             }
-        }
+            () if gap <= ACK_TIMEOUT / 2 => timeout / 2 + ACK_TIMEOUT / 2,
+            () if gap < timeout => (timeout / 2 + gap).min(LONG_GAP),
+            () if gap > LONG_GAP => {
+                self.quick = QUICK_ACKS;
+                timeout
+            }
+            () => timeout,
+        };
+        self.timeout = timeout as u16;
         self.received = now;
         if !self.interactive {
             // At once, as long as there are quick ones (`__tcp_ack_snd_check`); otherwise when the
@@ -167,10 +174,10 @@ impl End {
     }
 
     /// Sends data: what it owes goes with it. Gives the pure ACKs that went before.
-    fn send(&mut self, now: u64) -> u64 {
+    fn send(&mut self, now: u32) -> u64 {
         let late = self.delayed_ack(now);
         // `tcp_event_data_sent`: data soon after data is an answer.
-        if self.timeout > 0 && now.saturating_sub(self.received) < self.timeout {
+        if self.timeout > 0 && now.saturating_sub(self.received) < self.timeout.into() {
             self.interactive = true;
         }
         if self.owes {
@@ -286,7 +293,7 @@ impl Wire {
         }
         match self.options.connections {
             Connections::Persistent => {
-                let late = self.ends(from, to)[0].send(now);
+                let late = self.ends(from, to)[0].send(ticks(now));
                 self.acks(late);
             }
             Connections::PerExchange if is_reply => {}
@@ -297,7 +304,7 @@ impl Wire {
     /// A message that had gone out has come.
     pub fn came(&mut self, now: u64, from: ProcessId, to: ProcessId) {
         let acks = match self.options.connections {
-            Connections::Persistent => self.ends(to, from)[0].receive(now),
+            Connections::Persistent => self.ends(to, from)[0].receive(ticks(now)),
             // Each end of a short connection receives before it is interactive.
             Connections::PerExchange | Connections::PerMessage => 1,
         };
@@ -326,13 +333,17 @@ impl Wire {
     /// The cost of it all, connections closed at `now`.
     pub fn finish(mut self, now: u64) -> WireCost {
         let ends = self.pairs.values_mut().flatten();
-        let late = ends.map(|end| end.delayed_ack(now)).sum();
+        let late = ends.map(|end| end.delayed_ack(ticks(now))).sum();
         self.acks(late);
         let count = |(length, count)| (PayloadBytes::new(length), Packets::new(count));
         self.cost.segments = self.segments.into_iter().map(count).collect();
         self.cost.segments.sort_unstable();
         self.cost
     }
+}
+
+fn ticks(nanos: u64) -> u32 {
+    u32::try_from(nanos / TICK).unwrap_or(u32::MAX)
 }
 
 /// The length of a body with a payload beside it, as [`crate::algorithm::Body::pad`] makes it: an
@@ -377,6 +388,8 @@ mod tests {
 
     const A: ProcessId = ProcessId(0);
     const B: ProcessId = ProcessId(1);
+
+    const MS: u64 = 1_000_000;
 
     /// Messages of 14 bytes at these milliseconds, each come at once; the pure ACKs they cause.
     fn acks(messages: &[(u64, ProcessId)], end: u64) -> u64 {

@@ -63,6 +63,9 @@ pub struct World<'a> {
     last: u64,
     delays: Random,
     choices: Random,
+    /// The shortest delay and how many different ones there are, in nanoseconds.
+    shortest: u64,
+    spread: u64,
     fifo: bool,
     /// FIFO only: when the last message on a channel arrives.
     channels: FxHashMap<(u32, u32), u64>,
@@ -91,6 +94,8 @@ pub struct World<'a> {
     wire: Option<Wire>,
     /// Whose request the present step handles: what it sends there is a reply.
     answering: Option<ProcessId>,
+    /// Room for a step's actions.
+    actions: Vec<Action>,
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -110,15 +115,19 @@ impl<'a> World<'a> {
             Order::Fifo => true,
             Order::Any => false,
         };
+        let delay = &scenario.network.delay;
+        let (shortest, longest) = (nanos(*delay.start()), nanos(*delay.end()));
         let mut world = Self {
             algorithm,
             scenario,
             slots: Vec::with_capacity(processes as usize),
-            queue: Queue::default(),
+            queue: Queue::new(longest),
             now: 0,
             last: 0,
             delays: Random::new(scenario.seed, 0),
             choices: Random::new(scenario.seed, 1),
+            shortest,
+            spread: longest.saturating_sub(shortest).saturating_add(1),
             fifo,
             channels: FxHashMap::default(),
             travelling: Vec::new(),
@@ -144,6 +153,7 @@ impl<'a> World<'a> {
                 .wire
                 .map(|wire| Wire::new(algorithm, scenario.n, &scenario.options, wire)),
             answering: None,
+            actions: Vec::new(),
         };
         for id in 0..processes {
             let process = world.build(ProcessId(id))?;
@@ -158,7 +168,6 @@ impl<'a> World<'a> {
             world.slots[absent.index()].state = State::Down;
         }
         world.plan_faults();
-        let longest = nanos(*scenario.network.delay.end());
         let mut starts = Random::new(scenario.seed, 2);
         for id in 0..processes {
             let time = starts.below(longest.saturating_add(1));
@@ -410,18 +419,19 @@ impl<'a> World<'a> {
     ) {
         let choices = &mut self.choices;
         let mut choose = |k: u32| choices.below(k.into()) as u32;
-        let mut step = Step::new(&mut choose);
+        let mut step = Step::reusing(std::mem::take(&mut self.actions), &mut choose);
         let result = run(self.slots[id.index()].process.as_mut(), &mut step);
-        let actions = step.into_actions();
+        let mut actions = step.into_actions();
         if let Err(error) = result {
             self.errors.push((id, error));
         }
-        for action in actions {
+        for action in actions.drain(..) {
             self.perform(id, action);
             if self.slots[id.index()].state == State::Down {
-                return;
+                break;
             }
         }
+        self.actions = actions;
     }
 
     fn perform(&mut self, id: ProcessId, action: Action) {
@@ -526,10 +536,7 @@ impl<'a> World<'a> {
     }
 
     fn travel(&mut self, to: ProcessId, message: Message) {
-        let (shortest, longest) = self.scenario.network.delay.clone().into_inner();
-        let (shortest, longest) = (nanos(shortest), nanos(longest));
-        let spread = longest.saturating_sub(shortest).saturating_add(1);
-        let delay = shortest.saturating_add(self.delays.below(spread));
+        let delay = self.shortest.saturating_add(self.delays.below(self.spread));
         let mut time = self.now.saturating_add(delay);
         if self.fifo {
             // Of two that arrive at the same time, the one sent first comes first.

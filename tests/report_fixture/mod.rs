@@ -152,6 +152,7 @@ pub fn accounts() -> Vec<Account> {
     let three = Messages::new(3);
     KINDS
         .map(|kind| Account {
+            outside_formula: None,
             formula: None,
             protocol: "two-phase-commit".to_owned(),
             kind: kind.to_owned(),
@@ -279,6 +280,9 @@ pub fn faulty_run() -> Report {
         why: why.to_owned(),
     };
     report.of_run(RunSummary {
+        faults: Vec::new(),
+        stalled: None,
+        time: None,
         algorithm: "two-phase-commit".to_owned(),
         processes: 4,
         connections: "persistent".to_owned(),

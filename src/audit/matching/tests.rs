@@ -172,6 +172,7 @@ impl World {
             .kinds
             .iter()
             .map(|((protocol, kind), counts)| Account {
+                outside_formula: None,
                 protocol: protocol.clone(),
                 kind: kind.clone(),
                 expected: None,

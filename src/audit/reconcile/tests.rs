@@ -57,6 +57,7 @@ fn interval(low: u64, high: u64) -> Expected {
 impl Case {
     fn account(&self, kind: &str) -> Account {
         Account {
+            outside_formula: None,
             formula: None,
             protocol: "bully".to_owned(),
             kind: kind.to_owned(),
