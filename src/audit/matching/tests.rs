@@ -433,6 +433,22 @@ fn one_refused_connection_explains_one_message() {
     assert_eq!(world.findings(), [(Finding::Refused, 2)]);
 }
 
+/// The kernel had accepted the connection when the process died: the dialler sees a reset.
+#[test]
+fn a_refusal_is_explained_by_a_connection_without_a_message_that_was_reset() {
+    let mut world = World::new();
+    world.record(Event::Attempted, (0, 1, 1));
+    let connection = world.connection(1);
+    world.reset(connection, Way::FromListener);
+    world.record(Event::Refused, (0, 1, 1));
+    assert_eq!(world.findings(), [(Finding::ResetUnsent, 1)]);
+    assert_eq!(world.audit().remarks, Vec::<String>::new());
+    // Not by one that carried another message.
+    world.delivered((2, 1, 1));
+    world.log.messages[0].connection = connection;
+    assert_eq!(world.findings(), [(Finding::RefusedUnseen, 1)]);
+}
+
 #[test]
 fn what_its_own_sender_withheld_explains_itself() {
     let mut world = World::new();
