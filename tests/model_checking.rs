@@ -4,11 +4,13 @@
 //!
 //! Each prints how many states it reached (`cargo test --test model_checking -- --nocapture`).
 
+use std::collections::BTreeSet;
+
 use wirewatt::algorithm::{
-    Algorithm, Execution, ProcessId, Property, PropertyKind, catalog, commitment,
+    Algorithm, Event, Execution, ProcessId, Property, PropertyKind, catalog, commitment,
 };
-use wirewatt::simulation::Storage;
 use wirewatt::simulation::check::{Counterexample, Did, Explored, Model, Time, per_process};
+use wirewatt::simulation::{Order, Storage};
 
 fn algorithm(name: &str) -> &'static Algorithm {
     catalog::by_name(name).expect("an algorithm of the catalog")
@@ -156,4 +158,115 @@ fn three_phase_commit_does_not_survive_slow_messages() {
     let model = commitment("three-phase-commit", 3);
     let counterexample = fails("asynchronous", &model);
     assert_eq!(counterexample.property, "agreement");
+}
+
+/// What tells states of mutual exclusion from one another: of entries that are over, only that they
+/// were. The order of entries is lost with it.
+fn open_entries(events: Vec<Event>) -> Vec<Event> {
+    let over: BTreeSet<_> = events
+        .iter()
+        .filter(|event| event.outcome.phase.ends())
+        .map(|event| event.outcome.operation)
+        .collect();
+    let is_over = |event: &Event| over.contains(&event.outcome.operation);
+    let (mut closed, open): (Vec<_>, Vec<_>) = events.into_iter().partition(is_over);
+    closed.sort_by_key(|event| event.outcome.operation);
+    closed.extend(open);
+    closed
+}
+
+const MUTEXES: [&str; 5] = [
+    "central-mutex",
+    "ricart-agrawala",
+    "suzuki-kasami",
+    "maekawa",
+    "lamport-mutex",
+];
+
+/// N=3, nobody crashes: all enter once and each asks at any moment (with lamport-mutex two of the
+/// three do); all enter twice, one time after the other (not with lamport-mutex: 1.3 million states
+/// where only two contend).
+#[test]
+fn no_two_of_three_processes_meet_and_none_is_left_waiting() {
+    for name in MUTEXES {
+        let mut model = Model::new(algorithm(name), 3);
+        model.history = open_entries;
+        model.only = Some(vec!["mutual exclusion", "no starvation"]);
+        let staggered = model.clone().option("stagger", "1ms");
+        if name == "lamport-mutex" {
+            let two = staggered.option("contenders", "0,1");
+            holds("two ask once at any moment", &two);
+            holds("all ask once", &model);
+        } else {
+            holds("all ask once at any moment", &staggered);
+            model.rounds = 2;
+            holds("all ask twice", &model);
+        }
+    }
+}
+
+/// N=4, nobody crashes: all enter once; with maekawa three do.
+#[test]
+fn no_two_of_four_processes_meet_and_none_is_left_waiting() {
+    for name in [
+        "central-mutex",
+        "ricart-agrawala",
+        "suzuki-kasami",
+        "maekawa",
+    ] {
+        let mut model = Model::new(algorithm(name), 4);
+        if name == "maekawa" {
+            model = model.option("contenders", "0,1,2");
+        }
+        model.history = open_entries;
+        model.only = Some(vec!["mutual exclusion", "no starvation"]);
+        holds("one entry each", &model);
+    }
+}
+
+/// N=3: all three enter once; and two of them, each asking at any moment.
+#[test]
+fn entries_come_in_the_order_of_their_timestamps() {
+    for name in ["ricart-agrawala", "lamport-mutex"] {
+        let model = Model::new(algorithm(name), 3);
+        holds("all ask once", &model);
+        let two = model.option("contenders", "0,1").option("stagger", "1ms");
+        holds("two ask at any moment", &two);
+    }
+}
+
+/// N=3, two contend, messages overtake each other on a channel: why it needs FIFO channels.
+#[test]
+fn lamport_mutex_without_fifo_channels_lets_two_in() {
+    let mut model = Model::new(algorithm("lamport-mutex"), 3).option("contenders", "1,2");
+    model.order = Order::Any;
+    model.only = Some(vec!["mutual exclusion"]);
+    let counterexample = fails("any order", &model);
+    assert_eq!(counterexample.property, "mutual exclusion");
+    // With the order it needs, the same model holds.
+    model.order = Order::Declared;
+    holds("in order", &model);
+}
+
+/// N=3 and 4 in a synchronous world; the highest process absent from the beginning and up to N-2
+/// others crash for ever, or all there and any one crashes, wherever in a step.
+#[test]
+fn bully_elects_one_coordinator_whom_all_learn_where_timeouts_are_right() {
+    for n in [3, 4] {
+        for (alive, crashes) in [("others", n - 2), ("all", 1)] {
+            let mut model = Model::new(algorithm("bully"), n).option("alive", alive);
+            model.time = Time::Synchronous;
+            model.bounds.crashes = crashes;
+            holds(&format!("alive: {alive}, {crashes} crash"), &model);
+        }
+    }
+}
+
+/// N=4, nobody crashes, timers fire whenever: a known limit, since it needs a synchronous world.
+#[test]
+fn bully_has_two_coordinators_where_messages_are_slow() {
+    let mut model = Model::new(algorithm("bully"), 4);
+    model.bounds.timeouts = 3;
+    let counterexample = fails("asynchronous", &model);
+    assert_eq!(counterexample.property, "one coordinator");
 }

@@ -98,8 +98,8 @@ pub static ALGORITHM: Algorithm = Algorithm {
         Property {
             name: "one coordinator",
             kind: PropertyKind::Safety,
-            about: "in one election at most one process leads, all that learn of it learn of it \
-                    alone, and none that joined above it lives",
+            about: "in one election at most one live process leads, all that learn of one learn of \
+                    it alone, and none that joined above it lives",
             check: at_most_one_leads_and_nobody_above_it_lives,
         },
         Property {
@@ -240,7 +240,9 @@ fn at_most_one_leads_and_nobody_above_it_lives(execution: &Execution<'_>) -> Res
     let learned = execution
         .notes("elected")
         .map(|event| (event, event.field("leader").unwrap_or_default()));
-    for (event, leader) in led.chain(learned) {
+    // One that led and has died since is followed by another in the same election.
+    let lives = |(_, leader): &(&Event, ProcessId)| !execution.is_crashed(*leader);
+    for (event, leader) in led.chain(learned).filter(lives) {
         let number = election(event);
         let known = *leaders.entry(number).or_insert(leader);
         if known != leader {
