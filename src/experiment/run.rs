@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::fleet::{
-    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected,
+    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected, Progress,
 };
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::limits::{LimitError, Machine, Needs};
 use super::loss::{Loss, LossError};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
@@ -73,6 +74,8 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// Decides which messages are dropped.
     pub seed: u64,
+    /// Told how far the operations are.
+    pub progress: Arc<Progress>,
     /// Whether to make the same run without its faults first, to tell what they cost.
     pub baseline: bool,
     /// Programs that run single nodes, with their arguments, by id.
@@ -107,6 +110,9 @@ pub enum RunError {
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// The machine is too small.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// Packets cannot be lost.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -161,6 +167,13 @@ pub fn run(
     options
         .algorithm
         .check(options.n, options.rounds, &options.options)?;
+    Needs::of(
+        options.algorithm,
+        options.n,
+        &options.options,
+        options.connections,
+    )
+    .check(&Machine::this())?;
     let run = marker::random().map_err(RunError::Random)?;
     // The folder's canonical path is known once it exists, so the ledger's is set below.
     let mut config = FleetConfig::on_loopback(
@@ -213,6 +226,7 @@ pub fn run(
     config.options = options.options.clone();
     config.faults = options.faults.clone();
     config.seed = options.seed;
+    config.progress = options.progress.clone();
     config.own_commands = options.own_commands.clone();
     let comes_back = |fault: &Fault| {
         matches!(
