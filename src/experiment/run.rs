@@ -631,13 +631,14 @@ fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunS
             .outcome
             .as_ref()
             .and_then(|outcome| outcome.stalled.clone()),
-        time: ended_after(case.events),
+        time: ended_after(case.events, record),
         properties: Vec::new(),
     }
 }
 
-/// From the first operation's beginning to the last one's end, where all that began have ended.
-fn ended_after(events: &[Event]) -> Option<u64> {
+/// From the first operation's beginning to the last one's end, where as many have ended as the run
+/// was to have.
+fn ended_after(events: &[Event], record: &RunRecord) -> Option<u64> {
     let times = |begin: bool| {
         let of_operations = events
             .iter()
@@ -646,8 +647,8 @@ fn ended_after(events: &[Event]) -> Option<u64> {
         these.map(|event| event.time.as_nanos())
     };
     let (first, last) = (times(true).min()?, times(false).max()?);
-    (times(true).count() == times(false).count())
-        .then(|| u64::try_from(last - first).unwrap_or_default())
+    let wanted = record.outcome.as_ref()?.operations;
+    (times(false).count() as u64 >= wanted).then(|| u64::try_from(last - first).unwrap_or_default())
 }
 
 /// The faults that had an effect on who sends what, in words. Those that only take time have none that
