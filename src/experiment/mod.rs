@@ -8,6 +8,7 @@
 pub mod fault;
 pub mod fleet;
 pub mod folder;
+mod limits;
 pub mod loss;
 mod marker;
 mod run;
