@@ -34,7 +34,11 @@ fn holds(what: &str, model: &Model) -> Explored {
     if let Some(counterexample) = &explored.counterexample {
         panic!("{what}: {counterexample}");
     }
-    assert!(!explored.cut_short, "{what}: not all of it was explored");
+    let bounded = model.bounds.timeouts != u32::MAX;
+    assert!(
+        !explored.gave_up && (bounded || !explored.cut_short),
+        "{what}: {explored}"
+    );
     explored
 }
 
@@ -249,11 +253,11 @@ fn lamport_mutex_without_fifo_channels_lets_two_in() {
 }
 
 /// N=3 and 4 in a synchronous world; the highest process absent from the beginning and up to N-2
-/// others crash for ever, or all there and any one crashes, wherever in a step.
+/// others crash for ever, wherever in a step; or all there, and with N=3 one crashes.
 #[test]
 fn bully_elects_one_coordinator_whom_all_learn_where_timeouts_are_right() {
     for n in [3, 4] {
-        for (alive, crashes) in [("others", n - 2), ("all", 1)] {
+        for (alive, crashes) in [("others", n - 2), ("all", 4 - n)] {
             let mut model = Model::new(algorithm("bully"), n).option("alive", alive);
             model.time = Time::Synchronous;
             model.bounds.crashes = crashes;
@@ -269,4 +273,60 @@ fn bully_has_two_coordinators_where_messages_are_slow() {
     model.bounds.timeouts = 3;
     let counterexample = fails("asynchronous", &model);
     assert_eq!(counterexample.property, "one coordinator");
+}
+
+/// What tells states of an election from one another: who voted for whom and who led in which term.
+fn elections(mut events: Vec<Event>) -> Vec<Event> {
+    events.retain(|event| event.note() == Some("became-leader"));
+    events.sort_by_key(|event| (event.node, event.field::<u64>("term")));
+    events
+}
+
+fn raft_election() -> Model {
+    // The times that timeouts are drawn from do not matter where timers fire at any moment.
+    let mut model = Model::new(algorithm("raft"), 3).option("election-spread", "1");
+    model.history = elections;
+    model.only = Some(vec!["election safety"]);
+    model.withheld = vec!["heartbeat", "append-entries"];
+    model
+}
+
+/// N=3, the election alone: what a leader sends never comes. Up to three timers fire, at any
+/// moment; or two do and one process crashes anywhere in a step and comes back.
+#[test]
+fn raft_elects_one_leader_a_term() {
+    let mut model = raft_election();
+    model.bounds.timeouts = 3;
+    holds("3 timers fire", &model);
+    model.bounds.timeouts = 2;
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.late = true;
+    holds("2 timers fire, one crashes and comes back", &model);
+}
+
+/// N=3, the election alone, one process crashes and comes back without what it had written.
+#[test]
+fn raft_without_stable_storage_elects_two_leaders_in_a_term() {
+    let mut model = raft_election();
+    model.bounds.timeouts = 2;
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.storage = Storage::Lost;
+    let counterexample = fails("storage lost", &model);
+    assert_eq!(counterexample.property, "election safety");
+}
+
+/// N=3, one command, with replication.
+#[test]
+fn raft_replicates() {
+    for (timeouts, crashes, restarts) in [(1, 0, 0), (2, 0, 0), (2, 1, 1)] {
+        let mut model = Model::new(algorithm("raft"), 3).option("election-spread", "1");
+        model.history = per_process;
+        model.bounds.states = 200_000;
+        model.bounds.timeouts = timeouts;
+        model.bounds.crashes = crashes;
+        model.bounds.restarts = restarts;
+        explore(&format!("{timeouts} timeouts, {crashes} crashes"), &model);
+    }
 }
