@@ -28,6 +28,8 @@ static CATALOG: &[&Algorithm] = &[
     &super::maekawa::ALGORITHM,
     &super::suzuki_kasami::ALGORITHM,
     &super::raft::ALGORITHM,
+    &super::chain_replication::ALGORITHM,
+    &super::pbft::ALGORITHM,
 ];
 
 /// Every algorithm that can be run.

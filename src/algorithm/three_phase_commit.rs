@@ -186,10 +186,14 @@ struct Ended {
     no: BTreeSet<ProcessId>,
     /// Processes that it has not heard in time.
     silent: BTreeSet<ProcessId>,
-    /// Participants whose acknowledgement of the pre-commit has not come in time.
+    /// Pre-commits that it sent.
+    prepared: u64,
+    /// Those that were not acknowledged in time.
     unacknowledged: u64,
-    /// Whether the termination protocol has decided.
-    terminated: bool,
+    /// How many it told the decision.
+    told: u64,
+    /// Where the termination protocol has decided: how many reported their states.
+    terminated: Option<u64>,
 }
 
 fn non_blocking(execution: &Execution<'_>) -> Result<(), String> {
@@ -219,39 +223,43 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         report,
     ] = &mut rows;
     let add = |row: &mut Expected, low: u64, high: u64| *row = *row + Expected::between(low, high);
-    let ended = |event: &Event| -> Option<Ended> {
-        let ends = event.outcome.phase.ends();
-        ends.then(|| serde_json::from_value(event.outcome.value.clone()).ok())?
+    let ended = |event: &Event| -> Option<(OperationId, (ProcessId, Ended))> {
+        if !event.outcome.phase.ends() {
+            return None;
+        }
+        let ended = serde_json::from_value(event.outcome.value.clone()).ok()?;
+        Some((event.outcome.operation, (event.node, ended)))
     };
-    let ends: BTreeMap<OperationId, Ended> = case
-        .events
-        .iter()
-        .filter_map(|event| Some((event.outcome.operation, ended(event)?)))
-        .collect();
+    let ends: BTreeMap<OperationId, (ProcessId, Ended)> =
+        case.events.iter().filter_map(ended).collect();
     let died = case.died.len() as u64;
+    // What a coordinator sends when it knows the votes, or the states.
+    let mut second_half = |end: &Ended| {
+        let (prepared, told) = (end.prepared, end.told);
+        add(pre, prepared, prepared);
+        add(ack, prepared.saturating_sub(end.unacknowledged), prepared);
+        match end.decision {
+            Decision::Commit => {
+                add(commit, told, told);
+                add(committed, told.saturating_sub(died), told);
+            }
+            Decision::Abort => add(abort, told, told),
+        }
+    };
+    // Coordinators that ended nothing may have died anywhere.
+    let mut asked_in_vain = 0;
     for event in case.events {
         if event.outcome.phase != Phase::Invoke {
             continue;
         }
         let asked: Vec<ProcessId> = event.field("participants").unwrap_or_default();
         let asked = asked.len() as u64;
-        let Some(end) = ends
-            .get(&event.outcome.operation)
-            .filter(|end| !end.terminated)
-        else {
-            // Its coordinator may have died anywhere.
-            for row in [
-                &mut *can,
-                &mut *yes,
-                &mut *no,
-                &mut *pre,
-                &mut *ack,
-                &mut *commit,
-                &mut *committed,
-                &mut *abort,
-            ] {
+        let end = ends.get(&event.outcome.operation).map(|(_, end)| end);
+        let Some(end) = end.filter(|end| end.terminated.is_none()) else {
+            for row in [&mut *can, &mut *yes, &mut *no] {
                 add(row, 0, asked);
             }
+            asked_in_vain += asked;
             continue;
         };
         let (voted_no, silent) = (end.no.len() as u64, end.silent.len() as u64);
@@ -259,34 +267,26 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         add(can, asked, asked);
         add(yes, voted_yes, voted_yes + silent);
         add(no, voted_no, voted_no + silent);
-        match end.decision {
-            Decision::Commit => {
-                add(pre, asked, asked);
-                add(ack, asked.saturating_sub(end.unacknowledged), asked);
-                add(commit, asked, asked);
-                add(committed, asked.saturating_sub(died), asked);
-            }
-            Decision::Abort => add(abort, voted_yes + silent, voted_yes + silent),
-        }
+        second_half(end);
     }
     for event in case.notes("took-over") {
         let asked = event.field("asked").unwrap_or(0);
-        let least = if case.died.contains(&event.node) {
-            0
-        } else {
-            asked
-        };
-        add(request, least, asked);
-        for row in [
-            &mut *report,
-            &mut *pre,
-            &mut *ack,
-            &mut *commit,
-            &mut *committed,
-            &mut *abort,
-        ] {
-            add(row, 0, asked);
+        let end = ends.get(&event.outcome.operation);
+        match end.filter(|(process, _)| *process == event.node) {
+            Some((_, end)) => {
+                add(request, asked, asked);
+                add(report, end.terminated.unwrap_or(0), asked);
+                second_half(end);
+            }
+            None => {
+                add(request, 0, asked);
+                add(report, 0, asked);
+                asked_in_vain += asked;
+            }
         }
+    }
+    for row in [pre, ack, commit, committed, abort] {
+        add(row, 0, asked_in_vain);
     }
     let [
         can,
@@ -373,7 +373,10 @@ enum Role {
         unacknowledged: BTreeSet<ProcessId>,
         /// Who will be told to commit.
         told: BTreeSet<ProcessId>,
-        terminating: bool,
+        /// How many pre-commits went out.
+        prepared: u64,
+        /// Where this is the termination protocol: how many reported their states.
+        terminating: Option<u64>,
     },
     /// It has sent do-commit.
     Committing {
@@ -478,7 +481,8 @@ impl Site {
             self.role = Role::Preparing {
                 unacknowledged: participants.clone(),
                 told: participants.clone(),
-                terminating: false,
+                prepared: participants.len() as u64,
+                terminating: None,
             };
             self.send_all_past(&participants, PRE_COMMIT, "after-first-precommit", step);
             step.point("after-precommit");
@@ -491,8 +495,10 @@ impl Site {
                 participants: participants.len() as u64,
                 no: no.clone(),
                 silent: silent.clone(),
+                prepared: 0,
                 unacknowledged: 0,
-                terminated: false,
+                told: told.len() as u64,
+                terminated: None,
             };
             self.suspected.extend(silent);
             self.conclude(&ended, &told, step);
@@ -503,6 +509,7 @@ impl Site {
         let Role::Preparing {
             unacknowledged,
             told,
+            prepared,
             terminating,
         } = &self.role
         else {
@@ -519,12 +526,14 @@ impl Site {
             no: BTreeSet::new(),
             // All have voted.
             silent: BTreeSet::new(),
+            prepared: *prepared,
             unacknowledged: silent.len() as u64,
+            told: told.len() as u64,
             terminated,
         };
         // Who has not acknowledged has died, and would commit if it came back.
         self.suspected.extend(silent);
-        if !terminated {
+        if terminated.is_none() {
             step.point("after-acks");
         }
         self.conclude(&ended, &told, step);
@@ -634,9 +643,10 @@ impl Site {
             self.state = State::Committable;
             self.send_all(&uncertain, PRE_COMMIT, step); // TR4
             self.role = Role::Preparing {
+                prepared: uncertain.len() as u64,
                 unacknowledged: uncertain,
+                terminating: Some(reports.len() as u64),
                 told: reports.into_keys().collect(),
-                terminating: true,
             };
             step.set_timer(REPLIES, self.timeout);
             return self.count_acknowledgements(false, step);
@@ -652,8 +662,10 @@ impl Site {
             participants,
             no: BTreeSet::new(),
             silent: self.suspected.clone(),
+            prepared: 0,
             unacknowledged: 0,
-            terminated: true,
+            told: told.len() as u64,
+            terminated: Some(reports.len() as u64),
         };
         self.conclude(&ended, &told, step);
     }
@@ -965,6 +977,7 @@ mod tests {
                         .fault(at_point(1, second));
                     let run = simulate(&scenario);
                     run.properties().unwrap();
+                    run.assert_formula();
                     for id in 2..5 {
                         assert_eq!(decisions(&run).get(&id), Some(&decision), "seed {seed}");
                     }
@@ -997,6 +1010,12 @@ mod tests {
                 .fault(death(node(7), Moment::Time(time(104_729))));
             let run = simulate(&scenario);
             run.properties().unwrap();
+            // Transactions that nobody is left to end are open.
+            for row in expected(&run.case()) {
+                let attempted = run.attempted(row.kind);
+                let admitted = row.count.admits(crate::units::Messages::new(attempted));
+                assert!(admitted, "{row:?}: {attempted}, seed {seed}");
+            }
         }
     }
 

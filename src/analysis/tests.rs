@@ -51,6 +51,16 @@ impl Capture {
         }
     }
 
+    /// Both keep the messages one by one.
+    fn logged() -> Self {
+        let capture = Self::with(&[]);
+        Self {
+            analyzer: capture.analyzer.keeping_messages(),
+            thorough: capture.thorough.keeping_messages(),
+            ..capture
+        }
+    }
+
     fn on_ports(mut self, client: u16, listener: u16) -> Self {
         self.ports = [client, listener];
         self
@@ -281,6 +291,107 @@ fn a_reset_of_an_open_connection_is_no_refusal() {
     capture.connect();
     capture.send(Listener, "R", b"");
     assert_eq!(capture.finish().protocols[0].refused_connections.get(), 0);
+}
+
+#[test]
+fn messages_are_kept_one_by_one_where_they_are_asked_for() {
+    let mut capture = Capture::logged();
+    let began = capture.time;
+    capture.connect();
+    let frames = [token(1, 1, b"abc"), token(1, 2, b"")].concat();
+    capture.send(Client, "A", &frames);
+    capture.send(Listener, "A", b"");
+    // The same again: TCP did not wait for the acknowledgment.
+    capture.sequence[0] -= frames.len() as u32;
+    capture.send(Client, "A", &frames);
+    capture.send(Client, "A", &token(2, 3, b"defg"));
+    capture.send(Listener, "R", b"");
+    // The next connection of the same ports carries one, and a part of another.
+    capture.sequence = [5000, 9000];
+    capture.connect();
+    capture.send(Client, "A", &token(3, 4, b""));
+    capture.send(Client, "A", &token(3, 5, b"never whole")[..60]);
+    let log = capture.finish().messages.unwrap();
+    assert_eq!(log.left_out, 0);
+    let seen: Vec<_> = log
+        .messages
+        .iter()
+        .map(|one| {
+            (
+                one.label.sequence,
+                one.connection,
+                one.end,
+                one.acknowledged,
+                one.whole,
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (1, 1, 59, true, true),
+            (2, 1, 115, true, true),
+            (3, 1, 175, false, true),
+            (4, 2, 56, false, true),
+            (5, 2, 116, false, false),
+        ]
+    );
+    assert_eq!(log.messages[0].length(), 59);
+    assert_eq!(log.messages[4].length(), 67);
+    assert_eq!(log.messages[0].time.as_nanos(), began + 4_000_000);
+    assert_eq!(
+        log.repetitions,
+        [Repetition {
+            connection: 1,
+            way: crate::message::Way::ToListener,
+            bytes: (0, 115),
+        }]
+    );
+    let [first, second] = &log.connections[..] else {
+        panic!("{:?}", log.connections)
+    };
+    assert_eq!((first.serial, first.listener.port()), (1, RING));
+    assert_eq!(first.opened.as_nanos(), began + 1_000_000);
+    let reset = first
+        .reset
+        .map(|time| time.map(|time| time.as_nanos() - began));
+    assert_eq!(reset, [None, Some(8_000_000)]);
+    assert!(first.closed && !first.refused);
+    assert_eq!(
+        (second.serial, second.reset, second.closed),
+        (2, [None; 2], false)
+    );
+}
+
+#[test]
+fn a_refused_connection_is_kept_with_its_time_and_listener() {
+    let mut capture = Capture::logged();
+    let began = capture.time;
+    capture.send(Client, "S", b"");
+    capture.send(Listener, "RA", b"");
+    let log = capture.finish().messages.unwrap();
+    let [refused] = &log.connections[..] else {
+        panic!("{:?}", log.connections)
+    };
+    assert!(refused.refused);
+    assert_eq!(refused.opened.as_nanos(), began + 1_000_000);
+    assert_eq!(
+        (refused.listener.port(), refused.initiator.port()),
+        (RING, CLIENT)
+    );
+}
+
+#[test]
+fn nothing_is_kept_of_other_framings_and_nothing_where_it_is_not_asked_for() {
+    let mut capture = Capture::logged();
+    capture.connect();
+    capture.send(Client, "A", b"\x80\x04\x95pickle");
+    let log = capture.finish().messages.unwrap();
+    assert_eq!(log, MessageLog::default());
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    capture.send(Client, "A", &token(1, 1, b""));
+    assert_eq!(capture.finish().messages, None);
 }
 
 #[test]

@@ -101,3 +101,100 @@ impl Audit {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Account, reconcile};
+    use crate::tally::ProtocolTally;
+    use crate::units::Messages;
+    use CompletenessState::{Consistent, Proven};
+
+    /// Requests and replies: as many attempted as sent, and so many of them on the wire.
+    fn audit(attempted: [u64; 2], wire: [u64; 2], completeness: CompletenessState) -> Audit {
+        let kinds = ["request", "reply"];
+        let mut tally = ProtocolTally {
+            name: "mutex".to_owned(),
+            framing: "wirewatt".to_owned(),
+            ..ProtocolTally::default()
+        };
+        let accounts: Vec<Account> = kinds
+            .iter()
+            .zip(attempted.map(Messages::new))
+            .map(|(kind, messages)| Account {
+                protocol: "mutex".to_owned(),
+                kind: (*kind).to_owned(),
+                expected: None,
+                outside_formula: None,
+                formula: None,
+                attempted: messages,
+                suppressed: Messages::ZERO,
+                refused: Messages::ZERO,
+                sent: messages,
+                unknown: Messages::ZERO,
+                received: messages,
+                handled: messages,
+            })
+            .collect();
+        for (kind, messages) in kinds.iter().zip(wire.map(Messages::new)) {
+            tally.messages += messages;
+            tally.messages_by_kind.insert((*kind).to_owned(), messages);
+        }
+        let identity = |text: &str, relation| Identity {
+            text: text.to_owned(),
+            terms: vec![(1, "reply".to_owned()), (-1, "request".to_owned())],
+            relation,
+        };
+        let identities = [
+            identity("reply = request", Relation::Zero),
+            identity("reply <= request", Relation::AtMostZero),
+        ];
+        reconcile(&accounts, &[tally], completeness).with_identities(
+            "mutex",
+            &identities,
+            completeness,
+        )
+    }
+
+    fn verdicts(audit: &Audit) -> Vec<(bool, bool, Verdict)> {
+        let rows = audit.identities.iter();
+        rows.map(|row| (row.attempted, row.wire, row.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn an_identity_that_holds_everywhere_changes_nothing() {
+        let audit = audit([3, 3], [3, 3], Proven);
+        assert_eq!(audit.verdict, Verdict::Exact);
+        assert_eq!(verdicts(&audit), [(true, true, Verdict::Exact); 2]);
+    }
+
+    /// All accounts of each kind are equal, and a request had no reply.
+    #[test]
+    fn an_identity_that_is_broken_is_a_mismatch_though_every_row_is_exact() {
+        for completeness in [Proven, Consistent] {
+            let audit = audit([3, 2], [3, 2], completeness);
+            assert!(audit.rows.iter().all(|row| row.verdict == Verdict::Exact));
+            assert_eq!(audit.verdict, Verdict::Mismatch);
+            assert_eq!(
+                verdicts(&audit),
+                [
+                    (false, false, Verdict::Mismatch),
+                    (true, true, Verdict::Exact)
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn an_identity_that_is_broken_on_the_wire_alone_needs_a_proven_capture() {
+        let on_proven = audit([3, 3], [3, 4], Proven);
+        assert_eq!(verdicts(&on_proven), [(true, false, Verdict::Mismatch); 2]);
+        assert!(!on_proven.identities[0].holds);
+        let on_saved = audit([3, 3], [3, 4], Consistent);
+        assert_eq!(
+            verdicts(&on_saved),
+            [(true, false, Verdict::Inconclusive); 2]
+        );
+    }
+}

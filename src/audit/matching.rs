@@ -303,8 +303,8 @@ struct Matcher<'a> {
     silent: BTreeMap<u32, Vec<u64>>,
     /// Stream bytes that were seen again, by connection and way: disjoint, in order.
     repeated: BTreeMap<(u64, usize), Vec<(u64, u64)>>,
-    /// Refused messages whose refused connection the wire shows.
-    shown_refused: BTreeSet<MessageId>,
+    /// Refused messages whose connection the wire shows, and what became of that.
+    shown_refused: BTreeMap<MessageId, Finding>,
     stray_refusals: u64,
     interrupted: BTreeSet<u32>,
     last_incarnation: BTreeMap<u32, u32>,
@@ -315,12 +315,19 @@ struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     fn new(book: &'a Book, log: &'a MessageLog, circumstances: &'a Circumstances) -> Self {
         let mut frames: BTreeMap<MessageId, Vec<&MessageSeen>> = BTreeMap::new();
+        // Another run at the same time has messages of the same names, on ports of its own.
+        let of_the_run =
+            |seen: &&ConnectionSeen| circumstances.listeners.contains_key(&seen.listener);
         let mut links: BTreeMap<u64, Link<'_>> = log
             .connections
             .iter()
+            .filter(of_the_run)
             .map(|seen| (seen.serial, Link { seen, ends: None }))
             .collect();
         for frame in &log.messages {
+            let Some(link) = links.get_mut(&frame.connection) else {
+                continue;
+            };
             let label = &frame.label;
             let id = MessageId {
                 sender: label.sender,
@@ -329,9 +336,7 @@ impl<'a> Matcher<'a> {
                 sequence: label.sequence,
             };
             frames.entry(id).or_default().push(frame);
-            if let Some(link) = links.get_mut(&frame.connection) {
-                link.ends.get_or_insert(pair(label.sender, label.receiver));
-            }
+            link.ends.get_or_insert(pair(label.sender, label.receiver));
         }
         let mut links_of: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
         let mut silent: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
@@ -519,10 +524,9 @@ impl<'a> Matcher<'a> {
                 Finding::Suppressed
             } else if entry.reason.as_deref() == Some(ledger::CLOSING) {
                 Finding::SenderClosed
-            } else if self.shown_refused.contains(&id) {
-                Finding::Refused
             } else {
-                self.if_proven(Finding::RefusedUnseen)
+                let shown = self.shown_refused.get(&id).copied();
+                shown.unwrap_or_else(|| self.if_proven(Finding::RefusedUnseen))
             });
         }
         if entry.sent > 0 {
@@ -676,22 +680,33 @@ fn since(time: Option<Timestamp>) -> Option<Timestamp> {
     Some(Timestamp::from_nanos(nanos.saturating_sub(TOLERANCE)))
 }
 
-/// Which refused messages have a connection that was refused by their receiver's port while they
-/// were tried, each connection one message; and how many such connections are left.
+/// Which refused messages have a connection to their receiver's port while they were tried that was
+/// refused, or accepted by a kernel whose process then died, and reset; each connection one message.
+/// And how many refused connections are left.
 fn refusals(
     book: &Book,
     log: &MessageLog,
     listeners: &BTreeMap<SocketAddr, u32>,
-) -> (BTreeSet<MessageId>, u64) {
-    let mut by_listener: BTreeMap<u32, BTreeSet<(Timestamp, u64)>> = BTreeMap::new();
+) -> (BTreeMap<MessageId, Finding>, u64) {
+    let used: BTreeSet<u64> = log.messages.iter().map(|frame| frame.connection).collect();
+    let was_reset = |seen: &ConnectionSeen| {
+        seen.reset[Way::FromListener as usize].is_some() && !used.contains(&seen.serial)
+    };
+    let mut by_listener: BTreeMap<u32, BTreeMap<(Timestamp, u64), Finding>> = BTreeMap::new();
     let mut stray = 0;
-    for connection in log.connections.iter().filter(|c| c.refused) {
+    for connection in &log.connections {
+        let finding = match connection.refused {
+            true => Finding::Refused,
+            false if was_reset(connection) => Finding::ResetUnsent,
+            false => continue,
+        };
         match listeners.get(&connection.listener) {
             Some(process) => {
                 let tried = (connection.opened, connection.serial);
-                by_listener.entry(*process).or_default().insert(tried);
+                let of_process = by_listener.entry(*process).or_default();
+                of_process.insert(tried, finding);
             }
-            None => stray += 1,
+            None => stray += u64::from(connection.refused),
         }
     }
     let mut refused: Vec<_> = book
@@ -703,7 +718,7 @@ fn refusals(
     // Each takes the earliest connection that fits, who was done first chooses first: then as many
     // as possible find one.
     refused.sort_by_key(|(_, entry)| entry.settled_at);
-    let mut shown = BTreeSet::new();
+    let mut shown = BTreeMap::new();
     for (id, entry) in refused {
         let Some(tried) = by_listener.get_mut(&id.receiver) else {
             continue;
@@ -711,16 +726,14 @@ fn refusals(
         let from = since(entry.attempted_at).unwrap_or_default();
         let until = entry.settled_at.map_or(i64::MAX, Timestamp::as_nanos);
         let until = Timestamp::from_nanos(until.saturating_add(TOLERANCE));
-        let first = tried.range((from, 0)..=(until, u64::MAX)).next().copied();
-        if let Some(first) = first {
+        let first = tried.range((from, 0)..=(until, u64::MAX)).next();
+        if let Some((first, finding)) = first.map(|(first, finding)| (*first, *finding)) {
             tried.remove(&first);
-            shown.insert(*id);
+            shown.insert(*id, finding);
         }
     }
-    stray += by_listener
-        .values()
-        .map(|left| left.len() as u64)
-        .sum::<u64>();
+    let left = by_listener.values().flat_map(BTreeMap::values);
+    stray += left.filter(|left| **left == Finding::Refused).count() as u64;
     (shown, stray)
 }
 

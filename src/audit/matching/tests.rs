@@ -214,6 +214,22 @@ fn numbers(row: &Row) -> [u64; 4] {
 }
 
 #[test]
+fn messages_of_another_run_at_the_same_time_are_none_of_this_one() {
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    world.delivered((1, 2, 1));
+    let own = world.matching();
+    // The same names, on another run's ports, with timestamps of its own.
+    let elsewhere = world.connection(5);
+    assert!(!world.circumstances.listeners.contains_key(&address(5)));
+    world.frame((0, 1, 1), elsewhere);
+    world.frame((1, 2, 1), elsewhere);
+    assert_eq!(world.matching().audit, own.audit);
+    assert_eq!(own.audit.matched, Messages::new(2));
+    assert!(own.audit.findings.is_empty());
+}
+
+#[test]
 fn messages_that_all_accounts_know_match() {
     let mut world = World::new();
     world.delivered((0, 1, 1));
@@ -415,6 +431,22 @@ fn one_refused_connection_explains_one_message() {
         ..second
     });
     assert_eq!(world.findings(), [(Finding::Refused, 2)]);
+}
+
+/// The kernel had accepted the connection when the process died: the dialler sees a reset.
+#[test]
+fn a_refusal_is_explained_by_a_connection_without_a_message_that_was_reset() {
+    let mut world = World::new();
+    world.record(Event::Attempted, (0, 1, 1));
+    let connection = world.connection(1);
+    world.reset(connection, Way::FromListener);
+    world.record(Event::Refused, (0, 1, 1));
+    assert_eq!(world.findings(), [(Finding::ResetUnsent, 1)]);
+    assert_eq!(world.audit().remarks, Vec::<String>::new());
+    // Not by one that carried another message.
+    world.delivered((2, 1, 1));
+    world.log.messages[0].connection = connection;
+    assert_eq!(world.findings(), [(Finding::RefusedUnseen, 1)]);
 }
 
 #[test]

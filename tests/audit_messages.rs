@@ -1,0 +1,200 @@
+//! The audit of single messages from the outside: what tampering with a ledger does that leaves
+//! every number as it was, and what is said of messages that a killed process had not read.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::{Finished, children, count, free_ports, run, start, text, value, wirewatt};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// One committed transaction among four: twelve messages.
+fn committed(folder: &Path) -> PathBuf {
+    let out = folder.join("run");
+    let port = free_ports(4).to_string();
+    let finished = run(wirewatt()
+        .args(["run", "two-phase-commit", "-n", "4", "--json"])
+        .args(["--base-port", &port, "--out"])
+        .arg(&out));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let report = finished.json();
+    assert_eq!(text(&report, "/audit/verdict"), "exact");
+    assert_eq!(count(&report, "/audit/messages/matched"), 12);
+    assert_eq!(
+        value(&report, "/audit/messages/findings"),
+        &Value::Array(Vec::new())
+    );
+    out
+}
+
+fn audited(folder: &Path) -> Finished {
+    run(wirewatt().args(["audit", "--json"]).arg(folder))
+}
+
+/// The audit of a run whose ledger was changed: each record may be kept, left out or doubled.
+fn tampered(run: &Path, change: impl Fn(&Value) -> Vec<Value>) -> Finished {
+    let path = run.join("ledger.jsonl");
+    let ledger = std::fs::read_to_string(&path).expect("a ledger");
+    let records = ledger
+        .lines()
+        .flat_map(|line| change(&serde_json::from_str(line).expect("a record")));
+    let changed: String = records.map(|record| format!("{record}\n")).collect();
+    assert_ne!(
+        changed.lines().collect::<Vec<_>>(),
+        ledger.lines().collect::<Vec<_>>()
+    );
+    std::fs::write(&path, changed).expect("written");
+    audited(run)
+}
+
+/// Finding and number of messages.
+fn findings(report: &Value) -> Vec<(&str, u64)> {
+    let findings = value(report, "/audit/messages/findings")
+        .as_array()
+        .expect("an array");
+    let finding = |one| (text(one, "/finding"), count(one, "/messages"));
+    findings.iter().map(finding).collect()
+}
+
+/// Every account of this kind says three.
+#[track_caller]
+fn assert_numbers_agree(report: &Value, kind: &str) {
+    let rows = value(report, "/audit/rows").as_array().expect("rows");
+    let row = rows.iter().find(|row| row["kind"] == kind).expect("a row");
+    for account in [
+        "expected",
+        "attempted",
+        "sent",
+        "wire",
+        "received",
+        "handled",
+    ] {
+        assert_eq!(row[account], 3, "{account}: {row}");
+    }
+}
+
+#[test]
+fn a_lost_message_and_a_doubled_one_that_leave_all_numbers_equal_are_a_mismatch() {
+    let folder = folder();
+    let run = committed(folder.path());
+    // The acknowledgement of process 1 was never received, and that of process 2 twice.
+    let audited = tampered(&run, |record| {
+        let receipt = record["kind"] == "ack" && record["node"] == 0;
+        match record["peer"].as_u64() {
+            Some(1) if receipt => Vec::new(),
+            Some(2) if receipt => vec![record.clone(), record.clone()],
+            _ => vec![record.clone()],
+        }
+    });
+    assert_eq!(audited.status.code(), Some(1), "{audited}");
+    let report = audited.json();
+    assert_numbers_agree(&report, "ack");
+    assert_eq!(text(&report, "/audit/verdict"), "mismatch");
+    assert_eq!(count(&report, "/audit/messages/matched"), 10);
+    assert_eq!(
+        findings(&report),
+        [
+            ("handled-twice", 1),
+            ("received-twice", 1),
+            ("not-received", 1)
+        ]
+    );
+    let senders: Vec<u64> = ["0", "1"]
+        .map(|at| count(&report, &format!("/audit/messages/unmatched/{at}/sender")))
+        .into();
+    assert_eq!(senders, [2, 1]);
+}
+
+#[test]
+fn two_messages_with_their_kinds_swapped_in_the_ledger_are_a_mismatch() {
+    let folder = folder();
+    let run = committed(folder.path());
+    // Process 1 calls its vote an acknowledgement, and its acknowledgement a vote. Its receiver too.
+    let audited = tampered(&run, |record| {
+        let mut record = record.clone();
+        if record["node"] == 1 || record["peer"] == 1 {
+            let swapped = match record["kind"].as_str() {
+                Some("vote-yes") => "ack",
+                Some("ack") => "vote-yes",
+                _ => return vec![record],
+            };
+            record["kind"] = swapped.into();
+        }
+        vec![record]
+    });
+    assert_eq!(audited.status.code(), Some(1), "{audited}");
+    let report = audited.json();
+    assert_numbers_agree(&report, "ack");
+    assert_numbers_agree(&report, "vote-yes");
+    assert_eq!(findings(&report), [("header-differs", 2)]);
+}
+
+#[test]
+fn a_receipt_booked_to_another_sender_is_a_mismatch() {
+    let folder = folder();
+    let run = committed(folder.path());
+    // The coordinator says that both acknowledgements, of processes 1 and 2, came from process 1.
+    let audited = tampered(&run, |record| {
+        let mut record = record.clone();
+        if record["kind"] == "ack" && record["node"] == 0 && record["peer"] == 2 {
+            record["peer"] = 1.into();
+        }
+        vec![record]
+    });
+    assert_eq!(audited.status.code(), Some(1), "{audited}");
+    assert_numbers_agree(&audited.json(), "ack");
+}
+
+/// What a killed process had not read is explained by its death, whichever way connections are
+/// used; and what was sent to it later by refused connections to its port.
+#[test]
+fn messages_to_a_killed_process_are_explained_one_by_one() {
+    for connections in ["persistent", "per-message", "per-exchange"] {
+        let folder = folder();
+        let out = folder.path().join("run");
+        let port = free_ports(4).to_string();
+        let mut running = start(
+            wirewatt()
+                .args([
+                    "run",
+                    "two-phase-commit",
+                    "-n",
+                    "4",
+                    "--rounds",
+                    "5000",
+                    "--json",
+                ])
+                .args(["--timeout", "3s", "--connections", connections])
+                .args(["--base-port", &port, "--out"])
+                .arg(&out),
+        );
+        let ledger = out.join("ledger.jsonl");
+        running.wait_for("a hundred records", Duration::from_secs(30), || {
+            common::lines_in(&ledger) > 100
+        });
+        common::signal(children(running.pid())[2], Signal::KILL);
+        let finished = running.finish(common::COMMAND_LIMIT);
+        assert_eq!(finished.status.code(), Some(2), "{finished}");
+        let report = finished.json();
+        assert_eq!(
+            text(&report, "/completeness/state"),
+            "proven",
+            "{connections}"
+        );
+        let verdict = text(&report, "/audit/verdict");
+        let audit = value(&report, "/audit");
+        // Where nothing was in flight, the accounts may even be equal.
+        let disagrees = ["mismatch", "inconclusive"].contains(&verdict);
+        assert!(!disagrees, "{connections}: {audit:#}");
+        assert!(count(&report, "/audit/messages/matched") > 10);
+        let again = audited(&out).json();
+        assert_eq!(value(&again, "/audit"), audit, "{connections}");
+    }
+}
