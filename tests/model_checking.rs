@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use wirewatt::algorithm::{
-    Algorithm, Event, Execution, ProcessId, Property, PropertyKind, catalog, commitment,
-};
+use wirewatt::algorithm::{Algorithm, Event, ProcessId, Property, catalog, commitment};
 use wirewatt::simulation::check::{Counterexample, Did, Explored, Model, Time, per_process};
 use wirewatt::simulation::{Order, Storage};
 
@@ -96,18 +94,6 @@ fn two_phase_commit_without_stable_storage_decides_twice() {
     assert_eq!(counterexample.property, "agreement");
 }
 
-/// Nobody who lives and voted yes waits for ever, whoever crashes: what two-phase commit cannot
-/// promise (condition AC5 of Bernstein, Hadzilacos & Goodman without its proviso).
-static NON_BLOCKING: [Property; 1] = [Property {
-    name: "non-blocking",
-    kind: PropertyKind::Liveness,
-    about: "everybody who lives and voted yes decides",
-    check: |execution: &Execution<'_>| match commitment::undecided(execution) {
-        Some((process, _)) => Err(format!("process {process} waits for ever")),
-        None => Ok(()),
-    },
-}];
-
 /// N=3 in a synchronous world, the coordinator crashes for ever: a known limit.
 #[test]
 fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
@@ -116,6 +102,7 @@ fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
     model.bounds.crashes = 1;
     model.bounds.may_crash = Some(vec![ProcessId(0)]);
     model.bounds.at_points = true;
+    static NON_BLOCKING: [Property; 1] = [commitment::NON_BLOCKING];
     model.also = &NON_BLOCKING;
     model.only = Some(vec!["non-blocking"]);
     let counterexample = fails("the coordinator dies", &model);
@@ -325,39 +312,56 @@ fn decisions(mut events: Vec<Event>) -> Vec<Event> {
     events
 }
 
-/// N=3.
-#[test]
-fn paxos() {
-    for (timeouts, crashes, who) in [(0, 1, 2), (0, 1, 0), (1, 0, 0)] {
-        let mut model = Model::new(algorithm("paxos"), 3)
-            .option("proposers", "2")
-            .option("learn", "none");
-        model.history = decisions;
-        model.only = Some(vec!["agreement", "validity"]);
-        model.withheld = vec!["reject"];
-        model.bounds.states = 400_000;
-        model.bounds.timeouts = timeouts;
-        model.bounds.crashes = crashes;
-        model.bounds.restarts = crashes;
-        model.bounds.may_crash = Some(vec![ProcessId(who)]);
-        explore(
-            &format!("{timeouts} timeouts, {crashes} crashes of {who}"),
-            &model,
-        );
-    }
+fn paxos(learn: &str) -> Model {
+    let mut model = Model::new(algorithm("paxos"), 3);
+    model = model.option("proposers", "2").option("learn", learn);
+    model.history = decisions;
+    model.only = Some(vec!["agreement", "validity"]);
+    // Two ballots, one of each proposer: no timer begins a third.
+    model.bounds.timeouts = 0;
+    model
 }
 
-/// N=3, one command, with replication.
+/// N=3, two proposers with one ballot each: all messages; without learn and reject, one acceptor
+/// crashes anywhere in a step and comes back, or one proposer does at a point of the algorithm.
 #[test]
-fn raft_replicates() {
-    for (timeouts, crashes, restarts) in [(1, 0, 0), (1, 1, 1), (2, 0, 0)] {
-        let mut model = Model::new(algorithm("raft"), 3).option("election-spread", "1");
-        model.history = per_process;
-        model.withheld = vec!["heartbeat"];
-        model.bounds.states = 300_000;
-        model.bounds.timeouts = timeouts;
-        model.bounds.crashes = crashes;
-        model.bounds.restarts = restarts;
-        explore(&format!("{timeouts} timeouts, {crashes} crashes"), &model);
-    }
+fn paxos_chooses_one_value() {
+    holds("nobody crashes", &paxos("proposer"));
+    let mut model = paxos("none");
+    model.withheld = vec!["reject"];
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.bounds.at_points = true;
+    model.bounds.may_crash = Some(vec![ProcessId(1)]);
+    holds("a proposer crashes at a point and comes back", &model);
+    model.bounds.at_points = false;
+    model.bounds.may_crash = Some(vec![ProcessId(2)]);
+    model.late = true;
+    holds("an acceptor crashes and comes back", &model);
+}
+
+/// N=3, two proposers with one ballot each; the third process, an acceptor, crashes and comes back
+/// without what it had written: it forgets its promise.
+#[test]
+fn paxos_without_stable_storage_chooses_two_values() {
+    let mut model = paxos("none");
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.bounds.may_crash = Some(vec![ProcessId(2)]);
+    model.storage = Storage::Lost;
+    let counterexample = fails("storage lost", &model);
+    assert_eq!(counterexample.property, "agreement");
+}
+
+/// N=3, one command, every kind but heartbeats, all safety properties: one timer fires, and one
+/// process crashes anywhere in a step and comes back.
+#[test]
+fn raft_replicates_one_log() {
+    let mut model = Model::new(algorithm("raft"), 3).option("election-spread", "1");
+    model.history = per_process;
+    model.withheld = vec!["heartbeat"];
+    model.bounds.timeouts = 1;
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    holds("one timer fires, one crashes and comes back", &model);
 }

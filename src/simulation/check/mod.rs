@@ -294,6 +294,17 @@ pub enum Did {
     CancelTimer(u32),
 }
 
+impl Happened {
+    /// The process that acted in it.
+    pub fn who(&self) -> Option<ProcessId> {
+        match self.what {
+            What::Start(id) | What::Timer(id, _) | What::Crash(id) | What::Restart(id) => Some(id),
+            What::Deliver { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.property, self.why)?;
