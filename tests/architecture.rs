@@ -136,6 +136,10 @@ fn imports_point_downwards_and_never_through_the_wall() {
     let mut edges = 0;
     let mut wrong = Vec::new();
     for file in files {
+        // Tests may look from anywhere.
+        if file.ends_with("tests.rs") {
+            continue;
+        }
         let Some(module) = module_of(&file) else {
             continue;
         };

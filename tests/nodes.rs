@@ -466,8 +466,19 @@ impl ByHand {
     }
 
     fn configure_as(&mut self, base: u16, ledger: &Path, connections: &str) {
+        self.configure_with("ring", base, ledger, connections, "{}");
+    }
+
+    fn configure_with(
+        &mut self,
+        algorithm: &str,
+        base: u16,
+        ledger: &Path,
+        connections: &str,
+        options: &str,
+    ) {
         self.say(&format!(
-            r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{:?},"connections":"{connections}","rounds":1}}"#,
+            r#"{{"v":1,"type":"configure","protocol":"{algorithm}","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{:?},"connections":"{connections}","rounds":1,"options":{options}}}"#,
             base,
             base + 1,
             ledger
@@ -483,6 +494,18 @@ fn token(run: u64, sequence: u64) -> Vec<u8> {
         frame.extend(number.to_be_bytes());
     }
     frame.extend(b"\xa2\x65round\x01\x64hops\x01");
+    frame[7] = frame.len() as u8;
+    frame
+}
+
+/// A request (1) or release (3) of Lamport's algorithm from process 0 to process 1, by hand.
+fn lamport(kind: u8, sequence: u64, timestamp: u8) -> Vec<u8> {
+    let mut frame = vec![0x57, 0xa7, 1, 0, 0, 0, 0, 0, 0, 9, 0, kind];
+    frame.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+    for number in [5, 1, sequence, 1] {
+        frame.extend(u64::to_be_bytes(number));
+    }
+    frame.push(timestamp); // below 24 CBOR's unsigned integers are one byte
     frame[7] = frame.len() as u8;
     frame
 }
@@ -845,4 +868,85 @@ fn the_history_is_in_its_file_while_the_run_goes_on() {
         Fleet::spawn(&run.config, &NEVER),
         Err(FleetError::History { .. })
     ));
+}
+
+#[test]
+fn every_mutex_is_exact_or_within_in_every_mode() {
+    let algorithms = [
+        "central-mutex",
+        "lamport-mutex",
+        "ricart-agrawala",
+        "maekawa",
+        "suzuki-kasami",
+    ];
+    for algorithm in algorithms {
+        for mode in MODES {
+            let run = Run::new(algorithm, 4, mode).rounds(2);
+            let outcome = run.go();
+            assert!(outcome.is_clean(), "{outcome:?}");
+            assert_eq!(outcome.completed(), 8);
+            let all = run.totals().all();
+            assert_eq!((all.attempted, all.sent), (all.handled, all.arrived));
+            assert_eq!(all.refused, Messages::ZERO);
+            run.assert_formula(&outcome);
+        }
+    }
+}
+
+/// Messages come over two connections, the later one first: both are handled, in channel order.
+#[test]
+fn messages_of_a_fifo_channel_are_handled_in_the_order_of_sending() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
+    let mut node = ByHand::start("lamport-mutex");
+    let ledger = folder.path().join("ledger.jsonl");
+    node.configure_with(
+        "lamport-mutex",
+        base,
+        &ledger,
+        "per-message",
+        r#"{"contenders":"0"}"#,
+    );
+    assert_eq!(node.hear()["type"], "listening");
+    node.say(r#"{"v":1,"type":"start"}"#);
+    let send = |frame: &[u8]| {
+        let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+        sender.write_all(frame).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(sender.read(&mut [0]).unwrap(), 0);
+    };
+    let mut polls = 0;
+    let mut counts = |node: &mut ByHand| {
+        polls += 1;
+        node.say(&format!(r#"{{"v":1,"type":"counters","poll":{polls}}}"#));
+        let counts = &node.hear()["channels"][0];
+        ["arrived", "handled", "attempted"].map(|count| counts[count].as_u64().unwrap())
+    };
+    send(&lamport(3, 2, 3));
+    assert_eq!(counts(&mut node), [1, 0, 0]);
+    send(&lamport(1, 1, 1));
+    // The request is answered, and then the release handled.
+    assert_eq!(counts(&mut node), [2, 2, 1]);
+    next.accept()
+        .unwrap()
+        .0
+        .read_to_end(&mut Vec::new())
+        .unwrap();
+
+    // Message 3 never comes: what is behind it is not handled, and the channel is told as broken.
+    send(&lamport(3, 4, 6));
+    assert_eq!(counts(&mut node), [3, 2, 1]);
+    node.say(r#"{"v":1,"type":"finish"}"#);
+    let fault = node.hear();
+    let told = (&fault["type"], &fault["what"], &fault["peer"]);
+    assert_eq!(told, (&"fault".into(), &"gap".into(), &0.into()), "{fault}");
+    let detail = fault["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("message 3 of the channel never came: 1 after it"),
+        "{detail}"
+    );
+    let finished = node.hear();
+    assert_eq!(finished["channels"][0]["handled"], 2, "{finished}");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }

@@ -248,6 +248,8 @@ pub enum FaultKind {
     Storage,
     /// A connection that the controller announced did not come.
     Missing,
+    /// A message of a FIFO channel never came, and others that came after it were not handled.
+    Gap,
 }
 
 /// Something that is none of the run's and that the wire shows nevertheless.

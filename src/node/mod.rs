@@ -654,6 +654,12 @@ impl Node {
         while let Ok(event) = events.try_recv() {
             self.take(event).await?;
         }
+        // Nothing comes any more: what is still held back has waited in vain.
+        for ((sender, _), order) in &self.orders {
+            if let Some(gap) = order.gap() {
+                self.fault(FaultKind::Gap, Some(ProcessId(*sender)), &gap)?;
+            }
+        }
         self.tell_ledger_failure()?;
         self.say(Reply::Finished {
             channels: self.accounts.channels(),

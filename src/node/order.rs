@@ -1,6 +1,7 @@
 //! Channel order: releases messages by their sequence numbers, whatever the connections did.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One direction of a channel from one incarnation of its sender. Sequence numbers begin at 1.
 #[derive(Debug)]
@@ -36,6 +37,34 @@ impl<T> ChannelOrder<T> {
         }
         due
     }
+
+    /// What is held back, and behind which message.
+    pub fn gap(&self) -> Option<Gap> {
+        let waiting = self.early.len();
+        (waiting > 0).then_some(Gap {
+            missing: self.next,
+            waiting,
+        })
+    }
+}
+
+/// A message that has not come, and those that came after it. Once nothing can come any more the
+/// channel is broken: its message was refused or suppressed at its sender, or lost by a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    missing: u64,
+    waiting: usize,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { missing, waiting } = self;
+        write!(
+            f,
+            "message {missing} of the channel never came: {waiting} after it not handled, since \
+             channels are FIFO"
+        )
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +91,13 @@ mod tests {
         assert_eq!(channel.release(1, 'a', false), ['a']);
         assert!(channel.release(1, 'a', false).is_empty());
         assert!(channel.release(3, 'c', false).is_empty());
+        let gap = Gap {
+            missing: 2,
+            waiting: 1,
+        };
+        assert_eq!(channel.gap(), Some(gap));
         assert_eq!(channel.release(2, 'b', false), ['b', 'c']);
+        assert_eq!(channel.gap(), None);
     }
 
     /// Over one connection TCP keeps the order, so a number that is skipped was never sent: an
