@@ -25,10 +25,9 @@ use serde_json::json;
 
 use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId,
-    Topology,
+    Algorithm, Body, Case, Channels, Event, Expectation, Expected, FailureModel, Identity,
+    KindNumber, Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId, ProtocolError,
+    Relation, Setup, SetupError, Step, Synchrony, TimerId, Topology,
 };
 
 const CAN_COMMIT: KindNumber = KindNumber(1);
