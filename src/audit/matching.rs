@@ -699,14 +699,11 @@ fn refusals(
             false if was_reset(connection) => Finding::ResetUnsent,
             false => continue,
         };
-        match listeners.get(&connection.listener) {
-            Some(process) => {
-                let tried = (connection.opened, connection.serial);
-                let of_process = by_listener.entry(*process).or_default();
-                of_process.insert(tried, finding);
-            }
-            // On another run's ports.
-            None => {}
+        // Otherwise on another run's ports.
+        if let Some(process) = listeners.get(&connection.listener) {
+            let tried = (connection.opened, connection.serial);
+            let of_process = by_listener.entry(*process).or_default();
+            of_process.insert(tried, finding);
         }
     }
     let mut refused: Vec<_> = book
