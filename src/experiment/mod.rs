@@ -5,6 +5,7 @@
 //! live before any node starts, and read until it has shown the closing markers. Nothing here
 //! prints.
 
+pub mod counterexample;
 pub mod fault;
 pub mod fleet;
 pub mod folder;
