@@ -211,6 +211,14 @@ pub fn simulated(report: &SimulationReport, style: Style) -> String {
     }
     lines.push(String::new());
     lines.extend(messages(&report.rows).lines(INDENT, style));
+    for row in report
+        .rows
+        .iter()
+        .filter(|row| row.expected != Expected::Number(Messages::ZERO))
+    {
+        let text = format!("{}: {}", row.kind, row.formula);
+        lines.extend(wrapped(&text, INDENT, 2, style.width));
+    }
     lines.extend(promises(&report.promises, style));
     lines.push(String::new());
     let heading = format!(
@@ -236,16 +244,12 @@ fn messages(rows: &[SimulatedRow]) -> Table {
     let columns: Vec<_> = columns.into_iter().filter(|(_, shown, _)| *shown).collect();
     let mut headings = vec![("kind", Align::Left), ("formula", Align::Right)];
     headings.extend(columns.iter().map(|(heading, ..)| (*heading, Align::Right)));
-    headings.extend([
-        ("verdict", Align::Left),
-        ("formula for one operation", Align::Left),
-    ]);
+    headings.push(("verdict", Align::Left));
     let mut table = Table::new(headings);
     for row in rows {
         let mut cells = vec![row.kind.clone(), tables::formula(Some(row.expected))];
         cells.extend(columns.iter().map(|(.., cell)| grouped(cell(row).get())));
         cells.push(verdict(row).to_owned());
-        cells.push(row.formula.clone());
         table.row(cells);
     }
     if rows.len() > 1 {
@@ -255,7 +259,7 @@ fn messages(rows: &[SimulatedRow]) -> Table {
             let total: Messages = rows.iter().map(cell).sum();
             grouped(total.get())
         }));
-        cells.extend([String::new(), String::new()]);
+        cells.push(String::new());
         table.row(cells);
     }
     table
