@@ -9,7 +9,7 @@ use super::{Models, ProtocolReport, Tool, protocol_report, tables, text, time};
 use crate::audit::Expected;
 use crate::energy::{Carbon, Energy};
 use crate::tally::{BytesByClass, LayerBytes, PacketCounts, Projection, ProtocolTally};
-use crate::units::{Connections, Messages};
+use crate::units::{Connections, Messages, Packets};
 
 /// The schema's name. Within a version, changes only add.
 pub const SIMULATION_SCHEMA: &str = "wirewatt-simulation/1";
@@ -50,6 +50,8 @@ pub struct SimulationReport {
     pub crashed: Vec<u32>,
     /// How connections would be used.
     pub connections: String,
+    /// Pure ACKs on top of what is predicted that the kernel's clock decides: from none to so many.
+    pub undecided_acks: Packets,
     /// What it would cost on the wire.
     #[serde(serialize_with = "prediction")]
     pub predicted: ProtocolReport,
@@ -227,6 +229,12 @@ pub fn simulated(report: &SimulationReport, style: Style) -> String {
     );
     lines.extend(wrapped(&heading, 0, 2, style.width));
     lines.extend(cost(&report.predicted, style));
+    if report.undecided_acks.get() > 0 {
+        let more = counted(report.undecided_acks.get(), "more pure ACK");
+        let text =
+            format!("up to {more}, as the kernel's clock decides, are in none of these figures");
+        lines.extend(wrapped(&text, INDENT, 2, style.width));
+    }
     lines.push(String::new());
     lines.join("\n")
 }

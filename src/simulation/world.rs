@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::outcome::{Counts, End, Run};
 use super::queue::{Due, Planned, Queue};
 use super::random::Random;
-use super::wire::Wire;
+use super::wire::{Way, Wire};
 use super::{Fault, Moment, Order, Scenario, Sent, Storage};
 use crate::algorithm::{
     Action, Algorithm, Body, Channels, Event, KindNumber, Message, OperationId, Process, ProcessId,
@@ -127,6 +127,8 @@ pub struct World<'a> {
     wire: Option<Wire>,
     /// Whose request the present step handles: what it sends there is a reply.
     answering: Option<ProcessId>,
+    /// Whether it has sent a reply.
+    replied: bool,
     /// Room for the receivers of messages that come soon.
     receivers: Vec<ProcessId>,
     /// Room for a step's actions.
@@ -188,6 +190,7 @@ impl<'a> World<'a> {
                 .wire
                 .map(|wire| Wire::new(algorithm, scenario.n, &scenario.options, wire)),
             answering: None,
+            replied: false,
             receivers: Vec::new(),
             actions: Vec::new(),
         };
@@ -375,6 +378,7 @@ impl<'a> World<'a> {
             wire.came(self.now, message.from, to);
         }
         self.answering = (!is_reply).then_some(message.from);
+        self.replied = false;
         self.step(to, |process, step| process.receive(message, step));
     }
 
@@ -594,9 +598,15 @@ impl<'a> World<'a> {
             *last = time;
         }
         let is_reply = self.answering == Some(to);
+        let way = match (is_reply, self.replied) {
+            (false, _) => Way::Request,
+            (true, false) => Way::FirstReply,
+            (true, true) => Way::Reply,
+        };
+        self.replied |= is_reply;
         if let Some(wire) = &mut self.wire {
             let body = message.body.as_bytes().len();
-            wire.sent(self.now, message.from, to, body, is_reply);
+            wire.sent(self.now, message.from, to, body, way);
         }
         let travelling = Some(Travelling {
             to,
