@@ -5,13 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::Arc;
 
 use serde_json::Value;
-use wirewatt::analysis::{Analyzer, ProtocolDefinition, ProtocolPlan};
-use wirewatt::capture::CaptureFile;
-use wirewatt::flow::PortSet;
-use wirewatt::message::FramingChoice;
 
 /// Every value of a report by its place in it, but for the program's version.
 fn leaves(value: &Value, place: &str, into: &mut BTreeMap<String, Value>) {
@@ -92,25 +87,4 @@ fn ring() {
 #[test]
 fn two_phase_commit() {
     check("two-phase-commit", 12);
-}
-
-/// Another run beside an audited one on the same interface made its audit a mismatch: messages that
-/// none of the nodes knew.
-#[test]
-fn where_one_runs_messages_are_asked_for_those_of_other_protocols_are_not_kept() {
-    let kept = |definitions: &[ProtocolDefinition]| {
-        let plan = Arc::new(ProtocolPlan::new(definitions).unwrap());
-        let mut analyzer = Analyzer::new(plan).keeping_messages();
-        let mut capture = CaptureFile::open("captures/two-phase-commit.pcapng").unwrap();
-        capture.for_each(|packet| analyzer.packet(&packet));
-        analyzer.finish().messages.unwrap().messages.len()
-    };
-    let another = ProtocolDefinition {
-        name: "ring".to_owned(),
-        ports: PortSet::range(7100..=7103),
-        transport: None,
-        framing: FramingChoice::WireWatt { run: Some(1) },
-    };
-    assert_eq!(kept(&[]), 12);
-    assert_eq!(kept(&[another]), 0);
 }

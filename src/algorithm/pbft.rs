@@ -786,6 +786,35 @@ mod tests {
     }
 
     #[test]
+    fn backups_that_die_at_any_moment_and_come_back_break_nothing() {
+        let mut deaths = 0;
+        for seed in 0..1000_u64 {
+            let n = 4 + seed as u32 % 5;
+            let mut scenario = Scenario::new(n, 4, seed).option("pipeline", "2");
+            scenario.log = false;
+            for i in 0..most_faulty(n) {
+                scenario = scenario.fault(Fault::Crash {
+                    node: ProcessId(n - 1 - i),
+                    at: match (seed / 5 + u64::from(i)) % 4 {
+                        0 => Moment::Point("after-pre-prepare".to_owned()),
+                        1 => Moment::Point("after-prepared".to_owned()),
+                        _ => Moment::Time(Duration::from_millis(seed % 40)),
+                    },
+                    back: (seed % 2 == 0).then_some(Duration::from_millis(seed % 17)),
+                    storage: Storage::Lost,
+                });
+            }
+            let run = simulate(&scenario);
+            deaths += run.died.len();
+            assert_eq!(run.safety(), Ok(()));
+            // Whoever was down is silent, and one of the f that may be.
+            assert_eq!(run.completed(), 4, "seed {seed}");
+            run.assert_formula();
+        }
+        assert!(deaths > 900, "{deaths}");
+    }
+
+    #[test]
     fn a_primary_that_dies_blocks_for_there_is_no_view_change() {
         for n in 4..=7 {
             let at = Moment::Point("after-request".to_owned());

@@ -111,31 +111,13 @@ impl Analyzer {
     }
 
     /// The same, keeping the messages of our own nodes one by one, up to
-    /// [`MOST_MESSAGES`](super::MOST_MESSAGES) of a protocol. Where the plan asks for one run's frames,
-    /// only those of its protocol: another run beside it on the same interface is none of its business.
+    /// [`MOST_MESSAGES`](super::MOST_MESSAGES) of a protocol.
     pub fn keeping_messages(mut self) -> Self {
-        let of_a_run = |framing| matches!(framing, FramingChoice::WireWatt { run: Some(_) });
-        let framings = || {
-            self.plan
-                .protocols()
-                .iter()
-                .map(|protocol| protocol.framing)
-        };
-        let one_run = framings().any(of_a_run);
-        let kept: Vec<bool> = framings()
-            .map(|framing| match framing {
-                FramingChoice::WireWatt { .. } => of_a_run(framing) || !one_run,
-                _ => false,
-            })
-            .collect();
-        for (row, _) in self
-            .rows
-            .iter_mut()
-            .step_by(2)
-            .zip(kept)
-            .filter(|(_, kept)| *kept)
-        {
-            row.log = Some(MessageLog::default());
+        let rows = self.rows.iter_mut().step_by(2);
+        for (row, protocol) in rows.zip(self.plan.protocols()) {
+            if matches!(protocol.framing, FramingChoice::WireWatt { .. }) {
+                row.log = Some(MessageLog::default());
+            }
         }
         self
     }

@@ -36,7 +36,7 @@ impl Action {
 pub struct Operation {
     /// Its id.
     pub id: u64,
-    /// When it began.
+    /// When it began: its place in the order of all events.
     pub call: i64,
     /// When it ended; nothing where nobody knows whether it took effect: then it took it at any
     /// time since its beginning, or never.
@@ -80,13 +80,11 @@ pub fn operations(text: &str) -> Result<BTreeMap<String, Vec<Operation>>, Refusa
     let mut ended: BTreeMap<u64, Operation> = BTreeMap::new();
     let mut seen = HashSet::new();
     let mut keys: BTreeMap<u64, String> = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
-        let malformed = |what: &str| Refusal::Malformed(format!("line {}: {what}", number + 1));
-        let event: Value = serde_json::from_str(line).map_err(|e| malformed(&e.to_string()))?;
+    for (place, (_, number, event)) in (0..).zip(in_order(text)?) {
+        let malformed = |what: &str| Refusal::Malformed(format!("line {number}: {what}"));
         let id = event["operation"]
             .as_u64()
             .ok_or_else(|| malformed("no operation"))?;
-        let time = event["time"].as_i64().ok_or_else(|| malformed("no time"))?;
         let phase = event["event"]
             .as_str()
             .ok_or_else(|| malformed("no event"))?;
@@ -96,14 +94,14 @@ pub fn operations(text: &str) -> Result<BTreeMap<String, Vec<Operation>>, Refusa
                 return Err(malformed("an operation begins twice"));
             }
             keys.insert(id, told["key"].to_string());
-            begun.insert(id, (time, told.clone()));
+            begun.insert(id, (place, told.clone()));
             continue;
         }
         let (call, asked) = begun
             .remove(&id)
             .ok_or_else(|| malformed("ends without a beginning"))?;
         let (end, answer) = match phase {
-            "ok" => (Some(time), told),
+            "ok" => (Some(place), told),
             "info" => (None, &asked),
             // It took no effect, so it is in no order.
             "fail" => continue,
@@ -140,6 +138,21 @@ pub fn operations(text: &str) -> Result<BTreeMap<String, Vec<Operation>>, Refusa
         by_key.entry(keys[&id].clone()).or_default().push(operation);
     }
     Ok(by_key)
+}
+
+/// The events by their times, with their line numbers. Those of the same time are in the order of the
+/// lines: one process told them one after the other.
+fn in_order(text: &str) -> Result<Vec<(i64, usize, Value)>, Refusal> {
+    let mut events = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let malformed = |what: String| Refusal::Malformed(format!("line {number}: {what}"));
+        let event: Value = serde_json::from_str(line).map_err(|e| malformed(e.to_string()))?;
+        let time = event["time"].as_i64();
+        let time = time.ok_or_else(|| malformed("no time".to_owned()))?;
+        events.push((time, number, event));
+    }
+    events.sort_by_key(|(time, ..)| *time);
+    Ok(events)
 }
 
 /// A read without an answer says nothing, and does nothing.

@@ -2,6 +2,9 @@
 //! that are not.
 
 mod checker;
+#[path = "../common/mod.rs"]
+mod common;
+mod replicas;
 
 use checker::{Action, Operation, Refusal, check, check_history};
 use proptest::prelude::*;
@@ -173,7 +176,7 @@ fn keys_are_registers_of_their_own() {
 #[test]
 fn a_history_that_is_none_is_named() {
     let invoke = line(1, "invoke", 1, &write(1));
-    let ok = line(2, "ok", 1, &write(1));
+    let ok = line(1, "ok", 1, &write(1));
     for (text, what) in [
         (format!("{ok}{invoke}"), "line 1: ends without a beginning"),
         (

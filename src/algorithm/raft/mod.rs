@@ -10,6 +10,9 @@
 //! *committed*, and it and all before it are applied in order. Followers learn of that with the next
 //! message: they apply a round later. Heartbeats keep followers from becoming candidates.
 //!
+//! Not here: changes of membership (§6), log compaction (§7), and commands that a client repeats and
+//! the store recognises (§8): a repeated command is a new operation.
+//!
 //! What a server tells:
 //!
 //! * Operations are the commands of clients that live at the leader, `pipeline` of them at once. A
