@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{count, protocol, run, text, wirewatt};
+use common::{count, free_ports, protocol, run, text, wirewatt};
 
 /// A run that costs the same whatever timing decides.
 struct Case {
@@ -42,7 +42,7 @@ const CASES: [Case; 5] = [
     Case {
         algorithm: "ring",
         n: 3,
-        arguments: &["--rounds", "2", "--payload", "100000"],
+        arguments: &["--rounds", "2", "--payload", "20000"],
     },
 ];
 
@@ -61,7 +61,10 @@ fn check(connections: &str) {
         let predicted = run(arguments("simulate").args(["--delay", "0.05ms..0.5ms"]));
         assert_eq!(predicted.status.code(), Some(0), "{predicted}");
         let predicted = predicted.json();
-        let real = run(arguments("run").arg("--out").arg(folder.path().join("run")));
+        let base_port = free_ports(case.n as u16).to_string();
+        let mut real = arguments("run");
+        real.args(["--base-port", &base_port]);
+        let real = run(real.arg("--out").arg(folder.path().join("run")));
         assert_eq!(real.status.code(), Some(0), "{real}");
         let real = real.json();
         let real = protocol(&real, case.algorithm);
