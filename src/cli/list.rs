@@ -63,6 +63,13 @@ fn write_list(what: What, text: &mut String) -> std::fmt::Result {
                     let (name, about, default) = (option.name, option.about, option.default);
                     writeln!(text, "    --option {name}=…: {about} (default: {default})")?;
                 }
+                for point in algorithm.points {
+                    writeln!(
+                        text,
+                        "    point {}@{}: {}",
+                        point.role, point.name, point.about
+                    )?;
+                }
             }
         }
         What::Framings => {

@@ -5,9 +5,11 @@
 //! live before any node starts, and read until it has shown the closing markers. Nothing here
 //! prints.
 
+pub mod counterexample;
 pub mod fault;
 pub mod fleet;
 pub mod folder;
+mod limits;
 pub mod loss;
 mod marker;
 mod run;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::fleet::{
-    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected,
+    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected, Progress,
 };
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::limits::{LimitError, Machine, Needs};
 use super::loss::{Loss, LossError};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
@@ -73,6 +74,8 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// Decides which messages are dropped.
     pub seed: u64,
+    /// Told how far the operations are.
+    pub progress: Arc<Progress>,
     /// Whether to make the same run without its faults first, to tell what they cost.
     pub baseline: bool,
     /// Programs that run single nodes, with their arguments, by id.
@@ -107,6 +110,9 @@ pub enum RunError {
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// The machine is too small.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// Packets cannot be lost.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -161,6 +167,13 @@ pub fn run(
     options
         .algorithm
         .check(options.n, options.rounds, &options.options)?;
+    Needs::of(
+        options.algorithm,
+        options.n,
+        &options.options,
+        options.connections,
+    )
+    .check(&Machine::this())?;
     let run = marker::random().map_err(RunError::Random)?;
     // The folder's canonical path is known once it exists, so the ledger's is set below.
     let mut config = FleetConfig::on_loopback(
@@ -213,6 +226,7 @@ pub fn run(
     config.options = options.options.clone();
     config.faults = options.faults.clone();
     config.seed = options.seed;
+    config.progress = options.progress.clone();
     config.own_commands = options.own_commands.clone();
     let comes_back = |fault: &Fault| {
         matches!(
@@ -617,13 +631,14 @@ fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunS
             .outcome
             .as_ref()
             .and_then(|outcome| outcome.stalled.clone()),
-        time: ended_after(case.events),
+        time: ended_after(case.events, record),
         properties: Vec::new(),
     }
 }
 
-/// From the first operation's beginning to the last one's end, where all that began have ended.
-fn ended_after(events: &[Event]) -> Option<u64> {
+/// From the first operation's beginning to the last one's end, where as many have ended as the run
+/// was to have.
+fn ended_after(events: &[Event], record: &RunRecord) -> Option<u64> {
     let times = |begin: bool| {
         let of_operations = events
             .iter()
@@ -632,8 +647,8 @@ fn ended_after(events: &[Event]) -> Option<u64> {
         these.map(|event| event.time.as_nanos())
     };
     let (first, last) = (times(true).min()?, times(false).max()?);
-    (times(true).count() == times(false).count())
-        .then(|| u64::try_from(last - first).unwrap_or_default())
+    let wanted = record.outcome.as_ref()?.operations;
+    (times(false).count() as u64 >= wanted).then(|| u64::try_from(last - first).unwrap_or_default())
 }
 
 /// The faults that had an effect on who sends what, in words. Those that only take time have none that
