@@ -18,4 +18,4 @@ mod simulation;
 pub mod sniffer;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
-pub use simulation::{simulate, tally};
+pub use simulation::{simulate, simulated_faults, tally};
