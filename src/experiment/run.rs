@@ -167,13 +167,6 @@ pub fn run(
     options
         .algorithm
         .check(options.n, options.rounds, &options.options)?;
-    Needs::of(
-        options.algorithm,
-        options.n,
-        &options.options,
-        options.connections,
-    )
-    .check(&Machine::this())?;
     let run = marker::random().map_err(RunError::Random)?;
     // The folder's canonical path is known once it exists, so the ledger's is set below.
     let mut config = FleetConfig::on_loopback(
@@ -191,6 +184,13 @@ pub fn run(
         let (base_port, n) = (options.base_port, options.n);
         return Err(RunError::MarkerPorts { base_port, n });
     }
+    Needs::of(
+        options.algorithm,
+        options.n,
+        &options.options,
+        options.connections,
+    )
+    .check(&Machine::this())?;
     let folder = RunFolder::create(&options.folder)?;
     let baseline = match options.baseline && !options.faults.is_empty() {
         false => None,
