@@ -89,7 +89,9 @@ fn the_checker_finds_the_scenario_in_which_three_phase_commit_decides_twice() {
     let (report, code) = play(&found);
     // The same two decisions, now on sockets: the report calls agreement broken.
     assert_eq!(code, Some(1));
-    let properties = value(&report, "/run/properties").as_array().expect("a list");
+    let properties = value(&report, "/run/properties")
+        .as_array()
+        .expect("a list");
     let agreement = properties.iter().find(|row| row["name"] == "agreement");
     let agreement = agreement.expect("the property");
     assert_eq!(agreement["holds"], Value::Bool(false), "{agreement}");
