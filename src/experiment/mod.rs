@@ -13,9 +13,11 @@ mod limits;
 pub mod loss;
 mod marker;
 mod run;
+mod saved;
 pub mod scenario;
 mod simulation;
 pub mod sniffer;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
+pub use saved::{SavedRun, audit_capture};
 pub use simulation::{simulate, tally};

@@ -782,13 +782,14 @@ fn properties(
 }
 
 /// A run's ledger: its totals, and its messages one by one.
-struct Ledger {
-    totals: Totals,
-    book: Book,
+pub(super) struct Ledger {
+    pub totals: Totals,
+    pub book: Book,
 }
 
 impl Ledger {
-    fn read(path: &Path, run: u64) -> Result<Self, LedgerError> {
+    /// Reads the records of one run.
+    pub fn read(path: &Path, run: u64) -> Result<Self, LedgerError> {
         let mut reader = ledger::Reader::open(path)?;
         let (mut totals, mut book) = (Totals::default(), Book::default());
         for record in &mut reader {
@@ -800,6 +801,12 @@ impl Ledger {
         }
         totals.torn = reader.torn();
         Ok(Self { totals, book })
+    }
+
+    /// Processes that recorded anything, and those that others sent to.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        let recorded = self.totals.nodes.keys().copied();
+        recorded.chain(self.book.receivers())
     }
 }
 
@@ -834,7 +841,7 @@ fn with_identities(audit: Audit, algorithm: &Algorithm, completeness: Completene
 
 /// What formula and ledger say of each kind. Nodes that were `killed` may have left attempts without an
 /// outcome.
-fn accounts(
+pub(super) fn accounts(
     algorithm: &Algorithm,
     expectations: &[Expectation],
     outside_formula: Option<String>,
