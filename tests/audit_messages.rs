@@ -198,3 +198,84 @@ fn messages_to_a_killed_process_are_explained_one_by_one() {
         assert_eq!(value(&again, "/audit"), audit, "{connections}");
     }
 }
+
+/// The verdict on a capture and a ledger that stand alone.
+fn beside_ledger(run_folder: &Path, arguments: &[&str]) -> Finished {
+    run(wirewatt()
+        .args(["audit", "--json"])
+        .arg(run_folder.join("capture.pcapng"))
+        .arg("--ledger")
+        .arg(run_folder.join("ledger.jsonl"))
+        .args(arguments))
+}
+
+#[test]
+fn a_capture_is_held_against_a_ledger_without_a_runs_folder() {
+    let folder = folder();
+    let run_folder = committed(folder.path());
+    let record = std::fs::read_to_string(run_folder.join("run.toml")).expect("run.toml");
+    let record: toml::Table = record.parse().expect("TOML");
+    let port = |i: usize| {
+        let address = record["addresses"][i].as_str().expect("an address");
+        address.rsplit(':').next().expect("a port").to_owned()
+    };
+    let ports = format!("two-phase-commit={}-{}:wirewatt", port(0), port(3));
+    let alone = beside_ledger(&run_folder, &["--protocol", &ports]);
+    assert_eq!(alone.status.code(), Some(0), "{alone}");
+    let report = alone.json();
+    assert_eq!(text(&report, "/audit/verdict"), "exact");
+    assert_eq!(count(&report, "/audit/messages/matched"), 12);
+    // There is no formula where nobody says what was run.
+    assert!(value(&report, "/audit/rows/0/expected").is_null());
+    assert!(report.get("run").is_none());
+
+    // A ledger of two runs needs to be told which.
+    let ledger = run_folder.join("ledger.jsonl");
+    let lines = std::fs::read_to_string(&ledger).expect("a ledger");
+    let own = record["run"].as_integer().expect("a run").to_string();
+    let other = lines.replace(&format!("\"run\":{own},"), "\"run\":7,");
+    std::fs::write(&ledger, format!("{lines}{other}")).expect("written");
+    let refused = beside_ledger(&run_folder, &["--protocol", &ports]);
+    assert_eq!(refused.status.code(), Some(2), "{refused}");
+    assert!(
+        refused.stderr.contains("choose one with --run: 7, "),
+        "{refused}"
+    );
+    let chosen = beside_ledger(&run_folder, &["--protocol", &ports, "--run", &own]);
+    assert_eq!(chosen.status.code(), Some(0), "{chosen}");
+    // Of the other run nothing is on the wire. A saved capture proves no absence.
+    let chosen = beside_ledger(&run_folder, &["--protocol", &ports, "--run", "7"]);
+    assert_eq!(chosen.status.code(), Some(2), "{chosen}");
+    assert_eq!(findings(&chosen.json()), [("maybe-lost-by-capture", 12)]);
+}
+
+#[test]
+fn a_death_that_is_told_explains_what_was_not_read() {
+    let folder = folder();
+    let run_folder = committed(folder.path());
+    // Process 3 never read the decision.
+    tampered(&run_folder, |record| {
+        let receipt = record["node"] == 3 && record["kind"] == "commit";
+        if receipt {
+            Vec::new()
+        } else {
+            vec![record.clone()]
+        }
+    });
+    let record = std::fs::read_to_string(run_folder.join("run.toml")).expect("run.toml");
+    let record: toml::Table = record.parse().expect("TOML");
+    let address = record["addresses"][0].as_str().expect("an address");
+    let base: u16 = address
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .parse()
+        .expect("a number");
+    let ports = format!("two-phase-commit={base}-{}:wirewatt", base + 3);
+    let untold = beside_ledger(&run_folder, &["--protocol", &ports]);
+    assert_eq!(untold.status.code(), Some(1), "{untold}");
+    assert_eq!(findings(&untold.json()), [("not-received", 1)]);
+    let told = beside_ledger(&run_folder, &["--protocol", &ports, "--killed", "3"]);
+    assert_eq!(told.status.code(), Some(0), "{told}");
+    assert_eq!(findings(&told.json()), [("killed-unread", 1)]);
+}

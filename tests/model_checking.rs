@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use wirewatt::algorithm::{
-    Algorithm, Event, Execution, ProcessId, Property, PropertyKind, catalog, commitment,
-};
+use wirewatt::algorithm::{Algorithm, Event, ProcessId, Property, catalog, commitment};
 use wirewatt::simulation::check::{Counterexample, Did, Explored, Model, Time, per_process};
 use wirewatt::simulation::{Order, Storage};
 
@@ -34,7 +32,11 @@ fn holds(what: &str, model: &Model) -> Explored {
     if let Some(counterexample) = &explored.counterexample {
         panic!("{what}: {counterexample}");
     }
-    assert!(!explored.cut_short, "{what}: not all of it was explored");
+    let bounded = model.bounds.timeouts != u32::MAX;
+    assert!(
+        !explored.gave_up && (bounded || !explored.cut_short),
+        "{what}: {explored}"
+    );
     explored
 }
 
@@ -92,18 +94,6 @@ fn two_phase_commit_without_stable_storage_decides_twice() {
     assert_eq!(counterexample.property, "agreement");
 }
 
-/// Nobody who lives and voted yes waits for ever, whoever crashes: what two-phase commit cannot
-/// promise (condition AC5 of Bernstein, Hadzilacos & Goodman without its proviso).
-static NON_BLOCKING: [Property; 1] = [Property {
-    name: "non-blocking",
-    kind: PropertyKind::Liveness,
-    about: "everybody who lives and voted yes decides",
-    check: |execution: &Execution<'_>| match commitment::undecided(execution) {
-        Some((process, _)) => Err(format!("process {process} waits for ever")),
-        None => Ok(()),
-    },
-}];
-
 /// N=3 in a synchronous world, the coordinator crashes for ever: a known limit.
 #[test]
 fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
@@ -112,6 +102,7 @@ fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
     model.bounds.crashes = 1;
     model.bounds.may_crash = Some(vec![ProcessId(0)]);
     model.bounds.at_points = true;
+    static NON_BLOCKING: [Property; 1] = [commitment::NON_BLOCKING];
     model.also = &NON_BLOCKING;
     model.only = Some(vec!["non-blocking"]);
     let counterexample = fails("the coordinator dies", &model);
@@ -249,11 +240,11 @@ fn lamport_mutex_without_fifo_channels_lets_two_in() {
 }
 
 /// N=3 and 4 in a synchronous world; the highest process absent from the beginning and up to N-2
-/// others crash for ever, or all there and any one crashes, wherever in a step.
+/// others crash for ever, wherever in a step; or all there, and with N=3 one crashes.
 #[test]
 fn bully_elects_one_coordinator_whom_all_learn_where_timeouts_are_right() {
     for n in [3, 4] {
-        for (alive, crashes) in [("others", n - 2), ("all", 1)] {
+        for (alive, crashes) in [("others", n - 2), ("all", 4 - n)] {
             let mut model = Model::new(algorithm("bully"), n).option("alive", alive);
             model.time = Time::Synchronous;
             model.bounds.crashes = crashes;
@@ -269,4 +260,108 @@ fn bully_has_two_coordinators_where_messages_are_slow() {
     model.bounds.timeouts = 3;
     let counterexample = fails("asynchronous", &model);
     assert_eq!(counterexample.property, "one coordinator");
+}
+
+/// What tells states of an election from one another: who voted for whom and who led in which term.
+fn elections(mut events: Vec<Event>) -> Vec<Event> {
+    events.retain(|event| event.note() == Some("became-leader"));
+    events.sort_by_key(|event| (event.node, event.field::<u64>("term")));
+    events
+}
+
+fn raft_election() -> Model {
+    // The times that timeouts are drawn from do not matter where timers fire at any moment.
+    let mut model = Model::new(algorithm("raft"), 3).option("election-spread", "1");
+    model.history = elections;
+    model.only = Some(vec!["election safety"]);
+    model.withheld = vec!["heartbeat", "append-entries"];
+    model
+}
+
+/// N=3, the election alone: what a leader sends never comes. Up to three timers fire, at any
+/// moment; or two do and one process crashes anywhere in a step and comes back.
+#[test]
+fn raft_elects_one_leader_a_term() {
+    let mut model = raft_election();
+    model.bounds.timeouts = 3;
+    holds("3 timers fire", &model);
+    model.bounds.timeouts = 2;
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.late = true;
+    holds("2 timers fire, one crashes and comes back", &model);
+}
+
+/// N=3, the election alone, one process crashes and comes back without what it had written.
+#[test]
+fn raft_without_stable_storage_elects_two_leaders_in_a_term() {
+    let mut model = raft_election();
+    model.bounds.timeouts = 2;
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.storage = Storage::Lost;
+    let counterexample = fails("storage lost", &model);
+    assert_eq!(counterexample.property, "election safety");
+}
+
+/// What tells states of consensus from one another: who proposed and who decided what.
+fn decisions(mut events: Vec<Event>) -> Vec<Event> {
+    events.retain(|event| matches!(event.note(), Some("proposed" | "decided")));
+    events.sort_by_key(|event| (event.node, event.note() == Some("decided")));
+    events.dedup_by(|a, b| (a.node, &a.outcome) == (b.node, &b.outcome));
+    events
+}
+
+fn paxos(learn: &str) -> Model {
+    let mut model = Model::new(algorithm("paxos"), 3);
+    model = model.option("proposers", "2").option("learn", learn);
+    model.history = decisions;
+    model.only = Some(vec!["agreement", "validity"]);
+    // Two ballots, one of each proposer: no timer begins a third.
+    model.bounds.timeouts = 0;
+    model
+}
+
+/// N=3, two proposers with one ballot each: all messages; without learn and reject, one acceptor
+/// crashes anywhere in a step and comes back, or one proposer does at a point of the algorithm.
+#[test]
+fn paxos_chooses_one_value() {
+    holds("nobody crashes", &paxos("proposer"));
+    let mut model = paxos("none");
+    model.withheld = vec!["reject"];
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.bounds.at_points = true;
+    model.bounds.may_crash = Some(vec![ProcessId(1)]);
+    holds("a proposer crashes at a point and comes back", &model);
+    model.bounds.at_points = false;
+    model.bounds.may_crash = Some(vec![ProcessId(2)]);
+    model.late = true;
+    holds("an acceptor crashes and comes back", &model);
+}
+
+/// N=3, two proposers with one ballot each; the third process, an acceptor, crashes and comes back
+/// without what it had written: it forgets its promise.
+#[test]
+fn paxos_without_stable_storage_chooses_two_values() {
+    let mut model = paxos("none");
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.bounds.may_crash = Some(vec![ProcessId(2)]);
+    model.storage = Storage::Lost;
+    let counterexample = fails("storage lost", &model);
+    assert_eq!(counterexample.property, "agreement");
+}
+
+/// N=3, one command, every kind but heartbeats, all safety properties: one timer fires, and one
+/// process crashes anywhere in a step and comes back.
+#[test]
+fn raft_replicates_one_log() {
+    let mut model = Model::new(algorithm("raft"), 3).option("election-spread", "1");
+    model.history = per_process;
+    model.withheld = vec!["heartbeat"];
+    model.bounds.timeouts = 1;
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    holds("one timer fires, one crashes and comes back", &model);
 }

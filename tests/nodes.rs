@@ -185,6 +185,59 @@ fn a_commit_among_four_takes_twelve_messages_in_every_mode() {
 }
 
 #[test]
+fn a_commit_in_three_phases_among_four_takes_eighteen_messages_in_every_mode() {
+    for mode in MODES {
+        Run::new("three-phase-commit", 4, mode).assert_exact(18);
+        Run::new("three-phase-commit", 5, mode)
+            .rounds(3)
+            .assert_exact(72);
+    }
+}
+
+#[test]
+fn paxos_takes_five_messages_another_process_or_as_learning_costs() {
+    for mode in MODES {
+        Run::new("paxos", 5, mode).rounds(2).assert_exact(40);
+        let silent = Run::new("paxos", 5, mode).option("learn", "none");
+        silent.assert_exact(16);
+        let broadcast = Run::new("paxos", 5, mode).option("learn", "broadcast");
+        broadcast.assert_exact(32);
+    }
+}
+
+#[test]
+fn the_original_lamport_script_gets_its_timestamps_in_every_mode() {
+    for mode in MODES {
+        let run = Run::new("lamport-clock", 3, mode).option("script", "original");
+        let outcome = run.go();
+        assert!(outcome.is_clean(), "{outcome:?}");
+        assert_eq!(run.totals().all().handled, Messages::new(4));
+        let ends = outcome.events.iter().filter(|e| e.outcome.phase.ends());
+        let mut played: Vec<(u32, String)> = ends
+            .map(|end| (end.node.0, end.field("timestamps").unwrap()))
+            .collect();
+        played.sort();
+        let printed = [
+            "PI_0_0(1) MS_0(2) PI_0_2(3) MR_1(5) MS_2(6)",
+            "MR_3(2) MR_0(3) MS_1(4)",
+            "MS_3(1) PI_2_9(2) MR_2(7)",
+        ];
+        let printed = printed.map(str::to_owned);
+        let expected: Vec<(u32, String)> = (0..).zip(printed).collect();
+        assert_eq!(played, expected);
+    }
+}
+
+#[test]
+fn a_snapshot_takes_a_marker_on_every_channel_beside_the_transfers_in_every_mode() {
+    for mode in MODES {
+        Run::new("chandy-lamport", 4, mode).assert_exact(12 + 40);
+        let run = Run::new("chandy-lamport", 5, mode).option("transfers", "3");
+        run.rounds(2).assert_exact(2 * (20 + 15));
+    }
+}
+
+#[test]
 fn three_members_join_with_six_messages_in_every_mode() {
     for mode in MODES {
         Run::new("centralized", 4, mode).assert_exact(6);

@@ -59,7 +59,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
         },
     ],
     properties: &[mutex::MUTUAL_EXCLUSION, mutex::NO_STARVATION],
-    points: &[],
+    points: mutex::POINTS,
     process,
 };
 

@@ -61,7 +61,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             default: "1",
         },
     ],
-    formula: "identifiers to the next greater one, 2N-1 to N(N+1)/2, and N to announce",
+    formula: "2N-1 to N(N+1)/2 by the order of identifiers, and N to announce",
     per_operation: |n, options| {
         Expected::exactly(Order::of(n, options).election_messages(n) + u64::from(n))
     },

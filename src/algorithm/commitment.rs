@@ -62,6 +62,20 @@ pub const VALIDITY: Property = Property {
     check: validity,
 };
 
+/// Whoever lives decides: AC5 without the proviso that failures are repaired, which two-phase commit
+/// cannot promise.
+pub const NON_BLOCKING: Property = Property {
+    name: "non-blocking",
+    kind: PropertyKind::Liveness,
+    about: "every live process that voted yes decides, whoever died",
+    check: |execution| match undecided(execution) {
+        Some((process, OperationId(operation))) => Err(format!(
+            "process {process} is blocked in operation {operation}"
+        )),
+        None => Ok(()),
+    },
+};
+
 fn agreement(execution: &Execution<'_>) -> Result<(), String> {
     let mut first: BTreeMap<OperationId, (ProcessId, Decision)> = BTreeMap::new();
     for event in execution.notes("decided") {

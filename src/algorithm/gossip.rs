@@ -78,7 +78,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             default: "2s",
         },
     ],
-    formula: "push: the sum of who knows it before each of R rounds; push-pull: 2NR",
+    formula: "push: all that know it, each of R rounds; push-pull: 2NR",
     per_operation,
     operations: |_, rounds, _| rounds.into(),
     expected,
@@ -286,16 +286,10 @@ fn everyone_is_reached(execution: &Execution<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// A call, and what is answered to it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Call {
-    /// Which rumour, from 1.
-    rumour: u32,
-    /// The round of the caller, from 1.
-    round: u32,
-    /// Whether the rumour is told.
-    told: bool,
-}
+/// A call, and what is answered to it: the round of the caller, from 1, and whether the rumour is
+/// told. Which rumour it is, the operation says.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Call(u32, bool);
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
     let (mode, calls) = plan(setup.n, setup.options)?;
@@ -418,16 +412,7 @@ impl Player {
         let chosen = step.choose(self.n - 1);
         let other = ProcessId(chosen + u32::from(chosen >= self.id.0));
         let told = knows && mode != Mode::Pull;
-        self.say(
-            other,
-            kind,
-            Call {
-                rumour,
-                round,
-                told,
-            },
-            step,
-        );
+        self.say(other, kind, rumour, Call(round, told), step);
         if mode == Mode::Push {
             self.next_round(rumour, step);
         } else {
@@ -435,44 +420,47 @@ impl Player {
         }
     }
 
-    fn say(&self, to: ProcessId, kind: KindNumber, call: Call, step: &mut Step<'_>) {
-        step.send(to, kind, self.operation(call.rumour), Body::encode(&call));
+    fn say(&self, to: ProcessId, kind: KindNumber, rumour: u32, call: Call, step: &mut Step<'_>) {
+        step.send(to, kind, self.operation(rumour), Body::encode(&call));
     }
 
-    fn pushed(&mut self, call: &Call, step: &mut Step<'_>) {
-        let spread = self.spread(call.rumour);
-        if !spread.knows {
-            spread.round = call.round;
-            self.learn(call.rumour, step);
-            self.next_round(call.rumour, step);
-        }
+    fn knows(&self, rumour: u32) -> bool {
+        let mut known = self.spreads.iter();
+        known.any(|known| known.rumour == rumour && known.knows)
     }
 
-    fn called(&mut self, from: ProcessId, kind: KindNumber, call: &Call, step: &mut Step<'_>) {
-        let known = self
-            .spreads
-            .iter()
-            .any(|known| known.rumour == call.rumour && known.knows);
-        let answer = Call {
-            told: known,
-            ..*call
-        };
-        self.say(from, kind, answer, step);
-        if call.told {
-            self.learn(call.rumour, step);
-        }
+    fn pushed(&mut self, rumour: u32, round: u32, step: &mut Step<'_>) {
+        self.spread(rumour).round = round;
+        self.learn(rumour, step);
+        self.next_round(rumour, step);
     }
 
-    fn answered(&mut self, call: &Call, step: &mut Step<'_>) {
-        if call.told {
-            self.learn(call.rumour, step);
+    fn called(
+        &mut self,
+        message: &Message,
+        rumour: u32,
+        answer: KindNumber,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
+        let Call(round, told) = message.read()?;
+        let knows = self.knows(rumour);
+        self.say(message.from, answer, rumour, Call(round, knows), step);
+        if told {
+            self.learn(rumour, step);
         }
-        let spread = self.spread(call.rumour);
+        Ok(())
+    }
+
+    fn answered(&mut self, rumour: u32, Call(round, told): Call, step: &mut Step<'_>) {
+        if told {
+            self.learn(rumour, step);
+        }
+        let spread = self.spread(rumour);
         // The answer to a call that was given up changes no round.
-        if spread.waits && spread.round == call.round {
+        if spread.waits && spread.round == round {
             spread.waits = false;
-            step.cancel_timer(TimerId(call.rumour));
-            self.next_round(call.rumour, step);
+            step.cancel_timer(TimerId(rumour));
+            self.next_round(rumour, step);
         }
     }
 }
@@ -489,12 +477,17 @@ impl Process for Player {
     }
 
     fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
-        let call: Call = message.read()?;
+        let rumour = message.operation.round(self.n);
         match message.kind {
-            PUSH => self.pushed(&call, step),
-            PULL => self.called(message.from, ANSWER, &call, step),
-            EXCHANGE => self.called(message.from, REPLY, &call, step),
-            ANSWER | REPLY => self.answered(&call, step),
+            PUSH if !self.knows(rumour) => {
+                let Call(round, _) = message.read()?;
+                self.pushed(rumour, round, step);
+            }
+            // Told again: nothing in it is new.
+            PUSH => {}
+            PULL => self.called(message, rumour, ANSWER, step)?,
+            EXCHANGE => self.called(message, rumour, REPLY, step)?,
+            ANSWER | REPLY => self.answered(rumour, message.read()?, step),
             _ => return Err(message.unexpected()),
         }
         Ok(())

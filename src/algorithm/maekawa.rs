@@ -18,7 +18,7 @@
 //! reached only for the N of finite projective planes; each process notes its quorum at the start.
 //!
 //! What is not contended costs 3(|S|−1): request, grant and release to each other member of the quorum
-//! S. Contention adds what timing decides, within the bounds that [`expected`] derives and the
+//! S. Contention adds what timing decides, within the bounds that the formula derives and the
 //! identities that hold for each pair of processes, and so for their sums.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,7 +107,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
         },
     ],
     properties: &[mutex::MUTUAL_EXCLUSION, mutex::NO_STARVATION],
-    points: &[],
+    points: mutex::POINTS,
     process,
 };
 

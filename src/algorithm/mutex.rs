@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Case, Event, Execution, Expected, OperationId, OptionSpec, Options, Phase, ProcessId, Property,
-    PropertyKind, Setup, SetupError, Step, TimerId,
+    Case, Event, Execution, Expected, OperationId, OptionSpec, Options, Phase, Point, ProcessId,
+    Property, PropertyKind, Setup, SetupError, Step, TimerId,
 };
 
 /// The note of a process that has entered its critical section.
@@ -47,6 +47,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "0ms",
     },
 ];
+
+/// Where a fault can be injected.
+pub const POINTS: &[Point] = &[Point {
+    name: ENTERED,
+    role: "holder",
+    about: "a process has entered the critical section",
+}];
 
 /// The end of a stay in the critical section.
 const HOLD: TimerId = TimerId(1);
@@ -143,6 +150,7 @@ impl CriticalSection {
         debug_assert_eq!(self.place, Place::Waiting);
         self.place = Place::Inside;
         step.note(ENTERED, self.operation(), told);
+        step.point(ENTERED);
         step.set_timer(HOLD, self.hold);
     }
 
@@ -334,7 +342,7 @@ pub mod tests {
     };
     use super::{ENTERED, Entry, MUTUAL_EXCLUSION};
     use crate::algorithm::{Execution, Options, ProcessId, Setup};
-    use crate::simulation::{self, Order, Run, Scenario};
+    use crate::simulation::{self, Fault, Moment, Order, Run, Scenario, Storage};
 
     static ALL: [&Algorithm; 5] = [
         &central_mutex::ALGORITHM,
@@ -469,6 +477,27 @@ pub mod tests {
             ..run.execution()
         };
         assert!((super::NO_STARVATION.check)(&execution).is_err());
+    }
+
+    /// A known limit of all five: a process that dies in the critical section never leaves it.
+    #[test]
+    fn nobody_enters_any_more_when_one_dies_in_the_critical_section() {
+        for algorithm in ALL {
+            for seed in 0..50 {
+                let scenario = Scenario::new(4, 3, seed).fault(Fault::Crash {
+                    node: ProcessId(1),
+                    at: Moment::Point(ENTERED.to_owned()),
+                    back: None,
+                    storage: Storage::Kept,
+                });
+                let run = simulation::run(algorithm, &scenario).unwrap();
+                run.safety().unwrap_or_else(|why| panic!("{why}"));
+                let case = run.case();
+                let last = case.notes(ENTERED).last().map(|event| event.node);
+                assert_eq!(last, Some(ProcessId(1)), "{}, seed {seed}", algorithm.name);
+                assert!(run.completed() < 9, "{}, seed {seed}", algorithm.name);
+            }
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
         mutex::NO_STARVATION,
         mutex::TIMESTAMP_ORDER,
     ],
-    points: &[],
+    points: mutex::POINTS,
     process,
 };
 

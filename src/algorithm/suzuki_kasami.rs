@@ -54,7 +54,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
         relation: Relation::AtMostZero,
     }],
     properties: &[mutex::MUTUAL_EXCLUSION, mutex::NO_STARVATION],
-    points: &[],
+    points: mutex::POINTS,
     process,
 };
 

@@ -25,10 +25,9 @@ use serde_json::json;
 
 use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId,
-    Topology,
+    Algorithm, Body, Case, Channels, Event, Expectation, Expected, FailureModel, Identity,
+    KindNumber, Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId, ProtocolError,
+    Relation, Setup, SetupError, Step, Synchrony, TimerId, Topology,
 };
 
 const CAN_COMMIT: KindNumber = KindNumber(1);
@@ -107,12 +106,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     properties: &[
         commitment::AGREEMENT,
         commitment::VALIDITY,
-        Property {
-            name: "non-blocking",
-            kind: PropertyKind::Liveness,
-            about: "every live process that voted yes decides, whoever died",
-            check: non_blocking,
-        },
+        commitment::NON_BLOCKING,
     ],
     points: &[
         Point {
@@ -194,18 +188,6 @@ struct Ended {
     told: u64,
     /// Where the termination protocol has decided: how many reported their states.
     terminated: Option<u64>,
-}
-
-fn non_blocking(execution: &Execution<'_>) -> Result<(), String> {
-    match commitment::undecided(execution) {
-        Some((process, operation)) => {
-            let operation = operation.0;
-            Err(format!(
-                "process {process} is blocked in operation {operation}"
-            ))
-        }
-        None => Ok(()),
-    }
 }
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {

@@ -206,6 +206,11 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
     down.extend(case.notes("recovered").map(|event| event.node));
     let coordinator_down = down.remove(&COORDINATOR);
     let down = down.len() as u64;
+    // A coordinator may go down with a decision made and not told to everybody: the last one, or
+    // one that it tells again when it is back.
+    let repeated = case.notes("repeated").map(|event| event.outcome.operation);
+    let last = case.completed().map(|outcome| outcome.operation).max();
+    let cut_short: BTreeSet<_> = repeated.chain(last).collect();
     for outcome in case.completed() {
         let Some(decided) = decided(outcome) else {
             continue;
@@ -222,8 +227,8 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
             Decision::Commit => (&mut *commit, participants, participants),
             Decision::Abort => (&mut *abort, voted_yes + silent, voted_yes),
         };
-        // A coordinator may die with the decision made and not told to everybody.
-        let (least_told, least_acks) = if coordinator_down {
+        let in_doubt = coordinator_down && cut_short.contains(&outcome.operation);
+        let (least_told, least_acks) = if in_doubt {
             (0, 0)
         } else {
             (told, acks.saturating_sub(down))
@@ -804,6 +809,25 @@ mod tests {
                     run.events.iter().filter(of_first).map(|e| e.node).collect();
                 assert_eq!(deciders.len(), 4, "{point}, seed {seed}");
                 assert!(decisions(&run).contains(&(3, decision)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_participant_that_comes_back_in_doubt_asks_and_is_told() {
+        for (point, decision) in [
+            // Its vote was not sent: it repeats what it had written.
+            ("prepared", Decision::Commit),
+            ("after-vote", Decision::Commit),
+        ] {
+            for seed in 0..300 {
+                let crash = crash_at(2, point, Some(100), Storage::Kept);
+                let run = simulate(&Scenario::new(4, 2, seed).fault(crash));
+                run.properties().unwrap();
+                run.assert_formula();
+                let told = |(node, what): &(u32, Decision)| *node == 2 && *what == decision;
+                assert_eq!(decisions(&run).iter().filter(|d| told(d)).count(), 2);
+                assert_eq!(run.execution().notes("asked").count(), 1);
             }
         }
     }

@@ -61,6 +61,11 @@ pub(super) struct Entry {
 }
 
 impl Book {
+    /// Who was sent to, or received.
+    pub fn receivers(&self) -> impl Iterator<Item = u32> {
+        self.messages.keys().map(|id| id.receiver)
+    }
+
     /// Enters one record. All of them have to be of one run.
     pub fn enter(&mut self, record: &Record) {
         let sending = match record.event {

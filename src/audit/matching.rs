@@ -693,20 +693,17 @@ fn refusals(
         seen.reset[Way::FromListener as usize].is_some() && !used.contains(&seen.serial)
     };
     let mut by_listener: BTreeMap<u32, BTreeMap<(Timestamp, u64), Finding>> = BTreeMap::new();
-    let mut stray = 0;
     for connection in &log.connections {
         let finding = match connection.refused {
             true => Finding::Refused,
             false if was_reset(connection) => Finding::ResetUnsent,
             false => continue,
         };
-        match listeners.get(&connection.listener) {
-            Some(process) => {
-                let tried = (connection.opened, connection.serial);
-                let of_process = by_listener.entry(*process).or_default();
-                of_process.insert(tried, finding);
-            }
-            None => stray += u64::from(connection.refused),
+        // Otherwise on another run's ports.
+        if let Some(process) = listeners.get(&connection.listener) {
+            let tried = (connection.opened, connection.serial);
+            let of_process = by_listener.entry(*process).or_default();
+            of_process.insert(tried, finding);
         }
     }
     let mut refused: Vec<_> = book
@@ -733,7 +730,7 @@ fn refusals(
         }
     }
     let left = by_listener.values().flat_map(BTreeMap::values);
-    stray += left.filter(|left| **left == Finding::Refused).count() as u64;
+    let stray = left.filter(|left| **left == Finding::Refused).count() as u64;
     (shown, stray)
 }
 

@@ -29,6 +29,11 @@ pub(super) struct ProtocolOptions {
 impl ProtocolOptions {
     /// The built-in plan with the user's protocols before it.
     pub fn plan(&self) -> Result<Arc<ProtocolPlan>, PlanError> {
+        ProtocolPlan::new(&self.definitions()?).map(Arc::new)
+    }
+
+    /// The user's protocols.
+    pub fn definitions(&self) -> Result<Vec<ProtocolDefinition>, PlanError> {
         let mut definitions = match &self.protocols {
             Some(file) => analysis::read_protocols_file(file)?,
             None => Vec::new(),
@@ -36,7 +41,7 @@ impl ProtocolOptions {
         for text in &self.definitions {
             definitions.push(text.parse::<ProtocolDefinition>()?);
         }
-        ProtocolPlan::new(&definitions).map(Arc::new)
+        Ok(definitions)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -16,6 +18,7 @@ use super::options::{ReportOptions, algorithm_options, duration, style};
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
 use crate::experiment::fault::Fault;
+use crate::experiment::fleet::Progress;
 use crate::experiment::loss;
 use crate::experiment::scenario::Scenario;
 use crate::experiment::{self, Finished, RunOptions};
@@ -146,30 +149,35 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
             .base_port
             .unwrap_or(*algorithm.protocol().ports.start());
         warn_of_ephemeral_ports(base_port, (algorithm.processes)(plan.n));
-        let run = experiment::run(
-            &RunOptions {
-                algorithm,
-                n: plan.n,
-                rounds: plan.rounds,
-                base_port,
-                connections: args.connections,
-                payload: args.payload,
-                options,
-                timeout: plan.timeout,
-                faults: plan.faults(),
-                seed: plan.seed,
-                baseline: !args.no_baseline,
-                own_commands: plan.node_commands.clone(),
-                folder: if several {
-                    out.join(algorithm.name)
-                } else {
-                    out.clone()
+        let progress = Arc::new(Progress::default());
+        let operations = (algorithm.operations)(plan.n, plan.rounds, &options);
+        let run = with_progress(&progress, operations, || {
+            experiment::run(
+                &RunOptions {
+                    progress: progress.clone(),
+                    algorithm,
+                    n: plan.n,
+                    rounds: plan.rounds,
+                    base_port,
+                    connections: args.connections,
+                    payload: args.payload,
+                    options,
+                    timeout: plan.timeout,
+                    faults: plan.faults(),
+                    seed: plan.seed,
+                    baseline: !args.no_baseline,
+                    own_commands: plan.node_commands.clone(),
+                    folder: if several {
+                        out.join(algorithm.name)
+                    } else {
+                        out.clone()
+                    },
+                    command: std::env::args().collect(),
                 },
-                command: std::env::args().collect(),
-            },
-            &models,
-            &cancel,
-        );
+                &models,
+                &cancel,
+            )
+        });
         let run = match run {
             Ok(run) => run,
             Err(error) if several => {
@@ -210,6 +218,43 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         }
     }
     Ok(ExitCode::from(code))
+}
+
+/// Shows on a terminal how far a long run is, in a line that is gone when it is over.
+fn with_progress<T>(progress: &Arc<Progress>, operations: u64, run: impl FnOnce() -> T) -> T {
+    if !std::io::stderr().is_terminal() {
+        return run();
+    }
+    let (over, wait) = mpsc::channel::<()>();
+    let progress = progress.clone();
+    let shown = std::thread::spawn(move || {
+        let begun = Instant::now();
+        let mut shown = false;
+        // A short run shows nothing.
+        let mut patience = Duration::from_secs(2);
+        while wait.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let (listening, ended) = (
+                progress.listening.load(Ordering::Relaxed),
+                progress.ended.load(Ordering::Relaxed),
+            );
+            let seconds = begun.elapsed().as_secs();
+            // To the margin, and erase to the end of the line (ECMA-48).
+            let line = format!(
+                "\r{seconds} s: {listening} nodes up, {ended} of {operations} operations ended\x1b[K"
+            );
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            shown = true;
+            patience = Duration::from_millis(500);
+        }
+        if shown {
+            let _ = std::io::stderr().write_all(b"\r\x1b[K");
+        }
+    });
+    let result = run();
+    drop(over);
+    // It only writes, and ends at once.
+    let _ = shown.join();
+    result
 }
 
 /// What the command line and the scenario come to.

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -85,6 +85,8 @@ pub struct FleetConfig {
     pub start_limit: Duration,
     /// Programs of single nodes in place of `node_command`, by id: nodes in other languages.
     pub own_commands: BTreeMap<ProcessId, Vec<OsString>>,
+    /// Told how far the operations are.
+    pub progress: Arc<Progress>,
     /// Faults to inject.
     pub faults: Vec<Fault>,
     /// Decides which messages are dropped.
@@ -95,6 +97,15 @@ pub struct FleetConfig {
     /// How long they may take until they are quiet, to answer a poll, and then until they have
     /// ended.
     pub settle_limit: Duration,
+}
+
+/// How far a run is, for who looks on from another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Nodes that listen.
+    pub listening: AtomicU64,
+    /// Operations that ended.
+    pub ended: AtomicU64,
 }
 
 impl FleetConfig {
@@ -130,6 +141,7 @@ impl FleetConfig {
             events: None,
             node_command: vec![program.into(), "node".into()],
             own_commands: BTreeMap::new(),
+            progress: Arc::default(),
             faults: Vec::new(),
             seed: 0,
             state: None,
@@ -687,6 +699,9 @@ impl Fleet {
                 source,
             })?;
         let (sender, given) = unbounded_channel();
+        // The same is told of one run after the other.
+        config.progress.listening.store(0, Ordering::Relaxed);
+        config.progress.ended.store(0, Ordering::Relaxed);
         let at_points = config.faults.iter().enumerate().filter_map(at_point);
         let mut fleet = Self {
             inner: Inner {
@@ -1320,6 +1335,10 @@ impl Inner {
         match reply {
             Reply::Listening { .. } => {
                 member.listening = true;
+                self.config
+                    .progress
+                    .listening
+                    .fetch_add(1, Ordering::Relaxed);
                 if let Some((fault, storage)) = member.coming_back.take() {
                     self.go_on_again(id, fault, storage);
                 }
@@ -1332,6 +1351,8 @@ impl Inner {
             Reply::History { time, outcome } => {
                 if outcome.phase.ends() {
                     self.completed += 1;
+                    let ended = &self.config.progress.ended;
+                    ended.store(self.completed, Ordering::Relaxed);
                 }
                 self.note(Event {
                     node: id,

@@ -5,15 +5,19 @@
 //! live before any node starts, and read until it has shown the closing markers. Nothing here
 //! prints.
 
+pub mod counterexample;
 pub mod fault;
 pub mod fleet;
 pub mod folder;
+mod limits;
 pub mod loss;
 mod marker;
 mod run;
+mod saved;
 pub mod scenario;
 mod simulation;
 pub mod sniffer;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
+pub use saved::{SavedRun, audit_capture};
 pub use simulation::{simulate, tally};

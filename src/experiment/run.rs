@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::fleet::{
-    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected,
+    Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected, Progress,
 };
 use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::limits::{LimitError, Machine, Needs};
 use super::loss::{Loss, LossError};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
@@ -73,6 +74,8 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// Decides which messages are dropped.
     pub seed: u64,
+    /// Told how far the operations are.
+    pub progress: Arc<Progress>,
     /// Whether to make the same run without its faults first, to tell what they cost.
     pub baseline: bool,
     /// Programs that run single nodes, with their arguments, by id.
@@ -107,6 +110,9 @@ pub enum RunError {
     /// The nodes.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// The machine is too small.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// Packets cannot be lost.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -178,6 +184,13 @@ pub fn run(
         let (base_port, n) = (options.base_port, options.n);
         return Err(RunError::MarkerPorts { base_port, n });
     }
+    Needs::of(
+        options.algorithm,
+        options.n,
+        &options.options,
+        options.connections,
+    )
+    .check(&Machine::this())?;
     let folder = RunFolder::create(&options.folder)?;
     let baseline = match options.baseline && !options.faults.is_empty() {
         false => None,
@@ -213,6 +226,7 @@ pub fn run(
     config.options = options.options.clone();
     config.faults = options.faults.clone();
     config.seed = options.seed;
+    config.progress = options.progress.clone();
     config.own_commands = options.own_commands.clone();
     let comes_back = |fault: &Fault| {
         matches!(
@@ -617,13 +631,14 @@ fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunS
             .outcome
             .as_ref()
             .and_then(|outcome| outcome.stalled.clone()),
-        time: ended_after(case.events),
+        time: ended_after(case.events, record),
         properties: Vec::new(),
     }
 }
 
-/// From the first operation's beginning to the last one's end, where all that began have ended.
-fn ended_after(events: &[Event]) -> Option<u64> {
+/// From the first operation's beginning to the last one's end, where as many have ended as the run
+/// was to have.
+fn ended_after(events: &[Event], record: &RunRecord) -> Option<u64> {
     let times = |begin: bool| {
         let of_operations = events
             .iter()
@@ -632,8 +647,8 @@ fn ended_after(events: &[Event]) -> Option<u64> {
         these.map(|event| event.time.as_nanos())
     };
     let (first, last) = (times(true).min()?, times(false).max()?);
-    (times(true).count() == times(false).count())
-        .then(|| u64::try_from(last - first).unwrap_or_default())
+    let wanted = record.outcome.as_ref()?.operations;
+    (times(false).count() as u64 >= wanted).then(|| u64::try_from(last - first).unwrap_or_default())
 }
 
 /// The faults that had an effect on who sends what, in words. Those that only take time have none that
@@ -767,13 +782,14 @@ fn properties(
 }
 
 /// A run's ledger: its totals, and its messages one by one.
-struct Ledger {
-    totals: Totals,
-    book: Book,
+pub(super) struct Ledger {
+    pub totals: Totals,
+    pub book: Book,
 }
 
 impl Ledger {
-    fn read(path: &Path, run: u64) -> Result<Self, LedgerError> {
+    /// Reads the records of one run.
+    pub fn read(path: &Path, run: u64) -> Result<Self, LedgerError> {
         let mut reader = ledger::Reader::open(path)?;
         let (mut totals, mut book) = (Totals::default(), Book::default());
         for record in &mut reader {
@@ -785,6 +801,12 @@ impl Ledger {
         }
         totals.torn = reader.torn();
         Ok(Self { totals, book })
+    }
+
+    /// Processes that recorded anything, and those that others sent to.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        let recorded = self.totals.nodes.keys().copied();
+        recorded.chain(self.book.receivers())
     }
 }
 
@@ -819,7 +841,7 @@ fn with_identities(audit: Audit, algorithm: &Algorithm, completeness: Completene
 
 /// What formula and ledger say of each kind. Nodes that were `killed` may have left attempts without an
 /// outcome.
-fn accounts(
+pub(super) fn accounts(
     algorithm: &Algorithm,
     expectations: &[Expectation],
     outside_formula: Option<String>,

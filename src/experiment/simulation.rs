@@ -70,6 +70,10 @@ fn report(run: &Run, command: String, models: &Models) -> SimulationReport {
         promises: promises(run),
         crashed: run.crashed.iter().map(|id| id.0).collect(),
         connections: connections.to_string(),
+        undecided_acks: run
+            .wire
+            .as_ref()
+            .map_or(Packets::ZERO, |wire| wire.undecided),
         predicted: predicted(&tally(run), models, operations.succeeded),
     }
 }

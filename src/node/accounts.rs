@@ -15,7 +15,11 @@ pub struct Accounts {
     me: ProcessId,
     protocol: &'static Protocol,
     books: RefCell<Books>,
+    listener: RefCell<Option<Listener>>,
 }
+
+/// Who is told of every event.
+type Listener = Box<dyn Fn(Event, &Frame)>;
 
 struct Books {
     ledger: Writer,
@@ -36,11 +40,20 @@ impl Accounts {
             me,
             protocol,
             books: RefCell::new(books),
+            listener: RefCell::default(),
         }
+    }
+
+    /// Tells every event from now on to `listener` too.
+    pub fn listen(&self, listener: Listener) {
+        *self.listener.borrow_mut() = Some(listener);
     }
 
     /// Records an event of the message in this frame.
     pub fn record(&self, event: Event, frame: &Frame, reason: Option<String>) {
+        if let Some(listener) = &*self.listener.borrow() {
+            listener(event, frame);
+        }
         let sending = matches!(
             event,
             Event::Attempted | Event::Suppressed | Event::Refused | Event::Sent

@@ -26,6 +26,7 @@ use crate::algorithm::{
 use crate::ledger::{self, Writer};
 
 pub mod accounts;
+pub mod by_hand;
 pub mod codec;
 pub mod control;
 mod drops;
@@ -114,6 +115,14 @@ fn read_commands() -> UnboundedReceiver<Result<Command, LineError>> {
 /// Who a node tells what happens: its controller, or a person.
 trait Voice {
     fn say(&self, reply: Reply) -> Result<(), RunError>;
+
+    /// A message is about to be handled; the clock is the process's, after its coming.
+    fn received(&self, _frame: &Frame, _clock: u64) {}
+
+    /// Whether there is no controller, who tells which connections are whose and when to close them.
+    fn is_by_hand(&self) -> bool {
+        false
+    }
 }
 
 /// Says everything to the controller, on standard output.
@@ -248,6 +257,7 @@ impl Node {
             peers: configuration.peers.clone(),
             connections: configuration.connections,
             delay: Duration::from_nanos(configuration.faults.delay),
+            closes_with_peer: voice.is_by_hand(),
         };
         let (network, events) = Network::new(identity, accounts.clone(), listener);
         let node = Self {
@@ -456,6 +466,7 @@ impl Node {
         let from = ProcessId(frame.sender);
         // Rule IR2: later than both the own clock and the message's timestamp.
         self.clock = self.clock.max(frame.timestamp) + 1;
+        self.voice.received(&frame, self.clock);
         let body = Body::from_bytes(frame.body.clone()).unpad(self.configuration.payload);
         let exchange =
             self.network.connections() == Connections::PerExchange && !connection.dialled_here();

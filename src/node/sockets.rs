@@ -116,6 +116,8 @@ pub struct Identity {
     pub connections: Connections,
     /// How long each message is held back before it is sent: an injected fault.
     pub delay: Duration,
+    /// Whether a connection that persists is closed at once when its other end closes it.
+    pub closes_with_peer: bool,
 }
 
 /// All connections of one process.
@@ -634,6 +636,9 @@ async fn read_from(shared: Rc<Shared>, connection: Rc<Connection>) {
     match shared.identity.connections {
         Connections::PerMessage => shared.half_close(&connection),
         Connections::PerExchange if connection.dialled_here => shared.half_close(&connection),
+        Connections::Persistent if shared.identity.closes_with_peer => {
+            shared.half_close(&connection);
+        }
         Connections::PerExchange | Connections::Persistent => shared.forget_if_closed(&connection),
     }
 }

@@ -27,7 +27,7 @@ use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
-pub use table::Style;
+pub use table::{Style, wrapped};
 pub use time::compact as compact_time;
 
 /// The schema's name. Within a version, changes only add.

@@ -9,7 +9,7 @@ use super::{Models, ProtocolReport, Tool, protocol_report, tables, text, time};
 use crate::audit::Expected;
 use crate::energy::{Carbon, Energy};
 use crate::tally::{BytesByClass, LayerBytes, PacketCounts, Projection, ProtocolTally};
-use crate::units::{Connections, Messages};
+use crate::units::{Connections, Messages, Packets};
 
 /// The schema's name. Within a version, changes only add.
 pub const SIMULATION_SCHEMA: &str = "wirewatt-simulation/1";
@@ -50,6 +50,8 @@ pub struct SimulationReport {
     pub crashed: Vec<u32>,
     /// How connections would be used.
     pub connections: String,
+    /// Pure ACKs on top of what is predicted that the kernel's clock decides: from none to so many.
+    pub undecided_acks: Packets,
     /// What it would cost on the wire.
     #[serde(serialize_with = "prediction")]
     pub predicted: ProtocolReport,
@@ -211,6 +213,14 @@ pub fn simulated(report: &SimulationReport, style: Style) -> String {
     }
     lines.push(String::new());
     lines.extend(messages(&report.rows).lines(INDENT, style));
+    for row in report
+        .rows
+        .iter()
+        .filter(|row| row.expected != Expected::Number(Messages::ZERO))
+    {
+        let text = format!("{}: {}", row.kind, row.formula);
+        lines.extend(wrapped(&text, INDENT, 2, style.width));
+    }
     lines.extend(promises(&report.promises, style));
     lines.push(String::new());
     let heading = format!(
@@ -219,6 +229,12 @@ pub fn simulated(report: &SimulationReport, style: Style) -> String {
     );
     lines.extend(wrapped(&heading, 0, 2, style.width));
     lines.extend(cost(&report.predicted, style));
+    if report.undecided_acks.get() > 0 {
+        let more = counted(report.undecided_acks.get(), "more pure ACK");
+        let text =
+            format!("up to {more}, as the kernel's clock decides, are in none of these figures");
+        lines.extend(wrapped(&text, INDENT, 2, style.width));
+    }
     lines.push(String::new());
     lines.join("\n")
 }
@@ -236,16 +252,12 @@ fn messages(rows: &[SimulatedRow]) -> Table {
     let columns: Vec<_> = columns.into_iter().filter(|(_, shown, _)| *shown).collect();
     let mut headings = vec![("kind", Align::Left), ("formula", Align::Right)];
     headings.extend(columns.iter().map(|(heading, ..)| (*heading, Align::Right)));
-    headings.extend([
-        ("verdict", Align::Left),
-        ("formula for one operation", Align::Left),
-    ]);
+    headings.push(("verdict", Align::Left));
     let mut table = Table::new(headings);
     for row in rows {
         let mut cells = vec![row.kind.clone(), tables::formula(Some(row.expected))];
         cells.extend(columns.iter().map(|(.., cell)| grouped(cell(row).get())));
         cells.push(verdict(row).to_owned());
-        cells.push(row.formula.clone());
         table.row(cells);
     }
     if rows.len() > 1 {
@@ -255,7 +267,7 @@ fn messages(rows: &[SimulatedRow]) -> Table {
             let total: Messages = rows.iter().map(cell).sum();
             grouped(total.get())
         }));
-        cells.extend([String::new(), String::new()]);
+        cells.push(String::new());
         table.row(cells);
     }
     table

@@ -98,6 +98,8 @@ pub struct Queue {
     current: u64,
     /// What is left of it, the next event last.
     due: Vec<Packed>,
+    /// Whether nothing has come out of it yet.
+    fresh: bool,
     /// What came into it later, and what was beyond the wheel when it was planned.
     others: BinaryHeap<Reverse<Packed>>,
     planned: u64,
@@ -113,6 +115,7 @@ impl Queue {
             occupied: [0; BUCKETS / 64],
             current: 0,
             due: Vec::new(),
+            fresh: false,
             others: BinaryHeap::new(),
             planned: 0,
         }
@@ -156,6 +159,16 @@ impl Queue {
         next.map(Packed::planned)
     }
 
+    /// What is about to come out, in no order: all of the next bucket when it has just been opened,
+    /// and nothing otherwise.
+    pub fn opened(&mut self) -> impl Iterator<Item = Due> {
+        let opened = match std::mem::take(&mut self.fresh) {
+            true => self.due.as_slice(),
+            false => &[],
+        };
+        opened.iter().map(|packed| packed.planned().due)
+    }
+
     /// Takes the next bucket that is not empty, unless something comes before it.
     fn turn(&mut self) {
         let Some(bucket) = self.next_occupied() else {
@@ -170,6 +183,7 @@ impl Queue {
         self.occupied[at / 64] &= !(1 << (at % 64));
         std::mem::swap(&mut self.due, &mut self.wheel[at]);
         self.due.sort_unstable_by(|a, b| b.cmp(a));
+        self.fresh = true;
     }
 
     /// The first bucket after the current one that is not empty.

@@ -71,6 +71,10 @@ pub struct WireCost {
     pub pure_ack: Packets,
     /// FIN and RST.
     pub teardown: Packets,
+    /// Pure ACKs of a FIN that the kernel's clock decides: none of them is in `pure_ack`. An end that
+    /// has never received data acknowledges a FIN at the clock's next tick, where its own FIN has not
+    /// gone by then.
+    pub undecided: Packets,
     /// Message bodies.
     pub message_bytes: MessageBytes,
     /// Message headers.
@@ -107,6 +111,20 @@ pub struct Wire {
     segments: FxHashMap<u64, u64>,
     /// Persistent only: the pairs that have exchanged messages.
     pairs: FxHashMap<(u32, u32), [End; 2]>,
+    /// Ends that have not received data, of connections that have carried no data in their
+    /// direction.
+    undecided: u64,
+}
+
+/// How a message finds its connection where connections are used per exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It opens one.
+    Request,
+    /// It goes back over the one that its receiver opened, as the first to do so.
+    FirstReply,
+    /// The same, after another one.
+    Reply,
 }
 
 /// One end of a persistent connection: what it knows of what it has received. Small, since a
@@ -201,6 +219,7 @@ impl Wire {
             cost: WireCost::default(),
             segments: FxHashMap::default(),
             pairs: FxHashMap::default(),
+            undecided: 0,
         };
         if wire.connections == Connections::Persistent {
             let links = this.initial_links((algorithm.processes)(n));
@@ -275,9 +294,8 @@ impl Wire {
         self.cost.resets += 1;
     }
 
-    /// A message with a body of so many bytes goes out. `is_reply` where it goes back over the
-    /// connection that its receiver has opened for an exchange.
-    pub fn sent(&mut self, now: u64, from: ProcessId, to: ProcessId, body: usize, is_reply: bool) {
+    /// A message with a body of so many bytes goes out.
+    pub fn sent(&mut self, now: u64, from: ProcessId, to: ProcessId, body: usize, way: Way) {
         let body = padded(body as u64, self.options.payload as u64);
         let length = HEADER_LEN as u64 + body;
         self.cost.messages += 1;
@@ -296,8 +314,16 @@ impl Wire {
                 let late = self.ends(from, to)[0].send(ticks(now));
                 self.acks(late);
             }
-            Connections::PerExchange if is_reply => {}
-            Connections::PerExchange | Connections::PerMessage => self.connect(1),
+            Connections::PerMessage => self.connect(1),
+            Connections::PerExchange => match way {
+                Way::Request => {
+                    self.connect(1);
+                    self.undecided += 1;
+                }
+                // Its receiver has received data now.
+                Way::FirstReply => self.undecided = self.undecided.saturating_sub(1),
+                Way::Reply => {}
+            },
         }
     }
 
@@ -335,6 +361,17 @@ impl Wire {
         let ends = self.pairs.values_mut().flatten();
         let late = ends.map(|end| end.delayed_ack(ticks(now))).sum();
         self.acks(late);
+        if self.options.connections == Connections::Persistent {
+            let pairs = self.pairs.values();
+            let silent = pairs
+                .filter(|ends| ends.iter().any(|end| end.timeout == 0))
+                .count();
+            let unused = self.cost.connections.get()
+                - self.cost.refused_connections.get()
+                - self.pairs.len() as u64;
+            self.undecided = silent as u64 + unused;
+        }
+        self.cost.undecided = Packets::new(self.undecided);
         let count = |(length, count)| (PayloadBytes::new(length), Packets::new(count));
         self.cost.segments = self.segments.into_iter().map(count).collect();
         self.cost.segments.sort_unstable();
@@ -396,7 +433,7 @@ mod tests {
         let mut wire = wire(Connections::Persistent, 2);
         for &(at, from) in messages {
             let to = if from == A { B } else { A };
-            wire.sent(at * MS, from, to, 14, false);
+            wire.sent(at * MS, from, to, 14, Way::Request);
             wire.came(at * MS, from, to);
         }
         // The last ACKs of one handshake and one teardown.
@@ -444,20 +481,37 @@ mod tests {
     #[test]
     fn short_connections_cost_eight_packets_and_replies_two() {
         let mut one = wire(Connections::PerMessage, 4);
-        one.sent(0, A, B, 14, false);
+        one.sent(0, A, B, 14, Way::Request);
         one.came(0, A, B);
         let cost = one.finish(0);
         assert_eq!(cost.packets().get(), 8);
         assert_eq!(cost.ip.get(), 2 * 60 + 5 * 52 + 52 + 70);
 
         let mut exchange = wire(Connections::PerExchange, 4);
-        exchange.sent(0, A, B, 14, false);
+        exchange.sent(0, A, B, 14, Way::Request);
         exchange.came(0, A, B);
-        exchange.sent(0, B, A, 14, true);
+        exchange.sent(0, B, A, 14, Way::FirstReply);
         exchange.came(0, B, A);
         let cost = exchange.finish(0);
         assert_eq!(cost.packets().get(), 10);
         assert_eq!(cost.connections.get(), 1);
+        assert_eq!(cost.undecided.get(), 0);
+    }
+
+    #[test]
+    fn the_clock_decides_whether_an_end_that_received_nothing_acknowledges_a_fin_alone() {
+        let mut unanswered = wire(Connections::PerExchange, 4);
+        unanswered.sent(0, A, B, 14, Way::Request);
+        unanswered.came(0, A, B);
+        assert_eq!(unanswered.finish(0).undecided.get(), 1);
+
+        // Of four links one is used both ways, one only one way, and two not at all.
+        let mut links = wire(Connections::Persistent, 4);
+        for (from, to) in [(A, B), (B, A), (B, ProcessId(2))] {
+            links.sent(0, from, to, 14, Way::Request);
+            links.came(0, from, to);
+        }
+        assert_eq!(links.finish(0).undecided.get(), 3);
     }
 
     #[test]
@@ -494,7 +548,7 @@ mod tests {
     #[test]
     fn long_messages_are_cut_to_segments() {
         let mut wire = wire(Connections::PerMessage, 4);
-        wire.sent(0, A, B, 100_000, false);
+        wire.sent(0, A, B, 100_000, Way::Request);
         let cost = wire.finish(0);
         let lengths: Vec<_> = cost
             .segments

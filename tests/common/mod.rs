@@ -308,6 +308,11 @@ impl Running {
             .is_some()
     }
 
+    /// The file that holds what it has printed on standard output so far.
+    pub fn stdout_file(&self) -> PathBuf {
+        self.output.path().join("stdout")
+    }
+
     /// What Ctrl-C sends.
     pub fn interrupt(&self) {
         let process = rustix::process::Pid::from_child(&self.child);

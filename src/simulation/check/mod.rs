@@ -49,6 +49,9 @@ pub struct Model {
     pub order: Order,
     /// What a crash does to what was persisted.
     pub storage: Storage,
+    /// Kinds of messages that never come, as though they were slow: what they would lead to is not
+    /// explored. Liveness is not judged then.
+    pub withheld: Vec<&'static str>,
     /// Whether a message may come to a process after it has been down meanwhile. Else what is on
     /// its way to a process that crashes is lost, and what is sent to it while it is down is
     /// refused, as on TCP connections.
@@ -139,6 +142,7 @@ impl Model {
             time: Time::Asynchronous,
             order: Order::Declared,
             storage: Storage::Kept,
+            withheld: Vec::new(),
             late: false,
             only: None,
             also: &[],
@@ -166,7 +170,7 @@ impl Model {
                 break;
             }
             if search.nodes.len() > self.bounds.states {
-                explored.cut_short = true;
+                explored.gave_up = true;
                 break;
             }
             space.successors(&state, &mut next);
@@ -177,7 +181,7 @@ impl Model {
         }
         explored.states = search.nodes.len();
         explored.ends = space.ends;
-        explored.cut_short |= space.cut_short;
+        explored.cut_short = space.cut_short;
         Ok(explored)
     }
 }
@@ -221,8 +225,10 @@ pub struct Explored {
     pub moves: u64,
     /// States in which nothing can happen any more, failures aside.
     pub ends: u64,
-    /// Whether the bound on timers or on states kept it from following every execution to its end.
+    /// Whether the bound on timers kept it from following every execution to its end.
     pub cut_short: bool,
+    /// Whether it gave up at the bound on states.
+    pub gave_up: bool,
     /// The shortest execution that breaks a property.
     pub counterexample: Option<Counterexample>,
 }
@@ -235,7 +241,10 @@ impl fmt::Display for Explored {
             self.states, self.moves, self.ends
         )?;
         if self.cut_short {
-            write!(f, ", cut short")?;
+            write!(f, ", timers bounded")?;
+        }
+        if self.gave_up {
+            write!(f, ", gave up")?;
         }
         match &self.counterexample {
             Some(counterexample) => write!(f, "\n{counterexample}"),
@@ -283,6 +292,17 @@ pub enum Did {
     SetTimer(u32),
     /// Cancelled a timer.
     CancelTimer(u32),
+}
+
+impl Happened {
+    /// The process that acted in it.
+    pub fn who(&self) -> Option<ProcessId> {
+        match self.what {
+            What::Start(id) | What::Timer(id, _) | What::Crash(id) | What::Restart(id) => Some(id),
+            What::Deliver { to, .. } => Some(to),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Counterexample {

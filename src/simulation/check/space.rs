@@ -185,6 +185,8 @@ impl<K, V> std::ops::Index<u32> for Numbers<K, V> {
 pub(super) struct Space<'a> {
     model: &'a Model,
     fifo: bool,
+    /// The kinds that never come.
+    withheld: Vec<u16>,
     /// How every process is built.
     fresh: Vec<u32>,
     states: Numbers<u128, Box<dyn Process>>,
@@ -210,6 +212,7 @@ impl<'a> Space<'a> {
                 Order::Fifo => true,
                 Order::Any => false,
             },
+            withheld: Vec::new(),
             fresh: Vec::new(),
             states: Numbers::new(),
             messages: Numbers::new(),
@@ -224,6 +227,12 @@ impl<'a> Space<'a> {
             ends: 0,
             cut_short: false,
         };
+        if !model.withheld.is_empty() {
+            let kinds = model.algorithm.protocol().kinds.iter();
+            let named = kinds.filter(|kind| model.withheld.contains(&kind.name.as_str()));
+            space.withheld = named.map(|kind| kind.number).collect();
+            assert_eq!(space.withheld.len(), model.withheld.len(), "kinds it has");
+        }
         space.records.of(Vec::new(), Vec::new);
         space.histories.of(Vec::new(), Vec::new);
         let processes = (model.algorithm.processes)(model.n);
@@ -548,7 +557,8 @@ impl<'a> Space<'a> {
             match *act {
                 Act::Send { to, message } => {
                     let side = |id: u32| state.side >> id & 1;
-                    if side(id) == side(to) && !self.unreachable(&state, to) {
+                    let withheld = self.withheld.contains(&self.messages[message].kind.0);
+                    if side(id) == side(to) && !withheld && !self.unreachable(&state, to) {
                         let from = id;
                         self.post(&mut state, Envelope { from, to, message });
                     }
@@ -746,7 +756,8 @@ impl<'a> Space<'a> {
         }
         let end = self.is_end(state);
         self.ends += u64::from(end);
-        let promised = end && state.losses == 0 && state.side == 0;
+        let whole = state.losses == 0 && state.side == 0 && self.withheld.is_empty();
+        let promised = end && whole;
         let down = |(id, local): (u32, &Local)| u32::from(local.state.is_none()) << id;
         let down = (0..).zip(&state.locals).map(down).sum();
         let key = (state.history, down, promised);

@@ -1,0 +1,117 @@
+//! What `wirewatt simulate` predicts of the wire, against what real runs put there.
+
+mod common;
+
+use common::{count, free_ports, protocol, run, text, wirewatt};
+
+/// A run that costs the same whatever timing decides.
+struct Case {
+    algorithm: &'static str,
+    n: u32,
+    arguments: &'static [&'static str],
+}
+
+const CASES: [Case; 5] = [
+    Case {
+        algorithm: "ring",
+        n: 4,
+        arguments: &["--rounds", "10"],
+    },
+    Case {
+        algorithm: "centralized",
+        n: 5,
+        arguments: &["--rounds", "5"],
+    },
+    Case {
+        algorithm: "two-phase-commit",
+        n: 4,
+        arguments: &["--rounds", "5"],
+    },
+    Case {
+        algorithm: "two-phase-commit",
+        n: 3,
+        arguments: &[
+            "--rounds",
+            "3",
+            "--option",
+            "vote-no=1",
+            "--payload",
+            "1000",
+        ],
+    },
+    Case {
+        algorithm: "ring",
+        n: 3,
+        arguments: &["--rounds", "2", "--payload", "20000"],
+    },
+];
+
+fn check(connections: &str) {
+    for case in &CASES {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let arguments = |command: &str| {
+            let mut wirewatt = wirewatt();
+            wirewatt
+                .args([command, case.algorithm, "--json", "-n"])
+                .arg(case.n.to_string())
+                .args(["--connections", connections])
+                .args(case.arguments);
+            wirewatt
+        };
+        let predicted = run(arguments("simulate").args(["--delay", "0.05ms..0.5ms"]));
+        assert_eq!(predicted.status.code(), Some(0), "{predicted}");
+        let predicted = predicted.json();
+        let base_port = free_ports(case.n as u16).to_string();
+        let mut real = arguments("run");
+        real.args(["--base-port", &base_port]);
+        let real = run(real.arg("--out").arg(folder.path().join("run")));
+        assert_eq!(real.status.code(), Some(0), "{real}");
+        let real = real.json();
+        let real = protocol(&real, case.algorithm);
+
+        let what = format!("{} of {}, {connections}", case.algorithm, case.n);
+        assert_eq!(text(&predicted, "/connections"), connections);
+        assert_eq!(
+            count(&predicted, "/predicted/messages"),
+            count(real, "/messages"),
+            "messages: {what}"
+        );
+        for row in predicted["rows"].as_array().expect("rows") {
+            let kind = text(row, "/kind");
+            let sent = real["messages_by_kind"][kind].as_u64().unwrap_or(0);
+            assert_eq!(count(row, "/attempted"), sent, "{kind}: {what}");
+        }
+        for same in ["/connections", "/packets/handshake", "/packets/data"] {
+            let pointer = format!("/predicted{same}");
+            assert_eq!(
+                count(&predicted, &pointer),
+                count(real, same),
+                "{same}: {what}"
+            );
+        }
+        let ip = count(&predicted, "/predicted/bytes/ip") as f64;
+        let open = count(&predicted, "/undecided_acks") as f64 * 52.0;
+        let seen = count(real, "/bytes/ip") as f64;
+        assert!(
+            ip * 0.98 <= seen && seen <= (ip + open) * 1.02,
+            "{what}: predicted {ip} IP bytes and up to {open} more, seen {seen}; {}\n{}",
+            predicted["predicted"]["packets"],
+            real["packets"]
+        );
+    }
+}
+
+#[test]
+fn persistent_connections_cost_what_the_simulation_predicts() {
+    check("persistent");
+}
+
+#[test]
+fn a_connection_a_message_costs_what_the_simulation_predicts() {
+    check("per-message");
+}
+
+#[test]
+fn a_connection_an_exchange_costs_what_the_simulation_predicts() {
+    check("per-exchange");
+}
