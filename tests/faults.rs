@@ -16,6 +16,12 @@ fn folder() -> TempDir {
 /// Runs a scenario of the set; its report, which exit code 0 has to go with.
 #[track_caller]
 fn play(name: &str, out: &Path, further: &[&str]) -> Value {
+    play_to(0, name, out, further)
+}
+
+/// The same with another exit code.
+#[track_caller]
+fn play_to(code: i32, name: &str, out: &Path, further: &[&str]) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("scenarios/{name}.toml"));
     let mut command = wirewatt();
     command.args(["run", "--json", "--scenario"]).arg(file);
@@ -24,7 +30,7 @@ fn play(name: &str, out: &Path, further: &[&str]) -> Value {
         .arg(out)
         .args(further);
     let finished = run(&mut command);
-    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    assert_eq!(finished.status.code(), Some(code), "{finished}");
     finished.json()
 }
 
@@ -177,6 +183,20 @@ fn three_phase_commit_terminates_without_its_coordinator() {
     assert_eq!(count(&report, "/run/ended"), 1, "{}", report["run"]);
     assert_eq!(report["run"].get("stalled"), None);
     assert_eq!(text(&report, "/audit/verdict"), "explained");
+}
+
+/// The limit of three-phase commit, on real sockets: the run disagrees, and says why.
+#[test]
+fn three_phase_commit_does_not_survive_a_split_before_its_pre_commits() {
+    let out = folder();
+    let further = ["--no-baseline"];
+    let report = play_to(1, "three-phase-commit-split", out.path(), &further);
+    assert_eq!(attempted(&report, "vote-yes"), 3);
+    let agreement = value(&report, "/run/properties/0");
+    assert_eq!(agreement["name"], "agreement");
+    assert_eq!(agreement["holds"], false, "{agreement}");
+    let why = agreement["why"].as_str().expect("why");
+    assert!(why.contains("decided Commit and process 2 Abort"), "{why}");
 }
 
 #[test]
