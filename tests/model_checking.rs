@@ -2,7 +2,8 @@
 //! deliveries that the channels admit, all branches of choices, timers at any moment (unless it
 //! says synchronous), and crashes before, after and between any two actions of a step.
 //!
-//! Each prints how many states it reached (`cargo test --test model_checking -- --nocapture`).
+//! Each prints how many states it reached (`cargo test --test model_checking -- --nocapture`), and
+//! the table of `docs/correctness.md` has the number.
 
 use std::collections::BTreeSet;
 
@@ -14,15 +15,20 @@ fn algorithm(name: &str) -> &'static Algorithm {
     catalog::by_name(name).expect("an algorithm of the catalog")
 }
 
+/// Explores, and finds the result as the table of `docs/correctness.md` has it.
 fn explore(what: &str, model: &Model) -> Explored {
     let clock = std::time::Instant::now();
     let explored = model.explore().expect("a good setup");
-    let name = model.algorithm.name;
-    println!(
-        "{name}, N={}, {what}: {explored} {:?}",
-        model.n,
-        clock.elapsed()
-    );
+    let time = clock.elapsed();
+    let found = match &explored.counterexample {
+        None => "holds".to_owned(),
+        Some(counterexample) => format!("breaks {}", counterexample.property),
+    };
+    let (name, states) = (model.algorithm.name, explored.states);
+    let row = format!("| {name} | {} | {what} | {found} | {states} |", model.n);
+    println!("{row}\n{name}: {explored}, {time:.1?}");
+    let page = include_str!("../docs/correctness.md");
+    assert!(page.contains(&row), "docs/correctness.md lacks\n{row}");
     explored
 }
 
@@ -65,10 +71,10 @@ fn commitment(name: &str, n: u32) -> Model {
 }
 
 /// N=3: any one process crashes, and comes back or does not, whoever votes what. N=4: the
-/// coordinator does, and nobody or one votes no.
+/// coordinator does, and nobody votes no.
 #[test]
 fn two_phase_commit_agrees_when_one_crashes_and_comes_back() {
-    for (n, who, votes) in [(3, None, 4), (4, Some(vec![ProcessId(0)]), 2)] {
+    for (n, who, votes) in [(3, None, 4), (4, Some(vec![ProcessId(0)]), 1)] {
         for no in votes_no(n).take(votes) {
             let mut model = commitment("two-phase-commit", n);
             if !no.is_empty() {
@@ -77,7 +83,16 @@ fn two_phase_commit_agrees_when_one_crashes_and_comes_back() {
             model.bounds.crashes = 1;
             model.bounds.restarts = 1;
             model.bounds.may_crash = who.clone();
-            holds(&format!("votes no: {no}"), &model);
+            let who = if who.is_some() {
+                "the coordinator"
+            } else {
+                "one"
+            };
+            let no = if no.is_empty() { "nobody" } else { &no };
+            holds(
+                &format!("{who} crashes and comes back; votes no: {no}"),
+                &model,
+            );
         }
     }
 }
@@ -90,7 +105,7 @@ fn two_phase_commit_without_stable_storage_decides_twice() {
     model.bounds.restarts = 1;
     model.storage = Storage::Lost;
     model.only = Some(vec!["agreement"]);
-    let counterexample = fails("storage lost", &model);
+    let counterexample = fails("one crashes, comes back without its storage", &model);
     assert_eq!(counterexample.property, "agreement");
 }
 
@@ -105,7 +120,7 @@ fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
     static NON_BLOCKING: [Property; 1] = [commitment::NON_BLOCKING];
     model.also = &NON_BLOCKING;
     model.only = Some(vec!["non-blocking"]);
-    let counterexample = fails("the coordinator dies", &model);
+    let counterexample = fails("synchronous; the coordinator dies at a point", &model);
     let mut crashes = counterexample.trace.iter().filter(|h| h.crashed);
     let dies = crashes.next().expect("a crash");
     assert_eq!(dies.did.last(), Some(&Did::Point("after-votes")));
@@ -113,7 +128,7 @@ fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
     model.bounds.at_points = false;
     model.only = None;
     model.also = &[];
-    holds("the coordinator dies", &model);
+    holds("synchronous; the coordinator dies anywhere", &model);
 }
 
 /// N=3 and 4 in a synchronous world, up to N-1 processes crash for ever, wherever in a step, and
@@ -128,7 +143,11 @@ fn three_phase_commit_agrees_and_never_blocks_where_timeouts_are_right() {
             }
             model.time = Time::Synchronous;
             model.bounds.crashes = n - 1;
-            holds(&format!("votes no: {no}, {} crash", n - 1), &model);
+            let no = if no.is_empty() { "nobody" } else { &no };
+            holds(
+                &format!("synchronous; up to {} crash; votes no: {no}", n - 1),
+                &model,
+            );
         }
     }
 }
@@ -139,7 +158,7 @@ fn three_phase_commit_does_not_survive_a_partition() {
     let mut model = commitment("three-phase-commit", 3);
     model.time = Time::Synchronous;
     model.bounds.splits = 1;
-    let counterexample = fails("a partition", &model);
+    let counterexample = fails("synchronous; the network splits", &model);
     assert_eq!(counterexample.property, "agreement");
 }
 
@@ -147,7 +166,7 @@ fn three_phase_commit_does_not_survive_a_partition() {
 #[test]
 fn three_phase_commit_does_not_survive_slow_messages() {
     let model = commitment("three-phase-commit", 3);
-    let counterexample = fails("asynchronous", &model);
+    let counterexample = fails("timers fire at any moment", &model);
     assert_eq!(counterexample.property, "agreement");
 }
 
@@ -206,12 +225,13 @@ fn no_two_of_four_processes_meet_and_none_is_left_waiting() {
         "maekawa",
     ] {
         let mut model = Model::new(algorithm(name), 4);
-        if name == "maekawa" {
-            model = model.option("contenders", "0,1,2");
-        }
         model.history = open_entries;
         model.only = Some(vec!["mutual exclusion", "no starvation"]);
-        holds("one entry each", &model);
+        if name == "maekawa" {
+            holds("three ask once", &model.option("contenders", "0,1,2"));
+        } else {
+            holds("all ask once", &model);
+        }
     }
 }
 
@@ -220,9 +240,9 @@ fn no_two_of_four_processes_meet_and_none_is_left_waiting() {
 fn entries_come_in_the_order_of_their_timestamps() {
     for name in ["ricart-agrawala", "lamport-mutex"] {
         let model = Model::new(algorithm(name), 3);
-        holds("all ask once", &model);
+        holds("all ask once; timestamp order too", &model);
         let two = model.option("contenders", "0,1").option("stagger", "1ms");
-        holds("two ask at any moment", &two);
+        holds("two ask once at any moment; timestamp order too", &two);
     }
 }
 
@@ -232,23 +252,27 @@ fn lamport_mutex_without_fifo_channels_lets_two_in() {
     let mut model = Model::new(algorithm("lamport-mutex"), 3).option("contenders", "1,2");
     model.order = Order::Any;
     model.only = Some(vec!["mutual exclusion"]);
-    let counterexample = fails("any order", &model);
+    let counterexample = fails("two ask once; channels without order", &model);
     assert_eq!(counterexample.property, "mutual exclusion");
     // With the order it needs, the same model holds.
     model.order = Order::Declared;
-    holds("in order", &model);
+    holds("two ask once", &model);
 }
 
 /// N=3 and 4 in a synchronous world; the highest process absent from the beginning and up to N-2
-/// others crash for ever, wherever in a step; or all there, and with N=3 one crashes.
+/// others crash for ever, wherever in a step; with N=3 also all there, and one crashes.
 #[test]
 fn bully_elects_one_coordinator_whom_all_learn_where_timeouts_are_right() {
     for n in [3, 4] {
-        for (alive, crashes) in [("others", n - 2), ("all", 4 - n)] {
+        for (alive, crashes) in [("others", n - 2), ("all", 1)] {
+            if (n, alive) == (4, "all") {
+                continue;
+            }
             let mut model = Model::new(algorithm("bully"), n).option("alive", alive);
             model.time = Time::Synchronous;
             model.bounds.crashes = crashes;
-            holds(&format!("alive: {alive}, {crashes} crash"), &model);
+            let what = format!("synchronous; at first {alive} live; up to {crashes} crash");
+            holds(&what, &model);
         }
     }
 }
@@ -258,7 +282,7 @@ fn bully_elects_one_coordinator_whom_all_learn_where_timeouts_are_right() {
 fn bully_has_two_coordinators_where_messages_are_slow() {
     let mut model = Model::new(algorithm("bully"), 4);
     model.bounds.timeouts = 3;
-    let counterexample = fails("asynchronous", &model);
+    let counterexample = fails("timers fire at any moment", &model);
     assert_eq!(counterexample.property, "one coordinator");
 }
 
@@ -284,12 +308,15 @@ fn raft_election() -> Model {
 fn raft_elects_one_leader_a_term() {
     let mut model = raft_election();
     model.bounds.timeouts = 3;
-    holds("3 timers fire", &model);
+    holds("election; 3 timers fire", &model);
     model.bounds.timeouts = 2;
     model.bounds.crashes = 1;
     model.bounds.restarts = 1;
     model.late = true;
-    holds("2 timers fire, one crashes and comes back", &model);
+    holds(
+        "election; 2 timers fire, one crashes and comes back",
+        &model,
+    );
 }
 
 /// N=3, the election alone, one process crashes and comes back without what it had written.
@@ -300,7 +327,8 @@ fn raft_without_stable_storage_elects_two_leaders_in_a_term() {
     model.bounds.crashes = 1;
     model.bounds.restarts = 1;
     model.storage = Storage::Lost;
-    let counterexample = fails("storage lost", &model);
+    let what = "election; 2 timers fire, one crashes, comes back without its storage";
+    let counterexample = fails(what, &model);
     assert_eq!(counterexample.property, "election safety");
 }
 
@@ -323,21 +351,21 @@ fn paxos(learn: &str) -> Model {
 }
 
 /// N=3, two proposers with one ballot each: all messages; without learn and reject, one acceptor
-/// crashes anywhere in a step and comes back, or one proposer does at a point of the algorithm.
+/// crashes anywhere in a step and comes back, or one proposer for ever.
 #[test]
 fn paxos_chooses_one_value() {
-    holds("nobody crashes", &paxos("proposer"));
+    holds("two ballots", &paxos("proposer"));
     let mut model = paxos("none");
     model.withheld = vec!["reject"];
     model.bounds.crashes = 1;
     model.bounds.restarts = 1;
-    model.bounds.at_points = true;
     model.bounds.may_crash = Some(vec![ProcessId(1)]);
-    holds("a proposer crashes at a point and comes back", &model);
-    model.bounds.at_points = false;
+    model.bounds.restarts = 0;
+    holds("two ballots; a proposer crashes for ever", &model);
+    model.bounds.restarts = 1;
     model.bounds.may_crash = Some(vec![ProcessId(2)]);
     model.late = true;
-    holds("an acceptor crashes and comes back", &model);
+    holds("two ballots; an acceptor crashes and comes back", &model);
 }
 
 /// N=3, two proposers with one ballot each; the third process, an acceptor, crashes and comes back
@@ -349,7 +377,8 @@ fn paxos_without_stable_storage_chooses_two_values() {
     model.bounds.restarts = 1;
     model.bounds.may_crash = Some(vec![ProcessId(2)]);
     model.storage = Storage::Lost;
-    let counterexample = fails("storage lost", &model);
+    let what = "two ballots; an acceptor crashes, comes back without its storage";
+    let counterexample = fails(what, &model);
     assert_eq!(counterexample.property, "agreement");
 }
 
@@ -363,5 +392,31 @@ fn raft_replicates_one_log() {
     model.bounds.timeouts = 1;
     model.bounds.crashes = 1;
     model.bounds.restarts = 1;
-    holds("one timer fires, one crashes and comes back", &model);
+    holds(
+        "one command; 1 timer fires, one crashes and comes back",
+        &model,
+    );
+}
+
+/// The larger ones, for a quiet machine: `cargo test --release --test model_checking -- --ignored`.
+#[test]
+#[ignore = "a minute or more without optimization"]
+fn larger_models_hold() {
+    let mut model = paxos("none");
+    model.withheld = vec!["reject"];
+    model.bounds.crashes = 1;
+    model.bounds.restarts = 1;
+    model.bounds.may_crash = Some(vec![ProcessId(0)]);
+    holds("three ballots; a proposer crashes and comes back", &model);
+    let mut model = Model::new(algorithm("bully"), 4).option("alive", "all");
+    model.time = Time::Synchronous;
+    model.bounds.crashes = 1;
+    holds("synchronous; at first all live; up to 1 crash", &model);
+    let mut model = Model::new(algorithm("lamport-mutex"), 3).option("stagger", "1ms");
+    model.history = open_entries;
+    model.only = Some(vec!["mutual exclusion", "no starvation"]);
+    holds("all ask once at any moment", &model);
+    let mut model = Model::new(algorithm("maekawa"), 4);
+    model.history = open_entries;
+    holds("all ask once", &model);
 }
