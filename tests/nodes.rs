@@ -238,6 +238,73 @@ fn a_snapshot_takes_a_marker_on_every_channel_beside_the_transfers_in_every_mode
 }
 
 #[test]
+fn greetings_floods_and_ring_elections_cost_their_formula_in_every_mode() {
+    for mode in MODES {
+        Run::new("distributed", 4, mode).assert_exact(6);
+        let all = Run::new("distributed", 4, mode).option("greet", "all");
+        all.rounds(2).assert_exact(2 * 24);
+        Run::new("flooding", 5, mode).assert_exact(16);
+        let tree = Run::new("flooding", 5, mode).option("topology", "tree");
+        tree.rounds(3).assert_exact(12);
+        let best = Run::new("chang-roberts", 5, mode).option("order", "ascending");
+        best.assert_exact(9 + 5);
+        let worst = Run::new("chang-roberts", 5, mode).option("order", "descending");
+        worst.rounds(2).assert_exact(2 * (15 + 5));
+    }
+}
+
+#[test]
+fn walkers_make_the_hops_that_their_last_hosts_tell() {
+    for mode in MODES {
+        let run = Run::new("random-walk", 6, mode).rounds(3);
+        let outcome = run.go();
+        assert!(outcome.is_clean(), "{outcome:?}");
+        let ends: Vec<_> = outcome.events.iter().collect();
+        let ends = ends.iter().filter(|e| e.note() == Some("walker-ended"));
+        let hops: u64 = ends.map(|e| e.field::<u64>("hops").unwrap()).sum();
+        let walks = run.totals().kind("random-walk", "walk");
+        assert_eq!((walks.attempted.get(), walks.handled.get()), (hops, hops));
+        run.assert_formula(&outcome);
+    }
+}
+
+/// The initiator has made its calls when others still have some to make.
+#[test]
+fn a_run_waits_until_processes_that_go_on_after_the_last_operation_have_come_to_rest() {
+    for mode in MODES {
+        let run = |gossip: &str| {
+            let run = Run::new("gossip", 4, mode).option("mode", gossip);
+            run.option("calls", "6").option("interval", "2ms").rounds(2)
+        };
+        run("push-pull").assert_exact(2 * 2 * 4 * 6);
+        for gossip in ["push", "pull"] {
+            let run = run(gossip);
+            let outcome = run.go();
+            assert!(outcome.is_clean(), "{outcome:?}");
+            let all = run.totals().all();
+            assert_eq!(all.attempted, all.handled);
+            run.assert_formula(&outcome);
+        }
+    }
+}
+
+#[test]
+fn an_absent_process_is_never_started_and_refuses_what_is_sent_to_it_in_every_mode() {
+    for mode in MODES {
+        let run = Run::new("bully", 5, mode);
+        let fleet = run.spawn();
+        let pids = fleet.pids();
+        assert_eq!(pids.iter().position(|&pid| pid == 0), Some(4));
+        let outcome = fleet.run(PLENTY, &NEVER);
+        assert!(outcome.is_clean(), "{outcome:?}");
+        let all = run.totals().all();
+        let counts = [all.attempted, all.refused, all.sent, all.handled];
+        assert_eq!(counts.map(Messages::get), [19, 4, 15, 15]);
+        run.assert_formula(&outcome);
+    }
+}
+
+#[test]
 fn three_members_join_with_six_messages_in_every_mode() {
     for mode in MODES {
         Run::new("centralized", 4, mode).assert_exact(6);
