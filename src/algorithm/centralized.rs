@@ -143,16 +143,17 @@ impl Process for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::testing::World;
+    use crate::simulation::{self, Scenario};
 
     #[test]
     fn each_member_costs_a_join_and_a_list() {
         for n in 2..=10 {
             for (rounds, seed) in [(1, 1), (1, 2), (3, 3)] {
-                let world = World::run(&ALGORITHM, n, rounds, &[], seed);
-                assert_eq!(world.sent("join"), u64::from((n - 1) * rounds));
-                assert_eq!(world.sent("list"), u64::from((n - 1) * rounds));
-                world.assert_formula();
+                let run = simulation::run(&ALGORITHM, &Scenario::new(n, rounds, seed)).unwrap();
+                assert_eq!(run.attempted("join"), u64::from((n - 1) * rounds));
+                assert_eq!(run.attempted("list"), u64::from((n - 1) * rounds));
+                run.assert_formula();
+                run.assert_per_operation();
             }
         }
     }
@@ -160,8 +161,8 @@ mod tests {
     #[test]
     fn the_last_list_names_every_member() {
         for seed in 0..20 {
-            let world = World::run(&ALGORITHM, 6, 1, &[], seed);
-            let longest = world
+            let run = simulation::run(&ALGORITHM, &Scenario::new(6, 1, seed)).unwrap();
+            let longest = run
                 .events
                 .iter()
                 .map(|event| &event.outcome)

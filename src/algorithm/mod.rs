@@ -46,9 +46,6 @@ pub mod suzuki_kasami;
 pub mod three_phase_commit;
 pub mod two_phase_commit;
 
-#[cfg(test)]
-pub(crate) mod testing;
-
 pub use body::Body;
 pub use catalog::{
     Algorithm, Channels, FailureModel, Identity, OptionSpec, Point, Relation, Synchrony, Topology,

@@ -305,7 +305,6 @@ impl Process for Station {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::testing::World;
     use crate::algorithm::{Action, Options};
     use crate::simulation::{self, Scenario};
     use crate::units::Messages;
@@ -314,10 +313,11 @@ mod tests {
     fn a_circulation_takes_n_messages_in_the_order_of_ids() {
         for n in 2..=10 {
             for rounds in [1, 3] {
-                let world = World::run(&ALGORITHM, n, rounds, &[], 7);
-                assert_eq!(world.sent("token"), u64::from(n * rounds));
-                world.assert_formula();
-                let receivers: Vec<u32> = world.messages.iter().map(|m| m.to.0).collect();
+                let run = simulation::run(&ALGORITHM, &Scenario::new(n, rounds, 7)).unwrap();
+                assert_eq!(run.attempted("token"), u64::from(n * rounds));
+                run.assert_formula();
+                run.assert_per_operation();
+                let receivers: Vec<u32> = run.messages_log.iter().map(|m| m.to.0).collect();
                 let around: Vec<u32> = (0..n * rounds).map(|hop| (hop + 1) % n).collect();
                 assert_eq!(receivers, around);
             }
@@ -326,8 +326,8 @@ mod tests {
 
     #[test]
     fn an_unfinished_circulation_is_an_interval() {
-        let world = World::run(&ALGORITHM, 4, 2, &[], 1);
-        let cut = &world.events[..3];
+        let run = simulation::run(&ALGORITHM, &Scenario::new(4, 2, 1)).unwrap();
+        let cut = &run.events[..3];
         let options = Default::default();
         let case = Case {
             n: 4,

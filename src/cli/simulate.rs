@@ -1,6 +1,5 @@
 //! `wirewatt simulate`: an algorithm's processes in memory, and what they would cost on the wire.
 
-use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -11,12 +10,12 @@ use clap::Args;
 use super::interrupt::interrupted_flag;
 use super::options::{duration, grid_models, style};
 use super::{Outcome, print, tell, warn};
-use crate::algorithm::{Algorithm, Options, catalog};
+use crate::algorithm::{Options, catalog};
 use crate::energy;
 use crate::experiment;
 use crate::node::control::Connections;
 use crate::report::simulation::{self as report, SimulationReport};
-use crate::simulation::{Network, Scenario, WireOptions};
+use crate::simulation::{Fault, Network, Order, Scenario, WireOptions};
 
 /// Simulate an algorithm in memory: messages, properties, and the predicted cost on the wire
 #[derive(Debug, Args)]
@@ -26,6 +25,7 @@ use crate::simulation::{Network, Scenario, WireOptions};
   wirewatt simulate two-phase-commit -n 8 --option vote-no=2 --seed 7
   wirewatt simulate centralized -n 50 --repeat 1000     1000 schedules, and whether each is right
   wirewatt simulate ring -n 5 --loss 100 --seed 3       a lost token
+  wirewatt simulate two-phase-commit --fault kill=0@after-votes,restart=200ms
   wirewatt simulate ring -n 5 --json > simulation.json
 
 The same seed gives the same run. Exit code: 0 formula, identities and properties agree with what
@@ -64,6 +64,16 @@ pub(super) struct SimulateArgs {
           value_parser = clap::value_parser!(u32).range(0..=1000))]
     duplicate: u32,
 
+    /// In which order messages from one process to another come: as the algorithm declares it needs,
+    /// as sent, or any
+    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
+    order: Order,
+
+    /// A fault: kill=ID@WHEN[,restart=TIME[,storage=lost]] or split=ID+ID…@TIME[,for=TIME]; WHEN is
+    /// a time or a point of the algorithm. Repeatable
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<String>,
+
     /// Simulate this many seeds, from SEED on, and sum them up
     #[arg(long, default_value_t = 1, value_name = "K",
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -93,6 +103,7 @@ pub(super) struct SimulateArgs {
 pub(super) fn run(args: &SimulateArgs) -> Outcome {
     let algorithm = catalog::by_name(&args.algorithm)?;
     let options = super::options::algorithm_options(&args.options)?;
+    let faults = experiment::simulated_faults(algorithm, args.n, &args.faults)?;
     let models = grid_models(&args.grid)?;
     let cancel = interrupted_flag()?;
     let began = Instant::now();
@@ -105,11 +116,8 @@ pub(super) fn run(args: &SimulateArgs) -> Outcome {
             ));
             break;
         }
-        let scenario = args.scenario(&options, seed);
-        let command = args.command(algorithm, seed);
-        reports.push(experiment::simulate(
-            algorithm, &scenario, command, &models,
-        )?);
+        let scenario = args.scenario(&options, &faults, seed);
+        reports.push(experiment::simulate(algorithm, &scenario, &models)?);
     }
     let interrupted = reports.len() < args.repeat as usize;
     if args.json {
@@ -140,15 +148,16 @@ pub(super) fn run(args: &SimulateArgs) -> Outcome {
 }
 
 impl SimulateArgs {
-    fn scenario(&self, options: &Options, seed: u64) -> Scenario {
+    fn scenario(&self, options: &Options, faults: &[Fault], seed: u64) -> Scenario {
         Scenario {
             options: options.clone(),
             network: Network {
                 delay: self.delay.clone(),
                 loss_per_mille: self.loss,
                 duplicate_per_mille: self.duplicate,
-                ..Network::default()
+                order: self.order,
             },
+            faults: faults.to_vec(),
             limit: self.limit,
             log: false,
             wire: Some(WireOptions {
@@ -157,31 +166,6 @@ impl SimulateArgs {
             }),
             ..Scenario::new(self.n, self.rounds, seed)
         }
-    }
-
-    /// The command that simulates this one run again.
-    fn command(&self, algorithm: &Algorithm, seed: u64) -> String {
-        let mut command = format!("wirewatt simulate {} -n {}", algorithm.name, self.n);
-        let mut add = |name: &str, value: String, default: &str| {
-            if value != default {
-                // Writing to a string does not fail.
-                let _ = write!(command, " --{name} {value}");
-            }
-        };
-        add("rounds", self.rounds.to_string(), "1");
-        add("seed", seed.to_string(), "");
-        for option in &self.options {
-            add("option", option.clone(), "");
-        }
-        let time = |time: &Duration| format!("{}ms", time.as_secs_f64() * 1000.0);
-        let delay = format!("{}..{}", time(self.delay.start()), time(self.delay.end()));
-        add("delay", delay, "0.1ms..10ms");
-        add("loss", self.loss.to_string(), "0");
-        add("duplicate", self.duplicate.to_string(), "0");
-        add("limit", format!("{}s", self.limit.as_secs_f64()), "86400s");
-        add("connections", self.connections.to_string(), "persistent");
-        add("payload", self.payload.to_string(), "0");
-        command
     }
 }
 

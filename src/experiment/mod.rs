@@ -20,4 +20,4 @@ pub mod sniffer;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
 pub use saved::{SavedRun, audit_capture};
-pub use simulation::{simulate, tally};
+pub use simulation::{simulate, simulated_faults, tally};

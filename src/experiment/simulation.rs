@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::fault::{Fault, FaultError, Storage, When, Who};
 use crate::algorithm::{Expected, Phase, PropertyKind, SetupError};
 use crate::audit;
 use crate::report::Models;
@@ -21,7 +22,7 @@ use crate::{algorithm::Algorithm, node::control::Connections};
 /// Link-layer header that `lo` shows on each packet.
 const LINK_HEADER: u64 = 14;
 
-/// Simulates one run and reports on it. `command` simulates it again.
+/// Simulates one run and reports on it.
 ///
 /// # Errors
 ///
@@ -29,14 +30,69 @@ const LINK_HEADER: u64 = 14;
 pub fn simulate(
     algorithm: &'static Algorithm,
     scenario: &Scenario,
-    command: String,
     models: &Models,
 ) -> Result<SimulationReport, SetupError> {
     let run = simulation::run(algorithm, scenario)?;
-    Ok(report(&run, command, models))
+    Ok(report(&run, models))
 }
 
-fn report(run: &Run, command: String, models: &Models) -> SimulationReport {
+/// Faults of `--fault` as the simulation has them.
+///
+/// # Errors
+///
+/// [`FaultError`] where one cannot be read, names what there is not, or is none that can be simulated.
+pub fn simulated_faults(
+    algorithm: &Algorithm,
+    n: u32,
+    texts: &[String],
+) -> Result<Vec<simulation::Fault>, FaultError> {
+    let processes = (algorithm.processes)(n);
+    let simulated = |text: &String| {
+        let fault = Fault::read(text)?;
+        let wrong = |problem: String| FaultError {
+            place: format!("--fault '{text}'"),
+            problem,
+        };
+        fault.check(algorithm, processes).map_err(wrong)?;
+        simulated_fault(&fault).map_err(|problem| wrong(problem.to_owned()))
+    };
+    texts.iter().map(simulated).collect()
+}
+
+fn simulated_fault(fault: &Fault) -> Result<simulation::Fault, &'static str> {
+    match fault {
+        Fault::Kill { target, restart } => {
+            let Who::Process(node) = target.who else {
+                return Err("a simulation needs the process's id, as in kill=0@after-votes");
+            };
+            let at = match &target.when {
+                When::Time(time) => simulation::Moment::Time(*time),
+                When::Point { name, pass: 1 } => simulation::Moment::Point(name.clone()),
+                When::Point { .. } => {
+                    return Err("a simulation knows the first time only that a point is passed");
+                }
+            };
+            let lost = restart.is_some_and(|restart| restart.storage == Storage::Lost);
+            Ok(simulation::Fault::Crash {
+                node,
+                at,
+                back: restart.map(|restart| restart.after),
+                storage: match lost {
+                    true => simulation::Storage::Lost,
+                    false => simulation::Storage::Kept,
+                },
+            })
+        }
+        Fault::Split { side, at, time } => Ok(simulation::Fault::Partition {
+            side: side.iter().copied().collect(),
+            from: *at,
+            until: time.map_or(Duration::MAX, |time| at.saturating_add(time)),
+        }),
+        _ => Err("a simulation has kill and split, and --loss, --duplicate and --delay"),
+    }
+}
+
+fn report(run: &Run, models: &Models) -> SimulationReport {
     let scenario = &run.scenario;
     let ended = |phase| {
         run.case()
@@ -61,7 +117,7 @@ fn report(run: &Run, command: String, models: &Models) -> SimulationReport {
         processes: scenario.n,
         rounds: scenario.rounds,
         seed: scenario.seed,
-        command,
+        command: scenario.command(run.algorithm),
         conditions: conditions(scenario),
         cut: run.ended == End::Limit,
         virtual_time: u64::try_from(run.time.as_nanos()).unwrap_or(u64::MAX),

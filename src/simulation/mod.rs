@@ -9,6 +9,7 @@
 //! machine.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -73,6 +74,43 @@ impl Scenario {
         self
     }
 
+    /// The command that simulates it.
+    pub fn command(&self, algorithm: &Algorithm) -> String {
+        let mut words = vec![format!(
+            "wirewatt simulate {} -n {}",
+            algorithm.name, self.n
+        )];
+        let mut add = |name: &str, value: String, default: &str| {
+            if value != default {
+                words.push(format!("--{name} {value}"));
+            }
+        };
+        let network = &self.network;
+        let (least, most) = (network.delay.start(), network.delay.end());
+        add("rounds", self.rounds.to_string(), "1");
+        add("seed", self.seed.to_string(), "");
+        for (name, value) in &self.options.0 {
+            add("option", format!("{name}={value}"), "");
+        }
+        add(
+            "delay",
+            format!("{}..{}", millis(least), millis(most)),
+            "0.1ms..10ms",
+        );
+        add("loss", network.loss_per_mille.to_string(), "0");
+        add("duplicate", network.duplicate_per_mille.to_string(), "0");
+        add("order", network.order.to_string(), "declared");
+        for fault in &self.faults {
+            add("fault", fault.to_string(), "");
+        }
+        add("limit", format!("{}s", self.limit.as_secs_f64()), "86400s");
+        if let Some(wire) = &self.wire {
+            add("connections", wire.connections.to_string(), "persistent");
+            add("payload", wire.payload.to_string(), "0");
+        }
+        words.join(" ")
+    }
+
     /// The same with one more fault.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
@@ -106,14 +144,25 @@ impl Default for Network {
 }
 
 /// In which order messages from one process to another come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Order {
     /// As the algorithm declares it needs.
+    #[default]
     Declared,
     /// As they were sent.
     Fifo,
     /// As their delays happen to be.
     Any,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Declared => "declared",
+            Self::Fifo => "fifo",
+            Self::Any => "any",
+        })
+    }
 }
 
 /// Something that fails.
@@ -141,6 +190,47 @@ pub enum Fault {
         /// The end.
         until: Duration,
     },
+}
+
+/// As `--fault` is given it.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash {
+                node,
+                at,
+                back,
+                storage,
+            } => {
+                match at {
+                    Moment::Time(time) => write!(f, "kill={node}@{}", millis(time))?,
+                    Moment::Point(point) => write!(f, "kill={node}@{point}")?,
+                }
+                if let Some(back) = back {
+                    write!(f, ",restart={}", millis(back))?;
+                    if *storage == Storage::Lost {
+                        f.write_str(",storage=lost")?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Partition { side, from, until } => {
+                let ids: Vec<_> = side.iter().map(ProcessId::to_string).collect();
+                let time = until.saturating_sub(*from);
+                write!(
+                    f,
+                    "split={}@{},for={}",
+                    ids.join("+"),
+                    millis(from),
+                    millis(&time)
+                )
+            }
+        }
+    }
+}
+
+fn millis(time: &Duration) -> String {
+    format!("{}ms", time.as_nanos() as f64 / 1e6)
 }
 
 /// When a crash falls.

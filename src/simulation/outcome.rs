@@ -165,7 +165,12 @@ impl Run {
 
     fn broken(&self, what: &str, why: &str) -> String {
         let mut text = format!("{}: {what} does not hold: {why}\n", self.algorithm.name);
-        let _ = write!(text, "in {:?}", self.scenario);
+        let _ = write!(
+            text,
+            "in {:?}\n{}",
+            self.scenario,
+            self.scenario.command(self.algorithm)
+        );
         text
     }
 
