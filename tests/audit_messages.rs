@@ -279,3 +279,22 @@ fn a_death_that_is_told_explains_what_was_not_read() {
     assert_eq!(told.status.code(), Some(0), "{told}");
     assert_eq!(findings(&told.json()), [("killed-unread", 1)]);
 }
+
+/// The recording's statistics say that nothing was dropped. That was told as unknown.
+#[test]
+fn what_a_recording_counted_as_no_drop_is_a_known_none() {
+    let folder = folder();
+    let capture = committed(folder.path()).join("capture.pcapng");
+    let analyzed = run(wirewatt().args(["analyze", "--json"]).arg(&capture));
+    let report = analyzed.json();
+    assert_eq!(count(&report, "/completeness/packets_dropped"), 0);
+    assert_eq!(count(&report, "/completeness/softnet_dropped"), 0);
+    // Without the last block, which holds them, nobody knows.
+    let bytes = std::fs::read(&capture).expect("a capture");
+    let length = |at: &[u8]| u32::from_le_bytes(at.try_into().expect("four bytes")) as usize;
+    let last = length(&bytes[bytes.len() - 4..]);
+    std::fs::write(&capture, &bytes[..bytes.len() - last]).expect("written");
+    let report = run(wirewatt().args(["analyze", "--json"]).arg(&capture)).json();
+    assert!(value(&report, "/completeness/packets_dropped").is_null());
+    assert!(value(&report, "/completeness/softnet_dropped").is_null());
+}

@@ -98,3 +98,22 @@ fn the_checker_finds_the_scenario_in_which_three_phase_commit_decides_twice() {
     // Pre-commit and do-commit to both others were withheld; nothing else was.
     assert_eq!(count(&report, "/audit/messages/findings/0/messages"), 4);
 }
+
+#[test]
+fn the_command_writes_a_counterexample_as_a_scenario() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("split.toml");
+    let mut command = wirewatt();
+    command.args(["check", "three-phase-commit", "--synchronous"]);
+    let holds = run(command.args(["--crashes", "1"]));
+    assert_eq!(holds.status.code(), Some(0), "{holds}");
+    let mut command = wirewatt();
+    command.args(["check", "three-phase-commit", "--synchronous"]);
+    let breaks = run(command.args(["--splits", "1", "--scenario"]).arg(&file));
+    assert_eq!(breaks.status.code(), Some(1), "{breaks}");
+    let written = Scenario::read(&file).expect("a scenario");
+    let faults: Vec<_> = written.faults.iter().map(|(f, _)| f.to_string()).collect();
+    assert_eq!(faults, ["delay=100ms", "split=0@150ms"]);
+    let gives_up = run(wirewatt().args(["check", "maekawa", "--states", "10"]));
+    assert_eq!(gives_up.status.code(), Some(2), "{gives_up}");
+}

@@ -187,29 +187,45 @@ fn per_operation(n: u32, options: &Options) -> Expected {
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {
     let (mode, calls) = plan_of(case.n, case.options);
-    let (n, calls) = (u64::from(case.n), u64::from(calls));
-    let whole = case.died.is_empty() && case.open() == 0;
-    // What was broken off may have stopped anywhere.
-    let at_most = |count: u64| Expected::between(if whole { count } else { 0 }, count);
-    let rounds = |event: &super::Event| {
-        let round: u64 = event.field("round").unwrap_or_default();
-        round.min(calls)
+    let calls = u64::from(calls);
+    // Who asks or exchanges begins with each rumour by itself.
+    let in_all = calls * u64::from(case.rounds);
+    // One that died may have stopped anywhere, and all may where the run was broken off.
+    let ended = case.open() == 0 && case.complete() == u64::from(case.rounds);
+    let by = |process: ProcessId, count: u64| {
+        let whole = ended && !case.died.contains(&process);
+        Expected::between(if whole { count } else { 0 }, count)
     };
     let nothing = Expected::exactly(0);
     let (mut push, mut pull, mut exchange) = (nothing, nothing, nothing);
-    let begun = case.complete() + case.open();
     match mode {
         Mode::Push => {
-            let knew = case.notes(LEARNED).map(|event| calls - rounds(event));
-            push = at_most(knew.sum());
+            let left = case
+                .notes(LEARNED)
+                .map(|event| (event, rounds_left(event, calls)));
+            push = left.map(|(event, left)| by(event.node, left)).sum();
         }
         Mode::Pull => {
             // Everybody asks in every round, but for the rounds after it has learned the rumour.
-            let spared = case.notes(LEARNED).map(|event| calls - rounds(event));
-            pull = at_most((n * calls * begun).saturating_sub(spared.sum()));
+            let mut asked = vec![in_all; case.n as usize];
+            for event in case.notes(LEARNED) {
+                if let Some(asked) = asked.get_mut(event.node.index()) {
+                    *asked = asked.saturating_sub(rounds_left(event, calls));
+                }
+            }
+            let asked = (0..).map(ProcessId).zip(asked);
+            pull = asked.map(|(process, asked)| by(process, asked)).sum();
         }
-        Mode::PushPull => exchange = at_most(n * calls * begun),
+        Mode::PushPull => {
+            let processes = (0..case.n).map(ProcessId);
+            exchange = processes.map(|process| by(process, in_all)).sum();
+        }
     }
+    // Who has died answers nobody.
+    let answered = |calls: Expected| match case.died.is_empty() {
+        true => calls,
+        false => Expected::between(0, calls.high().get()),
+    };
     let row = |kind, count, formula| Expectation {
         kind,
         count,
@@ -227,10 +243,16 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
             pull,
             "t by each process that learned it in round t, R by others",
         ),
-        row("answer", pull, "one a pull"),
+        row("answer", answered(pull), "one a pull"),
         row("exchange", exchange, "NR"),
-        row("reply", exchange, "NR"),
+        row("reply", answered(exchange), "NR"),
     ]
+}
+
+/// In how many of the rounds after this note its process knows the rumour.
+fn rounds_left(event: &super::Event, calls: u64) -> u64 {
+    let round: u64 = event.field("round").unwrap_or_default();
+    calls.saturating_sub(round)
 }
 
 /// A process has learned a rumour, in its field `round`.

@@ -259,6 +259,10 @@ pub struct FileFacts {
     pub interfaces: Vec<String>,
     /// Packets that the capturing program says it lost. Classic files cannot say.
     pub drops: RecordedDrops,
+    /// Whether the statistics of every interface tell of `isb_ifdrop`: then none is a known none.
+    pub counts_interface_drops: bool,
+    /// The same of `isb_osdrop`.
+    pub counts_system_drops: bool,
 }
 
 /// A saved capture, open for reading.

@@ -53,6 +53,8 @@ pub(super) struct Sections {
     limit: u32,
     /// Drops of the sections before this one.
     earlier: RecordedDrops,
+    /// Whether some of those were not counted: of the interfaces' own, of the system's.
+    earlier_uncounted: [bool; 2],
     /// Time of the packet before: simple packet blocks carry none and take it over.
     last: Timestamp,
 }
@@ -62,8 +64,8 @@ struct Interface {
     snaplen: u32,
     clock: Clock,
     /// Statistics blocks are cumulative: the latest of an interface counts.
-    interface_drops: Packets,
-    system_drops: Packets,
+    interface_drops: Option<Packets>,
+    system_drops: Option<Packets>,
 }
 
 /// How an interface's time stamps become nanoseconds since the epoch.
@@ -252,6 +254,7 @@ impl Sections {
             return Err(Damage::SectionVersion { major, minor });
         }
         self.earlier = self.drops();
+        self.earlier_uncounted = self.counted().map(|counted| !counted);
         self.interfaces.clear();
         self.limit = 0;
         Ok(())
@@ -286,9 +289,10 @@ impl Sections {
             link_type,
             snaplen,
             clock: Clock::new(resolution, offset_seconds),
-            interface_drops: Packets::ZERO,
-            system_drops: Packets::ZERO,
+            interface_drops: None,
+            system_drops: None,
         });
+        self.tell_what_is_counted(facts);
         Ok(())
     }
 
@@ -306,8 +310,8 @@ impl Sections {
             };
             let count = Packets::new(order.u64(value));
             match code {
-                ISB_IFDROP => interface.interface_drops = count,
-                ISB_OSDROP => interface.system_drops = count,
+                ISB_IFDROP => interface.interface_drops = Some(count),
+                ISB_OSDROP => interface.system_drops = Some(count),
                 _ => {}
             }
         }
@@ -316,15 +320,37 @@ impl Sections {
             between_packets,
             ..self.drops()
         };
+        self.tell_what_is_counted(facts);
         Ok(())
+    }
+
+    fn tell_what_is_counted(&self, facts: &mut FileFacts) {
+        let [interface, system] = self.counted();
+        facts.counts_interface_drops = interface;
+        facts.counts_system_drops = system;
+    }
+
+    /// Whether every interface so far has statistics of its own drops, and of the system's.
+    fn counted(&self) -> [bool; 2] {
+        let [interface, system] = self.earlier_uncounted;
+        let all = |of: fn(&Interface) -> Option<Packets>| {
+            self.interfaces
+                .iter()
+                .all(|interface| of(interface).is_some())
+        };
+        [
+            !interface && all(|interface| interface.interface_drops),
+            !system && all(|interface| interface.system_drops),
+        ]
     }
 
     fn drops(&self) -> RecordedDrops {
         let mut sum = self.earlier;
         for interface in &self.interfaces {
             // Saturating by hand: the numbers are the file's own and may be anything.
-            sum.interface = saturating(sum.interface, interface.interface_drops);
-            sum.system = saturating(sum.system, interface.system_drops);
+            sum.interface =
+                saturating(sum.interface, interface.interface_drops.unwrap_or_default());
+            sum.system = saturating(sum.system, interface.system_drops.unwrap_or_default());
         }
         sum
     }

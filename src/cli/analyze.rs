@@ -54,10 +54,14 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
         files: args.files.clone(),
         ..Source::default()
     };
-    let mut dropped = Packets::ZERO;
+    let (mut dropped, mut by_system) = (Packets::ZERO, Packets::ZERO);
+    let (mut counted, mut counted_by_system) = (true, true);
     for file in capture.into_files() {
         let facts = file.facts();
+        counted &= facts.counts_interface_drops;
+        counted_by_system &= facts.counts_system_drops;
         dropped += facts.drops.total();
+        by_system += facts.drops.system;
         source.link_types.extend(&facts.link_types);
         source.snaplen = source.snaplen.max(facts.snaplen);
         for interface in &facts.interfaces {
@@ -82,7 +86,11 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     source.link_types.sort_unstable();
     source.link_types.dedup();
     source.partial = losses.cut_short;
-    losses.packets_dropped = (dropped > Packets::ZERO).then_some(dropped);
+    // What statistics tell of is known, and none of it is a known none.
+    losses.packets_dropped = (counted || dropped > Packets::ZERO).then_some(dropped);
+    // What the system dropped is in that sum.
+    let apart = by_system == Packets::ZERO;
+    losses.softnet_dropped = (counted_by_system && apart).then_some(by_system);
     // As tcpdump and tshark do: what there is, and a code that says that there was more.
     let code = if losses.cut_short { 2 } else { 0 };
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);

@@ -6,6 +6,7 @@
 
 mod analyze;
 mod audit;
+mod check;
 mod interrupt;
 mod list;
 mod node;
@@ -37,6 +38,7 @@ struct Cli {
 enum Command {
     Run(run::RunArgs),
     Simulate(simulate::SimulateArgs),
+    Check(check::CheckArgs),
     Sniff(sniff::SniffArgs),
     Analyze(analyze::AnalyzeArgs),
     Audit(audit::AuditArgs),
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Sniff(args) => sniff::run(&args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Audit(args) => audit::run(&args),

@@ -37,7 +37,7 @@ use crate::report::{self, Compared, Report};
   wirewatt run two-phase-commit --option vote-no=2    an abort
   wirewatt run ring --payload 1000 --json > report.json
   wirewatt run two-phase-commit --fault kill=coordinator@after-votes,restart=500ms
-  wirewatt run --scenario scenarios/2pc-coordinator-killed.toml
+  wirewatt run --scenario scenarios/two-phase-commit-coordinator-killed.toml
   wirewatt run ring --node-command '2=python3 tests/python/ring_node.py'
 
 Faults (docs/scenarios.md; WHO is a process's id or its role, WHEN a time or a point of the algorithm,

@@ -39,8 +39,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, Channels, Expected, FailureModel, Identity, KindNumber, OptionSpec, Options, Point,
-    Process, Relation, Setup, SetupError, Synchrony, TimerId, Topology,
+    Algorithm, Channels, Expected, FailureModel, Identity, KindNumber, OptionSpec, Point, Process,
+    Relation, Setup, SetupError, Synchrony, TimerId, Topology,
 };
 
 mod formula;
@@ -86,12 +86,12 @@ pub static ALGORITHM: Algorithm = Algorithm {
         OptionSpec {
             name: "election-timeout",
             about: "the least election timeout; each is drawn between it and its double",
-            default: "400ms",
+            default: "400ms, or 10ms a server where that is more",
         },
         OptionSpec {
             name: "election-spread",
             about: "how many different election timeouts there are to draw from",
-            default: "32",
+            default: "32, or 4 a server where that is more",
         },
         OptionSpec {
             name: "heartbeat",
@@ -170,7 +170,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
 };
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
-    let settings = Settings::read(setup.options)?;
+    let settings = Settings::read(setup)?;
     Ok(Box::new(Server::new(
         setup.id,
         setup.n,
@@ -189,7 +189,10 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(options: &Options) -> Result<Self, SetupError> {
+    fn read(setup: &Setup<'_>) -> Result<Self, SetupError> {
+        let Setup { n, options, .. } = *setup;
+        // Among many servers the first to time out must have been heard before the second does.
+        let election_timeout = Duration::from_millis(10 * u64::from(n.max(40)));
         let refuse = |option: &'static str, expected| {
             Err(SetupError::BadOption {
                 option,
@@ -198,8 +201,8 @@ impl Settings {
             })
         };
         let settings = Self {
-            election_timeout: options.duration("election-timeout", Duration::from_millis(400))?,
-            election_spread: options.number("election-spread", 32)?,
+            election_timeout: options.duration("election-timeout", election_timeout)?,
+            election_spread: options.number("election-spread", 4 * n.max(8))?,
             heartbeat: options.duration("heartbeat", Duration::from_millis(100))?,
             pipeline: options.number("pipeline", 4)?,
         };

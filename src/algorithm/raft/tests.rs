@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::algorithm::{Event, Execution, OperationId, Outcome, Phase, ProcessId};
+use crate::algorithm::{Event, Execution, OperationId, Options, Outcome, Phase, ProcessId};
 use crate::simulation::{Fault, Moment, Order, Run, Scenario, Storage, run};
 
 fn simulate(scenario: &Scenario) -> Run {
@@ -347,4 +347,14 @@ fn options_that_break_the_timing_requirement_are_refused() {
         let options = Options([(option.to_owned(), value.to_owned())].into());
         assert!(ALGORITHM.check(3, 1, &options).is_err(), "{option}");
     }
+}
+
+#[test]
+fn hundreds_of_servers_elect_a_leader_too() {
+    let mut scenario = Scenario::new(300, 2, 3);
+    scenario.log = false;
+    let run = simulate(&scenario);
+    assert_eq!(run.properties(), Ok(()));
+    run.assert_formula();
+    assert!(notes(&run, "became-candidate") < 10);
 }
