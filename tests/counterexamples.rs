@@ -113,7 +113,7 @@ fn the_command_writes_a_counterexample_as_a_scenario() {
     assert_eq!(breaks.status.code(), Some(1), "{breaks}");
     let written = Scenario::read(&file).expect("a scenario");
     let faults: Vec<_> = written.faults.iter().map(|(f, _)| f.to_string()).collect();
-    assert_eq!(faults, ["delay=100ms", "split=0@150ms"]);
+    assert_eq!(faults, ["delay=300ms", "split=0@450ms"]);
     let gives_up = run(wirewatt().args(["check", "maekawa", "--states", "10"]));
     assert_eq!(gives_up.status.code(), Some(2), "{gives_up}");
 }

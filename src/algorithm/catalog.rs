@@ -276,6 +276,7 @@ impl Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algorithm::PropertyKind;
 
     #[test]
     fn every_algorithm_stands_in_the_table_with_its_kinds() {
@@ -308,6 +309,17 @@ mod tests {
                 "{}: one row a kind, in the table's order",
                 algorithm.name
             );
+        }
+    }
+
+    #[test]
+    fn every_algorithm_promises_something_safe_and_something_live() {
+        for algorithm in all() {
+            for kind in [PropertyKind::Safety, PropertyKind::Liveness] {
+                let mut properties = algorithm.properties.iter();
+                let promised = properties.any(|property| property.kind == kind);
+                assert!(promised, "{}: {kind:?}", algorithm.name);
+            }
         }
     }
 

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, KindNumber, Message,
-    OperationId, Phase, Process, ProcessId, ProtocolError, Setup, Step, Synchrony, Topology,
+    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
+    Message, OperationId, Phase, Process, ProcessId, Property, PropertyKind, ProtocolError, Setup,
+    Step, Synchrony, Topology,
 };
 
 const JOIN: KindNumber = KindNumber(1);
@@ -38,7 +39,20 @@ pub static ALGORITHM: Algorithm = Algorithm {
     operations: |n, rounds, _| u64::from(n - 1) * u64::from(rounds),
     expected,
     identities: &[],
-    properties: &[],
+    properties: &[
+        Property {
+            name: "admission",
+            kind: PropertyKind::Safety,
+            about: "a member's list names the member itself and nobody who had not asked to join",
+            check: lists_name_who_joined,
+        },
+        Property {
+            name: "termination",
+            kind: PropertyKind::Liveness,
+            about: "every join is answered",
+            check: every_join_ends,
+        },
+    ],
     points: &[],
     process,
 };
@@ -51,6 +65,39 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         citation: CITATION,
     };
     vec![row("join"), row("list")]
+}
+
+fn lists_name_who_joined(execution: &Execution<'_>) -> Result<(), String> {
+    let mut asked = BTreeSet::new();
+    for event in execution.events {
+        let member = event.node;
+        if event.outcome.phase == Phase::Invoke {
+            asked.insert(member);
+        }
+        if event.outcome.phase != Phase::Ok {
+            continue;
+        }
+        let list: Option<BTreeSet<ProcessId>> = event.field("members");
+        let list = list.ok_or_else(|| format!("process {member} got no list"))?;
+        if !list.contains(&member) {
+            return Err(format!("the list of process {member} lacks it"));
+        }
+        if let Some(stranger) = list.difference(&asked).next() {
+            return Err(format!(
+                "the list of process {member} names {stranger}, which had not asked to join"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn every_join_ends(execution: &Execution<'_>) -> Result<(), String> {
+    let wanted = (ALGORITHM.operations)(execution.n, execution.rounds, execution.options);
+    let phases = execution.events.iter().map(|event| event.outcome.phase);
+    match phases.filter(|phase| *phase == Phase::Ok).count() as u64 {
+        ended if ended == wanted => Ok(()),
+        ended => Err(format!("{ended} of {wanted} joins were answered")),
+    }
 }
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, super::SetupError> {
@@ -143,6 +190,7 @@ impl Process for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algorithm::Event;
     use crate::simulation::{self, Scenario};
 
     #[test]
@@ -154,8 +202,41 @@ mod tests {
                 assert_eq!(run.attempted("list"), u64::from((n - 1) * rounds));
                 run.assert_formula();
                 run.assert_per_operation();
+                run.properties().unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_list_with_a_stranger_or_without_its_member_and_a_join_without_answer_are_seen() {
+        let run = simulation::run(&ALGORITHM, &Scenario::new(4, 1, 1)).unwrap();
+        let broken = |members: &[u32]| {
+            let mut events = run.events.clone();
+            let first = |event: &&mut Event| event.outcome.phase == Phase::Ok;
+            let end = events.iter_mut().find(first).expect("an answer");
+            end.outcome.value = json!({ "members": members });
+            let execution = Execution {
+                events: &events,
+                ..run.execution()
+            };
+            (end_of(&run), lists_name_who_joined(&execution))
+        };
+        let (member, own) = broken(&[]);
+        assert_eq!(own, Err(format!("the list of process {member} lacks it")));
+        let (_, stranger) = broken(&[0, 1, 2, 3]);
+        assert!(stranger.is_err_and(|why| why.contains("names 0")));
+        let unanswered = Execution {
+            events: &run.events[..run.events.len() - 1],
+            ..run.execution()
+        };
+        let open = Err("2 of 3 joins were answered".to_owned());
+        assert_eq!(every_join_ends(&unanswered), open);
+    }
+
+    /// Who was answered first.
+    fn end_of(run: &simulation::Run) -> ProcessId {
+        let mut ends = run.events.iter().filter(|e| e.outcome.phase == Phase::Ok);
+        ends.next().expect("an answer").node
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! What the tail has applied every replica has, so the tail's answers are those of a single server:
 //! that makes the store linearizable although the tail alone answers. Each replica keeps what it has
 //! handed on in its list *Sent* until an acknowledgement, begun by the tail, has come back up the
-//! chain (section 3.1 of the paper): that list is what a predecessor would send again if its
+//! chain (section 3.2 of the paper): that list is what a predecessor would send again if its
 //! successor failed. Channels are FIFO, as the paper assumes.
 //!
 //! The paper's master, which takes failed replicas out of the chain, is not here: a replica that
@@ -39,12 +39,12 @@ const QUERY_REPLY: KindNumber = KindNumber(6);
 
 const HEAD: ProcessId = ProcessId(0);
 
-const CITATION: &str = "van Renesse & Schneider, OSDI 2004, section 2: an update goes from the client \
+const CITATION: &str = "van Renesse & Schneider, OSDI 2004, section 3: an update goes from the client \
                         to the head, down the chain, and from the tail to the client (N+1)";
-const SENT_CITATION: &str = "van Renesse & Schneider, OSDI 2004, section 3.1: acknowledgements go \
+const SENT_CITATION: &str = "van Renesse & Schneider, OSDI 2004, section 3.2: acknowledgements go \
                              from the tail up the chain (N-1; 2N in all)";
 const QUERY_CITATION: &str =
-    "van Renesse & Schneider, OSDI 2004, section 2: the tail answers a query alone (2)";
+    "van Renesse & Schneider, OSDI 2004, section 3: the tail answers a query alone (2)";
 
 /// The catalog's entry.
 pub static ALGORITHM: Algorithm = Algorithm {
@@ -235,7 +235,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
     ]
 }
 
-/// Section 2.3: `Hist_j ⪯ Hist_i` for replicas i ≤ j, at every moment.
+/// Update propagation invariant, section 3.2: `Hist_j ⪯ Hist_i` for replicas i ≤ j, at every moment.
 fn update_propagation(execution: &Execution<'_>) -> Result<(), String> {
     let mut histories: BTreeMap<ProcessId, Vec<(&Event, String)>> = BTreeMap::new();
     for event in execution.notes("applied") {

@@ -325,7 +325,8 @@ fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
         calls,
         interval: micros(options.duration(INTERVAL, Duration::from_millis(10))?),
         patience: micros(options.duration(PATIENCE, Duration::from_secs(2))?),
-        spreads: Vec::new(),
+        first: Spread::unheard(1),
+        later: Vec::new(),
         quiescing: false,
     }))
 }
@@ -342,8 +343,10 @@ struct Player {
     calls: u32,
     interval: u32,
     patience: u32,
-    /// Rumours heard of, in the order in which that was.
-    spreads: Vec<Spread>,
+    /// The first rumour: in place, since most runs have no other and a look elsewhere is a cache miss.
+    first: Spread,
+    /// Later rumours heard of, in the order in which that was.
+    later: Vec<Spread>,
     quiescing: bool,
 }
 
@@ -359,6 +362,17 @@ struct Spread {
     waits: bool,
 }
 
+impl Spread {
+    fn unheard(rumour: u32) -> Self {
+        Self {
+            rumour,
+            round: 0,
+            knows: false,
+            waits: false,
+        }
+    }
+}
+
 impl Player {
     fn operation(&self, rumour: u32) -> OperationId {
         OperationId::new(INITIATOR, rumour, self.n)
@@ -366,17 +380,15 @@ impl Player {
 
     /// What this process has of the rumour: nothing, at first.
     fn spread(&mut self, rumour: u32) -> &mut Spread {
-        let known = self.spreads.iter().position(|known| known.rumour == rumour);
+        if rumour == 1 {
+            return &mut self.first;
+        }
+        let known = self.later.iter().position(|known| known.rumour == rumour);
         let index = known.unwrap_or_else(|| {
-            self.spreads.push(Spread {
-                rumour,
-                round: 0,
-                knows: false,
-                waits: false,
-            });
-            self.spreads.len() - 1
+            self.later.push(Spread::unheard(rumour));
+            self.later.len() - 1
         });
-        &mut self.spreads[index]
+        &mut self.later[index]
     }
 
     fn begin(&mut self, rumour: u32, step: &mut Step<'_>) {
@@ -447,7 +459,7 @@ impl Player {
     }
 
     fn knows(&self, rumour: u32) -> bool {
-        let mut known = self.spreads.iter();
+        let mut known = std::iter::once(&self.first).chain(&self.later);
         known.any(|known| known.rumour == rumour && known.knows)
     }
 

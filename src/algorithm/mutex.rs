@@ -223,7 +223,9 @@ impl Entry<'_> {
     pub fn all<'a>(case: &Case<'a>) -> Vec<Entry<'a>> {
         let mut entries: BTreeMap<OperationId, Entry<'a>> = BTreeMap::new();
         for event in case.events {
-            if event.outcome.operation == OperationId::NONE {
+            // Others may note something about an entry, even before its invocation is read.
+            let of_another = event.outcome.phase == Phase::Note && event.note() != Some(ENTERED);
+            if event.outcome.operation == OperationId::NONE || of_another {
                 continue;
             }
             let entry = entries.entry(event.outcome.operation).or_insert(Entry {
@@ -341,7 +343,7 @@ pub mod tests {
         Algorithm, Channels, central_mutex, lamport_mutex, maekawa, ricart_agrawala, suzuki_kasami,
     };
     use super::{ENTERED, Entry, MUTUAL_EXCLUSION};
-    use crate::algorithm::{Execution, Options, ProcessId, Setup};
+    use crate::algorithm::{Case, Execution, Options, ProcessId, Setup};
     use crate::simulation::{self, Fault, Moment, Order, Run, Scenario, Storage};
 
     static ALL: [&Algorithm; 5] = [
@@ -402,6 +404,24 @@ pub mod tests {
             let broken = (0..500).filter(|seed| broken(*seed)).count();
             let needs_order = algorithm.channels == Channels::Fifo;
             assert_eq!(broken > 0, needs_order, "{}: {broken}", algorithm.name);
+        }
+    }
+
+    /// Quorums of five differ in size, and arbiters note contention about the entries of others.
+    #[test]
+    fn the_formula_does_not_hang_on_the_order_in_which_events_are_read() {
+        for algorithm in ALL {
+            for seed in 0..20 {
+                let run = simulate(algorithm, (5, 2, seed), &[]);
+                let mut backwards = run.events.clone();
+                backwards.reverse();
+                let case = Case {
+                    events: &backwards,
+                    ..run.case()
+                };
+                let told = (algorithm.expected)(&case);
+                assert_eq!(told, (algorithm.expected)(&run.case()), "seed {seed}");
+            }
         }
     }
 

@@ -18,9 +18,10 @@ use crate::simulation::check::{Counterexample, Did, Happened, Model, Time, What}
 /// How long after its death a process comes back: long after everything else has happened.
 const BACK_AFTER: Duration = Duration::from_secs(1);
 
-/// How long messages are held back where a split has to fall between them: short beside the
-/// algorithms' timeouts, long beside the time that starting the nodes takes.
-const HOP: Duration = Duration::from_millis(100);
+/// How long messages are held back where a split has to fall between them: two hops are shorter
+/// than the algorithms' timeouts (1 s), and half of one is longer than a busy machine lets a process
+/// wait.
+const HOP: Duration = Duration::from_millis(300);
 
 /// A step of a counterexample that a scenario has no words for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -316,7 +317,7 @@ mod tests {
         split.bounds.splits = 1;
         split.history = crate::simulation::check::per_process;
         let split = explore(&split);
-        assert_eq!(written(&split), ["delay=100ms", "split=0@150ms"]);
+        assert_eq!(written(&split), ["delay=300ms", "split=0@450ms"]);
         // And a run reads them.
         for scenario in [blocks, split] {
             let text = scenario.to_toml();
