@@ -274,7 +274,7 @@ fn a_formula_that_has_no_case_for_a_fault_is_not_held_against_the_run() {
     let finished = run(wirewatt()
         .args(["run", "two-phase-commit", "--no-baseline", "--json"])
         .args(["--fault", "drop=1,kind=commit,most=1"])
-        .args(["--option", "vote-timeout=300ms"])
+        .args(["--option", "vote-timeout=2s"])
         .args(["--base-port", &free_ports(4).to_string(), "--out"])
         .arg(out.path()));
     assert_eq!(finished.status.code(), Some(0), "{finished}");
