@@ -197,6 +197,17 @@ fn three_phase_commit_does_not_survive_a_split_before_its_pre_commits() {
     assert_eq!(agreement["holds"], false, "{agreement}");
     let why = agreement["why"].as_str().expect("why");
     assert!(why.contains("decided Commit and process 2 Abort"), "{why}");
+    // Accounts that agree made the page's first line a good one.
+    let page = std::fs::read_to_string(out.path().join("report.html")).expect("a page");
+    let banner = page
+        .lines()
+        .find(|line| line.contains("verdict "))
+        .expect("a verdict");
+    assert!(banner.contains("class=\"verdict mismatch\""), "{banner}");
+    assert!(
+        banner.contains("broke what was promised: agreement"),
+        "{banner}"
+    );
 }
 
 #[test]

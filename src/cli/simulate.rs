@@ -17,6 +17,9 @@ use crate::node::control::Connections;
 use crate::report::simulation::{self as report, SimulationReport};
 use crate::simulation::{Fault, Network, Order, Scenario, WireOptions};
 
+/// Every process and what it reports is in memory, up to 3 KB each.
+const MOST_PROCESSES: i64 = 2_000_000;
+
 /// Simulate an algorithm in memory: messages, properties, and the predicted cost on the wire
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -36,6 +39,7 @@ pub(super) struct SimulateArgs {
 
     /// How many processes
     #[arg(short, default_value_t = 4, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=MOST_PROCESSES))]
     n: u32,
 
     /// How often each initiator repeats its operation

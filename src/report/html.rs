@@ -6,7 +6,7 @@ use super::chart::{self, ChartError};
 use super::table::{Align, Style, Table};
 use super::text;
 use super::{Compared, ProtocolReport, Report, tables};
-use crate::audit::{Row, Verdict};
+use crate::audit::Row;
 
 const CSS: &str = include_str!("report.css");
 
@@ -17,15 +17,13 @@ pub fn render(report: &Report) -> Result<String, ChartError> {
     if let Some(audit) = &report.audit {
         let verdict = audit.verdict;
         let meaning = text::verdict_meaning(verdict);
-        let (colour, as_far) = match report.is_broken_off() {
-            true => (verdict.max(Verdict::Inconclusive), text::BROKEN_OFF),
-            false => (verdict, ""),
-        };
+        let (at_best, caveat) = text::caveat(report);
+        let colour = verdict.max(at_best);
         line(
             &mut page,
             "p",
             &format!("verdict {colour}"),
-            &format!("{verdict}: {meaning}{as_far}"),
+            &format!("{verdict}: {meaning}{caveat}"),
         );
         for remark in &audit.remarks {
             line(&mut page, "p", "note", remark);

@@ -271,6 +271,14 @@ pub fn comparison(runs: &[Compared<'_>]) -> [Table; 2] {
         if run.report.is_broken_off() {
             verdict.push_str(" (partial)");
         }
+        let summary = run.report.run.iter();
+        if summary
+            .flat_map(|run| run.broken_properties())
+            .next()
+            .is_some()
+        {
+            verdict.push_str(" (broken)");
+        }
         let formula = formula(expected_in_all(&rows));
         let sum = |of: fn(&Row) -> Messages| {
             let messages: Messages = rows.iter().map(|row| of(row)).sum();

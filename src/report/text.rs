@@ -46,7 +46,7 @@ pub fn render(report: &Report, style: Style) -> String {
     }
     if let Some(audit) = &report.audit {
         lines.push(String::new());
-        lines.extend(audit_lines(audit, report.is_broken_off(), style));
+        lines.extend(audit_lines(audit, &caveat(report).1, style));
     }
     lines.extend(rest_lines(report, style));
     joined(lines)
@@ -168,13 +168,22 @@ pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
     let Some(run) = &report.run else {
         return Vec::new();
     };
+    let ended = match run.ended > run.operations {
+        // Processes that contradict each other, or a successor that began again.
+        true => format!("{} were told for", counted(run.ended, "end")),
+        false => format!("{} of", grouped(run.ended)),
+    };
     let went = format!(
-        "{} on {} processes, {} connections: {} of {} ended, {} succeeded",
+        "{} on {} processes, {} connections: {ended} {}{}, {} succeeded",
         run.algorithm,
         grouped(run.processes.into()),
         run.connections,
-        grouped(run.ended),
         counted(run.operations, "operation"),
+        if run.ended > run.operations {
+            ""
+        } else {
+            " ended"
+        },
         grouped(run.succeeded),
     );
     let mut lines = labelled("run", &went, style);
@@ -482,14 +491,29 @@ pub(super) fn verdict_meaning(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What is added to the verdict on a run that did not go as it should.
-pub(super) const BROKEN_OFF: &str = ", as far as the run went";
+/// What is added to the verdict on a run that did not go as it should, and as which verdict such a
+/// run is to be looked at where the accounts themselves agree better.
+pub(super) fn caveat(report: &Report) -> (Verdict, String) {
+    let run = report.run.iter();
+    let broken = run.flat_map(|run| run.broken_properties());
+    let broken: Vec<&str> = broken.map(|property| property.name.as_str()).collect();
+    if !broken.is_empty() {
+        let what = format!(
+            "; but the run broke what was promised: {}",
+            broken.join(", ")
+        );
+        return (Verdict::Mismatch, what);
+    }
+    if report.is_broken_off() {
+        return (Verdict::Inconclusive, ", as far as the run went".to_owned());
+    }
+    (Verdict::Exact, String::new())
+}
 
-fn audit_lines(audit: &Audit, broken_off: bool, style: Style) -> Vec<String> {
+fn audit_lines(audit: &Audit, caveat: &str, style: Style) -> Vec<String> {
     let verdict = audit.verdict.to_string();
     let meaning = verdict_meaning(audit.verdict);
-    let as_far = if broken_off { BROKEN_OFF } else { "" };
-    let mut lines = labelled("verdict", &format!("{verdict}: {meaning}{as_far}"), style);
+    let mut lines = labelled("verdict", &format!("{verdict}: {meaning}{caveat}"), style);
     if style.color {
         lines[0] = lines[0].replacen(&verdict, &table::painted(&verdict), 1);
     }
