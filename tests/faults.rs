@@ -201,7 +201,7 @@ fn three_phase_commit_does_not_survive_a_split_before_its_pre_commits() {
     let page = std::fs::read_to_string(out.path().join("report.html")).expect("a page");
     let banner = page
         .lines()
-        .find(|line| line.contains("verdict "))
+        .find(|line| line.contains("<p class=\"verdict"))
         .expect("a verdict");
     assert!(banner.contains("class=\"verdict mismatch\""), "{banner}");
     assert!(

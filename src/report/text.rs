@@ -498,10 +498,7 @@ pub(super) fn caveat(report: &Report) -> (Verdict, String) {
     let broken = run.flat_map(|run| run.broken_properties());
     let broken: Vec<&str> = broken.map(|property| property.name.as_str()).collect();
     if !broken.is_empty() {
-        let what = format!(
-            "; but the run broke what was promised: {}",
-            broken.join(", ")
-        );
+        let what = format!("; the run broke what was promised: {}", broken.join(", "));
         return (Verdict::Mismatch, what);
     }
     if report.is_broken_off() {
