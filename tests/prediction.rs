@@ -12,7 +12,7 @@ struct Case {
     arguments: &'static [&'static str],
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 5] = [
     Case {
         algorithm: "ring",
         n: 4,
@@ -44,26 +44,6 @@ const CASES: [Case; 9] = [
         algorithm: "ring",
         n: 3,
         arguments: &["--rounds", "2", "--payload", "20000"],
-    },
-    Case {
-        algorithm: "distributed",
-        n: 5,
-        arguments: &[],
-    },
-    Case {
-        algorithm: "three-phase-commit",
-        n: 4,
-        arguments: &["--rounds", "3"],
-    },
-    Case {
-        algorithm: "chang-roberts",
-        n: 5,
-        arguments: &[],
-    },
-    Case {
-        algorithm: "chain-replication",
-        n: 4,
-        arguments: &["--rounds", "4"],
     },
 ];
 
