@@ -32,8 +32,8 @@ pub(super) struct Connection {
     /// The way that packets of [`Direction::Up`] go.
     up_way: Way,
     pub closed: bool,
-    /// The framing is `segment`, and the ends are two.
-    counts_segments: bool,
+    /// The framing [finds whole messages](Framer::finds_whole), and the ends are two.
+    can_flow_on: bool,
     /// Since the last round of the search for connections to forget.
     pub in_use: bool,
     pub key: ConnectionKey,
@@ -92,6 +92,8 @@ struct Flowed {
     packets: [u64; 2],
     ip: [u64; 2],
     transport_header: u64,
+    messages: u64,
+    framing: u64,
 }
 
 /// Counts of one way of a connection.
@@ -139,7 +141,6 @@ impl Counts {
     /// These with others of segments that flowed on.
     fn with(&self, flowed: &Flowed) -> Self {
         let mut counts = self.clone();
-        let [acks, segments] = flowed.packets;
         let classes = [PacketClass::PureAck, PacketClass::Data];
         for (class, (packets, ip)) in classes
             .into_iter()
@@ -148,7 +149,7 @@ impl Counts {
             counts.packets[class as usize] += packets;
             counts.ip_by_class[class as usize] += ip;
         }
-        let packets = acks + segments;
+        let packets: u64 = flowed.packets.iter().sum();
         let ip_header = packets * u64::from(USUAL.ip_header);
         let [ack_ip, segment_ip] = flowed.ip;
         let payload = ack_ip + segment_ip - ip_header - flowed.transport_header;
@@ -156,8 +157,9 @@ impl Counts {
         counts.bytes.ip_header += ip_header;
         counts.bytes.transport_header += flowed.transport_header;
         counts.bytes.payload += payload;
-        counts.bytes.message += payload;
-        counts.messages += segments;
+        counts.bytes.message += payload - flowed.framing;
+        counts.bytes.framing += flowed.framing;
+        counts.messages += flowed.messages;
         counts
     }
 
@@ -192,7 +194,7 @@ impl Connection {
         time: Timestamp,
     ) -> Self {
         let is_to_itself = key.source(Direction::Up) == key.source(Direction::Down);
-        let counts_segments = matches!(framer, Framer::Segment(_)) && !is_to_itself;
+        let can_flow_on = framer.finds_whole() && !is_to_itself;
         let standing = if framer.is_undecided() {
             Standing::Undecided
         } else {
@@ -217,7 +219,7 @@ impl Connection {
             asked_before: false,
             closed: false,
             has_fin: false,
-            counts_segments,
+            can_flow_on,
             is_to_itself,
             lost_start: [false; 2],
             serial: 0,
@@ -343,10 +345,16 @@ impl Connection {
 
     /// Takes and counts a segment [of the usual form](crate::packet::decode_usual) with no other flag
     /// of the connection's than ACK, if there is nothing about it to think of: both streams are in
-    /// step, it brings what comes next and acknowledges what was seen, and the framing makes its
-    /// payload a message.
+    /// step, it brings what comes next and acknowledges what was seen, and its payload, if any, is
+    /// whole messages. `packet` is all that was captured of it. Returns how many messages it was.
     #[inline(always)]
-    pub fn flows_on(&mut self, way: Way, lengths: &Lengths, segment: &Segment<'_>) -> bool {
+    pub fn flows_on(
+        &mut self,
+        way: Way,
+        lengths: &Lengths,
+        segment: &Segment<'_>,
+        packet: &[u8],
+    ) -> Option<Messages> {
         let (sequence, length) = (segment.sequence, lengths.payload);
         let [to_listener, from_listener] = &mut self.streams;
         let (mine, peer) = match way {
@@ -357,18 +365,25 @@ impl Connection {
             0 => mine.is_in_step(),
             _ => mine.expects(sequence),
         };
-        let flows_on = self.counts_segments
-            && !self.closed
-            && in_step
-            && peer.acknowledge_delivered(segment.acknowledgment);
-        if !flows_on {
-            return false;
+        if !self.can_flow_on || self.closed || !in_step {
+            return None;
         }
+        let mut messages = Messages::ZERO;
         let with_payload = length > 0;
-        if with_payload {
-            mine.take_next(sequence, length);
-        }
         let flowed = &mut self.flowed[way as usize];
+        if with_payload {
+            let end = packet.len() - lengths.link_trailer as usize;
+            let whole = self.framer.whole(way, &packet[..end], length as usize)?;
+            if !peer.acknowledge_delivered(segment.acknowledgment) {
+                return None;
+            }
+            mine.take_next(sequence, length);
+            messages = whole.messages;
+            flowed.messages += whole.messages.get();
+            flowed.framing += whole.framing.get();
+        } else if !peer.acknowledge_delivered(segment.acknowledgment) {
+            return None;
+        }
         flowed.packets[usize::from(with_payload)] += 1;
         flowed.ip[usize::from(with_payload)] += u64::from(lengths.ip());
         flowed.transport_header += u64::from(lengths.transport_header);
@@ -378,7 +393,7 @@ impl Connection {
         }
         let excess = &mut self.counts[way as usize].excess;
         excess.add_packet(lengths.ip() - length, length);
-        true
+        Some(messages)
     }
 
     /// Adds what flowed on to the counts.

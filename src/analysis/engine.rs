@@ -358,14 +358,13 @@ impl Analyzer {
             return false;
         };
         let way = connection.way(direction);
-        if !connection.flows_on(way, &lengths, &segment) {
+        let Some(messages) = connection.flows_on(way, &lengths, &segment, packet.data) else {
             return false;
-        }
+        };
         connection.in_use = true;
         connection.last_seen = time;
-        let messages = u64::from(lengths.payload > 0);
         if let Some(row) = row_of(connection) {
-            self.rows[row].tick(time, 1, messages, lengths.ip());
+            self.rows[row].tick(time, 1, messages.get(), lengths.ip());
         }
         true
     }
