@@ -15,7 +15,10 @@ mod plan;
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
-pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
+pub use plan::{
+    PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, parse_protocols_file,
+    read_protocols_file,
+};
 
 use crate::message::Marker;
 use crate::tally::{ProtocolTally, Unclassified, Undecoded};

@@ -114,7 +114,16 @@ pub fn read_protocols_file(path: &Path) -> Result<Vec<ProtocolDefinition>, PlanE
         path: path.to_owned(),
         error,
     })?;
-    parse_protocols(&text).map_err(|(offset, problem)| PlanError::File {
+    parse_protocols_file(path, &text)
+}
+
+/// The protocols of a file with this text.
+///
+/// # Errors
+///
+/// [`PlanError::File`] with the line.
+pub fn parse_protocols_file(path: &Path, text: &str) -> Result<Vec<ProtocolDefinition>, PlanError> {
+    parse_protocols(text).map_err(|(offset, problem)| PlanError::File {
         path: path.to_owned(),
         line: 1 + text[..offset.min(text.len())].matches('\n').count(),
         problem,

@@ -45,6 +45,11 @@ impl HoldingSpace {
         Self { held: 0, most }
     }
 
+    /// Bytes held, with what it costs to hold them.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.held + bytes <= self.most
     }
@@ -112,6 +117,13 @@ struct Disorder {
     /// Gaps that are not in `missing`: no longer, or without a byte that is proven.
     forgotten_gaps: u64,
     conflicting: u64,
+}
+
+impl Disorder {
+    fn forget(&mut self, index: usize) {
+        let forgotten = self.missing.remove(index);
+        self.forgotten_gaps += u64::from(forgotten.declared);
+    }
 }
 
 #[derive(Debug)]
@@ -288,11 +300,8 @@ impl HalfStream {
     ) -> Arrival {
         match self.anchor {
             Anchor::None => self.pick_up(sequence, Anchor::MidStream),
-            Anchor::Tentative if sequence == self.next.wrapping_add(1) => self.next = sequence,
-            Anchor::Acknowledged if self.position(sequence) > self.offset => {
-                self.next = sequence;
-                self.acknowledged = 0;
-            }
+            Anchor::Tentative if self.position(sequence) == 1 => self.begin_later(sequence),
+            Anchor::Acknowledged if self.position(sequence) > 0 => self.begin_later(sequence),
             _ => {}
         }
         if !self.is_settled() {
@@ -321,7 +330,17 @@ impl HalfStream {
             end = fin;
             captured = &captured[..captured.len().min((end - start).max(0) as usize)];
         }
-        if start > self.offset && start < end && !space.has_room(captured.len() + HELD_OVERHEAD) {
+        if self.anchor == Anchor::Syn && start < end.min(0) {
+            // Of an earlier connection, or a keep-alive probe before any data.
+            let before = end.min(0) - start;
+            arrival.outside += before as u32;
+            captured = &captured[captured.len().min(before as usize)..];
+            start += before;
+        }
+        if start > self.offset
+            && start < end
+            && !space.has_room(self.cost_to_hold(start, end, captured.len()))
+        {
             self.declare_gaps_up_to(start, space, sink);
         }
         if start < self.offset && start < end {
@@ -365,8 +384,14 @@ impl HalfStream {
     /// FIN behind this sequence number's byte: the stream ends here. One that would end it before
     /// data that was seen is not this stream's.
     pub fn fin(&mut self, sequence: u32) {
-        if self.anchor == Anchor::None {
-            self.pick_up(sequence, Anchor::MidStream);
+        match (self.anchor, self.position(sequence)) {
+            (Anchor::None, _) => self.pick_up(sequence, Anchor::MidStream),
+            (Anchor::Acknowledged, 1..) | (Anchor::Tentative, 1) => {
+                self.begin_later(sequence);
+                self.anchor = Anchor::MidStream;
+            }
+            (Anchor::Acknowledged, _) | (Anchor::Tentative, 0) => self.anchor = Anchor::MidStream,
+            _ => {}
         }
         let position = self.position(sequence);
         let seen = self.offset.max(self.held_end());
@@ -414,8 +439,8 @@ impl HalfStream {
         }
         if self.anchor == Anchor::Tentative {
             self.anchor = Anchor::MidStream;
-            if self.fin.is_none() && self.position(acknowledgment) == self.offset + 1 {
-                self.next = acknowledgment;
+            if self.position(acknowledgment) == 1 {
+                self.begin_later(acknowledgment);
             }
         }
         let position = self.position(acknowledgment);
@@ -483,6 +508,14 @@ impl HalfStream {
         self.disorder.get_or_insert_default().missing.push(before);
     }
 
+    /// Moves the first byte of a stream that is not [settled](Self::is_settled) to one behind it.
+    fn begin_later(&mut self, sequence: u32) {
+        let later = self.position(sequence);
+        self.fin = self.fin.map(|fin| fin - later);
+        self.next = sequence;
+        self.acknowledged = 0;
+    }
+
     /// Stream offset of a sequence number, the nearest to the current position.
     #[inline]
     fn position(&self, sequence: u32) -> i64 {
@@ -515,6 +548,13 @@ impl HalfStream {
             space.held -= held.cost();
             self.deliver(&held.bytes, held.length, sink);
         }
+    }
+
+    /// At most so much it costs to hold this: each range that is held already may divide it.
+    fn cost_to_hold(&self, start: i64, end: i64, captured: usize) -> usize {
+        let held = self.disorder.as_ref().map(|disorder| &disorder.held);
+        let between = held.map_or(0, |held| held.range(start..end).count());
+        captured + HELD_OVERHEAD * (1 + between)
     }
 
     /// Keeps the parts of `start..end` that are not held yet, and returns how many bytes those
@@ -589,7 +629,7 @@ impl HalfStream {
                     declared: true,
                 });
                 if disorder.missing.len() > MOST_MISSING_RANGES {
-                    disorder.forgotten_gaps += u64::from(disorder.missing.remove(0).declared);
+                    disorder.forget(0);
                 }
                 let length = end - self.offset;
                 sink.gap(length as u64);
@@ -638,6 +678,13 @@ impl HalfStream {
             }
         }
         disorder.missing = still_missing;
+        // What comes late may divide a range in two: the shortest is the smallest loss.
+        let ranges = disorder.missing.iter().enumerate();
+        if disorder.missing.len() > MOST_MISSING_RANGES
+            && let Some((shortest, _)) = ranges.min_by_key(|(_, range)| range.end - range.start)
+        {
+            disorder.forget(shortest);
+        }
         (filled, of_gap)
     }
 }

@@ -1,6 +1,5 @@
-//! The reassembler against a model that is obviously right: the set of stream positions seen.
-
-use proptest::prelude::*;
+//! The reassembler, case by case. Any series of cases is held against a model of every position in
+//! `fuzz/src/reassembly.rs`, by `tests/fuzz_replay.rs` and by fuzzing.
 
 use super::*;
 
@@ -442,88 +441,71 @@ fn a_different_second_copy_is_counted() {
     assert!(harness.half.conflicting() >= 9);
 }
 
-#[derive(Debug, Clone)]
-enum Operation {
-    Send {
-        start: usize,
-        length: usize,
-        captured: usize,
-    },
-    Acknowledge {
-        position: usize,
-    },
+#[test]
+fn bytes_below_the_syn_counted_as_seen_before() {
+    let mut harness = Harness::after_syn(1000);
+    let sequence = harness.isn.wrapping_sub(9);
+    let arrival = harness.half.segment(
+        sequence,
+        &bytes_of(0, 20),
+        20,
+        &mut harness.space,
+        &mut harness.delivered,
+    );
+    assert_eq!(
+        arrival,
+        Arrival {
+            new: 10,
+            repeated: 0,
+            outside: 10
+        }
+    );
+    assert_eq!(harness.delivered.stream[0], Some(byte_at(10)));
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
-        8 => (0_usize..400, 1_usize..60, 0_usize..80).prop_map(|(start, length, captured)| {
-            Operation::Send { start, length, captured }
-        }),
-        1 => (0_usize..400).prop_map(|position| Operation::Acknowledge { position }),
-    ]
+#[test]
+fn a_fin_shown_before_its_data_moved_with_the_mid_stream_pick_up() {
+    // The stream was picked up at a keep-alive probe.
+    let mut harness = Harness::mid_stream();
+    let (probe, fin) = (harness.sequence(99), harness.sequence(105));
+    harness.half.empty_segment(probe);
+    harness.half.fin(fin);
+    assert_eq!(harness.send(100, 105), new(5));
+    assert!(harness.half.is_at_fin());
+    harness.close();
+    assert_eq!((harness.delivered.gap, harness.half.gaps()), (0, 0));
+
+    // It was picked up at an acknowledgment, of bytes that were sent before the capture began.
+    let mut harness = Harness::mid_stream();
+    let fin = harness.sequence(105);
+    harness.acknowledge(50);
+    harness.half.fin(fin);
+    assert_eq!(harness.send(100, 105), new(5));
+    harness.close();
+    assert_eq!((harness.delivered.gap, harness.half.gaps()), (0, 0));
 }
 
-proptest! {
-    #[test]
-    fn agrees_with_the_set_of_positions_seen(
-        isn in prop_oneof![any::<u32>(), (u32::MAX - 300)..=u32::MAX],
-        operations in prop::collection::vec(operation(), 0..60),
-        room in prop::sample::select(vec![200_usize, 1 << 20]),
-    ) {
-        let mut harness = Harness::after_syn(isn);
-        harness.space = HoldingSpace::new(room);
-        let mut seen = [false; 500];
-        let (mut end_of_data, mut acknowledged) = (0, 0);
-        let mut totals = Arrival::default();
-        let mut sent = 0;
-        for operation in operations {
-            match operation {
-                Operation::Send { start, length, captured } => {
-                    let end = start + length;
-                    let sequence = harness.sequence(start);
-                    let bytes = bytes_of(start, start + captured.min(length));
-                    let arrival = harness.half.segment(
-                        sequence, &bytes, length as u32, &mut harness.space, &mut harness.delivered,
-                    );
-                    let fresh = seen[start..end].iter().filter(|seen| !**seen).count() as u32;
-                    // One byte just below an acknowledged position is taken for a keep-alive.
-                    if arrival.outside == 0 {
-                        prop_assert_eq!(arrival.new, fresh);
-                        seen[start..end].fill(true);
-                        end_of_data = end_of_data.max(end);
-                    } else {
-                        prop_assert_eq!((length, fresh), (1, 0));
-                    }
-                    totals.new += arrival.new;
-                    totals.repeated += arrival.repeated;
-                    totals.outside += arrival.outside;
-                    sent += length as u32;
-                }
-                Operation::Acknowledge { position } => {
-                    harness.acknowledge(position);
-                    acknowledged = acknowledged.max(position);
-                }
-            }
-        }
-        harness.close();
-        let delivered = &harness.delivered;
-        let distinct = seen.iter().filter(|seen| **seen).count() as u64;
-        prop_assert_eq!(u64::from(totals.new), distinct);
-        prop_assert_eq!(totals.new + totals.repeated + totals.outside, sent);
-        let proven = end_of_data.max(acknowledged);
-        if delivered.stream.len() != proven {
-            // The last number may have been that of a FIN which was not seen.
-            prop_assert!(acknowledged > end_of_data);
-            prop_assert_eq!(delivered.stream.len(), acknowledged - 1);
-            prop_assert!(harness.half.gaps() > 0);
-        }
-        let placed = delivered.stream.len() as u64;
-        prop_assert_eq!(delivered.gap - delivered.late, placed - distinct);
-        prop_assert_eq!(harness.space.held, 0);
-        for (position, byte) in delivered.stream.iter().enumerate() {
-            if let Some(byte) = byte {
-                prop_assert_eq!(*byte, byte_at(position), "at {}", position);
-            }
-        }
+#[test]
+fn data_held_in_many_pieces_cost_more_than_its_space() {
+    let mut harness = Harness::after_syn(7);
+    harness.space = HoldingSpace::new(10_000);
+    for i in 1..100 {
+        harness.send(i * 2, i * 2 + 1);
     }
+    harness.send(3, 198);
+    assert!(harness.space.held() <= 10_000);
+    harness.send(0, 200);
+    harness.close();
+    assert_eq!(harness.delivered.gap - harness.delivered.late, 0);
+}
+
+#[test]
+fn holes_filled_in_part_were_remembered_without_end() {
+    let mut harness = Harness::mid_stream();
+    harness.send(100_000, 100_010);
+    for i in 0..10_000 {
+        assert_eq!(harness.send(i * 2, i * 2 + 1), new(1));
+    }
+    let missing = &harness.half.disorder.as_ref().unwrap().missing;
+    assert_eq!(missing.len(), MOST_MISSING_RANGES);
 }

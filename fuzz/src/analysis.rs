@@ -1,0 +1,302 @@
+//! Any packets through the whole analysis: every identity holds, whatever limits keep its memory
+//! small.
+
+use std::sync::{Arc, LazyLock};
+
+use arbitrary::{Arbitrary, Unstructured};
+use wirewatt::analysis::{Analysis, Analyzer, Evidence, Limits, ProtocolPlan};
+use wirewatt::capture::CapturedPacket;
+use wirewatt::units::{LinkType, Timestamp};
+
+use super::framings::frame;
+use super::packet_decode::LINK_TYPES;
+use super::packets::{End, Headers};
+
+/// A capture.
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Case {
+    pub packets: Vec<Shown>,
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Shown {
+    /// Milliseconds since the packet before.
+    pub after: i16,
+    /// The last bytes that the snap length cut.
+    pub cut: Option<u8>,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+pub enum What {
+    Tcp {
+        connection: u8,
+        from_listener: bool,
+        flags: u8,
+        /// From a number that both ends begin with.
+        sequence: Number,
+        acknowledgment: Number,
+        payload: Payload,
+    },
+    Udp {
+        connection: u8,
+        from_listener: bool,
+        payload: Payload,
+    },
+    Raw {
+        link_type: u8,
+        data: Vec<u8>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub enum Number {
+    Near(u8),
+    Further(u16),
+    Any(u32),
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Payload {
+    None,
+    Bytes(Vec<u8>),
+    Lines(u8),
+    Frames(Vec<u8>),
+}
+
+/// One framing of each kind, each on a port of its own; 7100 is the ring's.
+static PLAN: LazyLock<Arc<ProtocolPlan>> = LazyLock::new(|| {
+    let texts = [
+        "lines=5000:line",
+        "prefixed=5001:length-prefixed/1/big/body",
+        "turns=5002:turn",
+        "segments=5003:segment",
+    ];
+    let definitions: Vec<_> = texts
+        .iter()
+        .map(|text| text.parse().expect("written by hand"))
+        .collect();
+    Arc::new(ProtocolPlan::new(&definitions).expect("no port twice"))
+});
+
+/// The plan of every analysis here.
+pub fn plan() -> Arc<ProtocolPlan> {
+    Arc::clone(&PLAN)
+}
+
+/// The listening ports: one of each framing, one of no protocol, and that of marker datagrams.
+pub const LISTENERS: [u16; 7] = [7100, 5000, 5001, 5002, 5003, 80, 8790];
+
+/// Runs one case from a fuzzer's bytes.
+pub fn run(data: &[u8]) {
+    if let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) {
+        check(&case);
+    }
+}
+
+/// Analyses a capture within several limits, and panics where the results disagree.
+pub fn check(case: &Case) {
+    let whole = analysis(case, Limits::default());
+    let few_at_work = Limits {
+        at_work: 1,
+        ..Limits::default()
+    };
+    assert_eq!(
+        whole,
+        analysis(case, few_at_work),
+        "counts of their own changed a result"
+    );
+    let tiny = Limits {
+        connections: 2,
+        at_work: 1,
+        ended: 0,
+        held: 200,
+    };
+    let within = analysis(case, tiny);
+    let totals = |analysis: &Analysis| {
+        let rows = analysis.protocols.iter();
+        let rows = rows.map(|row| (row.packets.total, row.bytes));
+        let rows = rows.chain([
+            (
+                analysis.unclassified.packets.total,
+                analysis.unclassified.bytes,
+            ),
+            (analysis.undecoded.packets.total, analysis.undecoded.bytes),
+        ]);
+        rows.fold((0, 0, 0, 0), |sum, (packets, bytes)| {
+            let stream =
+                bytes.payload.get() + bytes.retransmitted.get() + bytes.outside_stream.get();
+            (
+                sum.0 + packets.get(),
+                sum.1 + bytes.ip.get(),
+                sum.2 + bytes.wire.get(),
+                sum.3 + stream,
+            )
+        })
+    };
+    assert_eq!(totals(&whole), totals(&within));
+    let marks = |evidence: &Evidence| {
+        let Evidence {
+            gaps,
+            late_bytes,
+            mid_stream_connections,
+            forgotten_connections,
+            ..
+        } = evidence;
+        [
+            *gaps,
+            *late_bytes,
+            *mid_stream_connections,
+            *forgotten_connections,
+        ]
+    };
+    if marks(&whole.evidence) == marks(&within.evidence) {
+        let mut whole = whole;
+        whole.messages = within.messages.clone();
+        assert_eq!(whole, within, "a limit changed a result and left no mark");
+    }
+}
+
+fn analysis(case: &Case, limits: Limits) -> Analysis {
+    let mut analyzer = Analyzer::with_limits(plan(), limits).keeping_messages();
+    let mut time = 1_700_000_000_000_000_000_i64;
+    for (number, shown) in case.packets.iter().enumerate() {
+        time += i64::from(shown.after) * 1_000_000;
+        let (link_type, data) = packet(&shown.what);
+        let captured = data.len().saturating_sub(shown.cut.unwrap_or(0).into());
+        analyzer.packet(&CapturedPacket {
+            timestamp: Timestamp::from_nanos(time),
+            link_type,
+            original_length: data.len() as u32,
+            data: &data[..captured],
+        });
+        assert_eq!(analyzer.packets().get(), number as u64 + 1);
+    }
+    let live: u64 = analyzer
+        .live_totals()
+        .iter()
+        .map(|row| row.packets.get())
+        .sum();
+    let analysis = analyzer.finish();
+    assert_eq!(live, analysis.packets.get());
+    check_identities(&analysis);
+    analysis
+}
+
+/// A packet's link type and bytes.
+fn packet(what: &What) -> (LinkType, Vec<u8>) {
+    let headers = |connection: u8, from_listener: bool| Headers {
+        from: if from_listener {
+            End::Listener
+        } else {
+            End::Client
+        },
+        ports: [
+            40_000 + u16::from(connection >> 4),
+            LISTENERS[usize::from(connection & 15) % LISTENERS.len()],
+        ],
+        ipv6: connection & 8 != 0,
+    };
+    let first = u32::MAX - 100;
+    let number = |number: Number| match number {
+        Number::Near(n) => first.wrapping_add(n.into()),
+        Number::Further(n) => first.wrapping_add(n.into()),
+        Number::Any(n) => n,
+    };
+    let ethernet = LinkType(1);
+    match what {
+        What::Tcp {
+            connection,
+            from_listener,
+            flags,
+            sequence,
+            acknowledgment,
+            payload,
+        } => {
+            let (sequence, acknowledgment) = (number(*sequence), number(*acknowledgment));
+            let headers = headers(*connection, *from_listener);
+            (
+                ethernet,
+                headers.tcp(sequence, acknowledgment, *flags, &bytes(payload)),
+            )
+        }
+        What::Udp {
+            connection,
+            from_listener,
+            payload,
+        } => (
+            ethernet,
+            headers(*connection, *from_listener).udp(&bytes(payload)),
+        ),
+        What::Raw { link_type, data } => {
+            let link_type = LINK_TYPES[usize::from(*link_type) % LINK_TYPES.len()];
+            (LinkType(link_type), data.clone())
+        }
+    }
+}
+
+fn bytes(payload: &Payload) -> Vec<u8> {
+    match payload {
+        Payload::None => Vec::new(),
+        Payload::Bytes(bytes) => bytes[..bytes.len().min(60_000)].to_vec(),
+        Payload::Lines(n) => b"PING\r\n".repeat(usize::from(*n)),
+        Payload::Frames(bodies) => bodies
+            .iter()
+            .take(16)
+            .flat_map(|body| frame(*body, 9))
+            .collect(),
+    }
+}
+
+/// Panics where an analysis contradicts itself.
+pub fn check_identities(analysis: &Analysis) {
+    let none = Vec::<String>::new();
+    let mut total = analysis.unclassified.packets.total + analysis.undecoded.packets.total;
+    let mut gap_bytes = analysis.unclassified.bytes.gap_bytes;
+    for row in &analysis.protocols {
+        assert_eq!(
+            row.bytes.broken_identities(Default::default()),
+            none,
+            "{}",
+            row.name
+        );
+        total += row.packets.total;
+        gap_bytes += row.bytes.gap_bytes;
+        let classes = &row.bytes_by_class;
+        let by_class = classes.handshake
+            + classes.teardown
+            + classes.retransmission
+            + classes.data
+            + classes.pure_ack
+            + classes.other;
+        assert_eq!(by_class, row.bytes.ip);
+        let (to, from) = (&row.to_listener, &row.from_listener);
+        assert_eq!(to.packets + from.packets, row.packets.total);
+        assert_eq!(to.messages + from.messages, row.messages);
+        assert_eq!(to.payload + from.payload, row.bytes.payload);
+        let (mut packets, mut messages, mut ip) = Default::default();
+        for bucket in row.series.buckets.values() {
+            packets += bucket.packets;
+            messages += bucket.messages;
+            ip += bucket.ip;
+        }
+        assert_eq!(
+            (packets, messages, ip),
+            (row.packets.total, row.messages, row.bytes.ip)
+        );
+        let by_kind: u64 = row.messages_by_kind.values().map(|n| n.get()).sum();
+        let acknowledged: u64 = row.acknowledged_by_kind.values().map(|n| n.get()).sum();
+        assert!(acknowledged <= by_kind && by_kind <= row.messages.get());
+    }
+    let unclassified = &analysis.unclassified.bytes;
+    assert_eq!(unclassified.broken_identities(Default::default()), none);
+    let undecoded = &analysis.undecoded;
+    assert_eq!(undecoded.bytes.broken_identities(undecoded.not_ip), none);
+    let by_reason: u64 = undecoded.reasons.values().map(|n| n.get()).sum();
+    assert_eq!(by_reason, undecoded.packets.total.get());
+    assert_eq!(total, analysis.packets);
+    assert_eq!(gap_bytes, analysis.evidence.gap_bytes);
+    if gap_bytes.get() > 0 {
+        assert!(analysis.evidence.gaps > 0, "bytes are missing from no gap");
+    }
+}
