@@ -259,6 +259,7 @@ impl Model {
         let late = self.unseen(from, below);
         let of_gap = self.unseen(from.max(self.origin), below);
         self.late = (u64::from(late), u64::from(of_gap));
+        let mut seen_before = false;
         for at in from..to {
             let byte = (at < captured_end).then(|| bytes[(at - start) as usize]);
             // Only what is still held can be compared.
@@ -268,10 +269,10 @@ impl Model {
             {
                 self.conflicting += u64::from(first != second);
             }
-            let begins = at == from.max(next) || self.is_seen(at - 1);
-            if at >= next && !self.is_seen(at) && begins {
+            if at >= next && !self.is_seen(at) && (at == from.max(next) || seen_before) {
                 self.held_ranges.insert(at);
             }
+            seen_before = self.is_seen(at);
             self.show(at, byte.map_or(Shown::Cut, Shown::Byte));
         }
         arrival
