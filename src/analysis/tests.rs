@@ -761,6 +761,203 @@ fn a_cut_in_which_messages_may_begin_is_evidence() {
     assert_eq!((evidence.cut_unframed_bytes, evidence.gaps), (10, 0));
 }
 
+/// Bytes of one row: payload, seen again, outside of the stream, in gaps.
+fn stream_bytes(analysis: &Analysis) -> [u64; 4] {
+    let bytes = &analysis.protocols[0].bytes;
+    [
+        bytes.payload.get(),
+        bytes.retransmitted.get(),
+        bytes.outside_stream.get(),
+        bytes.gap_bytes.get(),
+    ]
+}
+
+#[test]
+fn fin_proves_the_length_of_a_stream_of_which_nothing_was_captured() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    capture.sequence[0] = capture.sequence[0].wrapping_add(1000);
+    capture.close();
+    let analysis = capture.finish();
+    assert_eq!(stream_bytes(&analysis), [0, 0, 0, 1000]);
+    assert_eq!(analysis.evidence.gaps, 1);
+}
+
+#[test]
+fn data_on_syn_belongs_to_the_stream_whether_it_was_accepted_or_sent_again() {
+    for accepted in [true, false] {
+        let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+        capture.send(Client, "S", b"fast\nop");
+        if !accepted {
+            capture.sequence[0] -= 7;
+        }
+        capture.send(Listener, "SA", b"");
+        if !accepted {
+            capture.send(Client, "A", b"fast\nop");
+        }
+        capture.send(Client, "A", b"en\n");
+        capture.close();
+        let analysis = capture.finish();
+        let again = if accepted { 0 } else { 7 };
+        assert_eq!(stream_bytes(&analysis), [10, again, 0, 0]);
+        assert_eq!(analysis.protocols[0].messages.get(), 2);
+        assert_eq!(analysis.evidence, Evidence::default());
+    }
+}
+
+#[test]
+fn a_simultaneous_open_is_one_connection() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.raw(Client, "S", 0, b"");
+    capture.raw(Listener, "S", 0, b"");
+    capture.sequence = capture.sequence.map(|number| number.wrapping_add(1));
+    capture.raw(Client, "SA", u32::MAX, b"");
+    capture.raw(Listener, "SA", u32::MAX, b"");
+    capture.send(Listener, "A", b"one\n");
+    capture.send(Client, "A", b"two\nthree\n");
+    capture.close();
+    let analysis = capture.finish();
+    let row = &analysis.protocols[0];
+    assert_eq!((row.connections.get(), row.packets.handshake.get()), (1, 4));
+    assert_eq!(
+        (
+            row.to_listener.messages.get(),
+            row.from_listener.messages.get()
+        ),
+        (2, 1)
+    );
+    assert_eq!(stream_bytes(&analysis), [14, 0, 0, 0]);
+    assert_eq!(analysis.evidence, Evidence::default());
+}
+
+#[test]
+fn a_half_closed_connection_still_carries_the_other_way() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    capture.send(Client, "FA", b"all of it\n");
+    for _ in 0..3 {
+        capture.send(Listener, "A", b"answer\n");
+        capture.send(Client, "A", b"");
+    }
+    capture.send(Listener, "FA", b"end\n");
+    capture.send(Client, "A", b"");
+    let analysis = capture.finish();
+    let row = &analysis.protocols[0];
+    assert_eq!(
+        (
+            row.to_listener.messages.get(),
+            row.from_listener.messages.get()
+        ),
+        (1, 4)
+    );
+    assert_eq!((row.connections.get(), row.packets.teardown.get()), (1, 2));
+    assert_eq!(stream_bytes(&analysis), [35, 0, 0, 0]);
+    assert_eq!(analysis.evidence, Evidence::default());
+}
+
+#[test]
+fn a_zero_window_probe_brings_a_byte_and_a_keep_alive_probe_none() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    capture.send(Client, "A", b"one\n");
+    capture.send(Listener, "A", b"");
+    // The first byte of what waits for a window, twice; then all of it.
+    capture.raw(Client, "A", 0, b"t");
+    capture.raw(Client, "A", 0, b"t");
+    capture.send(Client, "A", b"two\n");
+    capture.send(Listener, "A", b"");
+    // Probes one byte below what is expected, with garbage and without.
+    capture.raw(Client, "A", u32::MAX, b"\0");
+    capture.raw(Client, "A", u32::MAX, b"");
+    let analysis = capture.finish();
+    assert_eq!(stream_bytes(&analysis), [8, 2, 1, 0]);
+    assert_eq!(analysis.protocols[0].messages.get(), 2);
+    assert_eq!(analysis.evidence, Evidence::default());
+}
+
+#[test]
+fn a_second_copy_with_other_bytes_is_evidence_and_the_first_counts() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    capture.raw(Client, "A", 4, b"two\n");
+    capture.raw(Client, "A", 4, b"tw\n\n");
+    capture.send(Client, "A", b"one\n");
+    let analysis = capture.finish();
+    assert_eq!(analysis.evidence.conflicting_bytes, 1);
+    assert_eq!(stream_bytes(&analysis), [8, 4, 0, 0]);
+    assert_eq!(analysis.protocols[0].messages.get(), 2);
+}
+
+#[test]
+fn the_text_of_a_reset_is_outside_of_the_stream() {
+    let mut capture = Capture::with(&["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    capture.send(Client, "A", b"one\n");
+    capture.raw(Listener, "RA", 0, b"no such service");
+    capture.raw(Listener, "A", 0, b"late\n");
+    let analysis = capture.finish();
+    assert_eq!(stream_bytes(&analysis), [4, 0, 20, 0]);
+    assert_eq!(analysis.protocols[0].messages.get(), 1);
+}
+
+#[test]
+fn closed_connections_make_room_before_an_open_one_is_forgotten() {
+    let limits = Limits {
+        connections: 8,
+        ended: 4,
+        ..Limits::default()
+    };
+    let mut capture = Capture::within(limits, &["t=5000:line"]).on_ports(49_999, 5000);
+    capture.connect();
+    let open = (capture.sequence, capture.ports);
+    for i in 0..1000 {
+        capture.ports = [50_000 + i, 5000];
+        capture.connect();
+        capture.send(Client, "A", b"one\n");
+        capture.close();
+    }
+    (capture.sequence, capture.ports) = open;
+    capture.send(Client, "A", b"still here\n");
+    let analysis = capture.finish();
+    let row = &analysis.protocols[0];
+    assert_eq!((row.connections.get(), row.messages.get()), (1001, 1001));
+    assert_eq!(analysis.evidence, Evidence::default());
+}
+
+#[test]
+fn a_full_store_gives_up_holes_and_says_what_came_too_late() {
+    let limits = Limits {
+        held: 300,
+        ..Limits::default()
+    };
+    let mut capture = Capture::within(limits, &["t=5000:line"]).on_ports(50_000, 5000);
+    capture.connect();
+    // Every other line of ten is shown first. Two are held; the third finds no room, and
+    // the three holes before it are given up.
+    for ahead in (1..10).step_by(2) {
+        capture.raw(
+            Client,
+            "A",
+            50 * ahead,
+            &[[b'a'; 49].as_slice(), b"\n"].concat(),
+        );
+    }
+    for ahead in (0..10).step_by(2) {
+        capture.raw(
+            Client,
+            "A",
+            50 * ahead,
+            &[[b'b'; 49].as_slice(), b"\n"].concat(),
+        );
+    }
+    let analysis = capture.finish();
+    assert_eq!(stream_bytes(&analysis), [500, 0, 0, 0]);
+    assert_eq!(analysis.evidence.late_bytes, 150);
+    // Three lines came behind a hole and three too late.
+    let row = &analysis.protocols[0];
+    assert_eq!((row.messages.get(), row.bytes.unframed.get()), (4, 300));
+}
+
 proptest! {
     #[test]
     fn identities_hold_for_any_traffic(
