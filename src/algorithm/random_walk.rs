@@ -187,7 +187,7 @@ struct End {
 const ENDED: &str = "walker-ended";
 
 fn ends<'a>(events: impl Iterator<Item = &'a super::Event>) -> impl Iterator<Item = End> {
-    events.filter_map(|event| End::deserialize(&event.outcome.value).ok())
+    events.filter_map(|event| End::deserialize(&*event.outcome.value).ok())
 }
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {
@@ -226,7 +226,7 @@ fn walkers_end_once_in_time_and_answers_are_true(execution: &Execution<'_>) -> R
     for event in execution.events {
         let operation = event.outcome.operation;
         if event.note() == Some(ENDED) {
-            let Ok(end) = End::deserialize(&event.outcome.value) else {
+            let Ok(end) = End::deserialize(&*event.outcome.value) else {
                 return Err(format!("no end of a walker: {}", event.outcome.value));
             };
             if !ended.insert((operation, end.walker)) {

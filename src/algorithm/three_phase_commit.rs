@@ -209,7 +209,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         if !event.outcome.phase.ends() {
             return None;
         }
-        let ended = serde_json::from_value(event.outcome.value.clone()).ok()?;
+        let ended = Ended::deserialize(&*event.outcome.value).ok()?;
         Some((event.outcome.operation, (event.node, ended)))
     };
     let ends: BTreeMap<OperationId, (ProcessId, Ended)> =
