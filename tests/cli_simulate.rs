@@ -6,8 +6,7 @@ mod common;
 use std::process::Command;
 
 use common::{
-    COMMAND_LIMIT, Running, children, command, count, have_tools, run, signal, start, text, value,
-    wirewatt,
+    COMMAND_LIMIT, Running, children, command, count, have_tools, run, signal, start, wirewatt,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -151,4 +150,131 @@ fn a_terminal_shows_how_far_long_work_is_and_nothing_else_does() {
     running.wait_for("work for 3 s", COMMAND_LIMIT, || cpu_ticks(pid) >= 300);
     assert_eq!(running.stderr(), "");
     assert!(!running.has_ended());
+}
+
+fn simulated(arguments: &[&str]) -> Value {
+    let finished = run(wirewatt().arg("simulate").args(arguments).arg("--json"));
+    assert!(finished.status.code() != Some(2), "{finished}");
+    finished.json()
+}
+
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../docs/simulation.schema.json")).expect("JSON")
+}
+
+/// Reports that have everything a simulation's report can have: a formula that is an interval, a
+/// property that does not hold, one that is open, a mean of operations, and none.
+fn reports() -> Vec<Value> {
+    let mut reports: Vec<Value> = [
+        &["ring", "-n", "5"][..],
+        &["maekawa", "-n", "7", "--connections", "per-exchange"],
+        &["ring", "-n", "5", "--loss", "300", "--seed", "3"],
+        &[
+            "lamport-mutex",
+            "--order",
+            "any",
+            "--delay",
+            "0.1ms..1s",
+            "--rounds",
+            "3",
+        ],
+        &[
+            "two-phase-commit",
+            "--fault",
+            "kill=0@after-votes",
+            "--limit",
+            "5s",
+        ],
+    ]
+    .map(simulated)
+    .into();
+    let repeated = simulated(&["bully", "--repeat", "2"]);
+    reports.extend(repeated.as_array().expect("a list").clone());
+    reports
+}
+
+#[test]
+fn the_json_is_what_the_schema_says_and_no_name_of_it_is_missing_there() {
+    assert!(jsonschema::meta::is_valid(&schema()));
+    let validator = jsonschema::validator_for(&schema()).expect("a valid schema");
+    let reports = reports();
+    let verdicts: Vec<_> = reports
+        .iter()
+        .flat_map(|report| report["promises"].as_array().expect("a list"))
+        .map(|promise| promise["holds"].as_bool())
+        .collect();
+    for verdict in [Some(true), Some(false), None] {
+        assert!(verdicts.contains(&verdict), "{verdicts:?}");
+    }
+    for report in &reports {
+        let errors: Vec<_> = validator
+            .iter_errors(report)
+            .map(|error| format!("{error} at {}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", report["command"]);
+        // What is deeper in the prediction is described in the report's schema.
+        let own = |(at, _): &(String, String)| !at.starts_with("/predicted/");
+        for (at, name) in names(report, "").into_iter().filter(own) {
+            let mut other = report.clone();
+            let object = other.pointer_mut(&at).and_then(Value::as_object_mut);
+            object.expect("an object").remove(&name);
+            assert_eq!(
+                validator.is_valid(&other),
+                name == "why",
+                "{at} without {name}"
+            );
+        }
+        let mut more = report.clone();
+        more["predicted"]["new"] = 1.into();
+        assert!(validator.is_valid(&more), "later versions may add");
+    }
+}
+
+/// Every name in a value, and the object that has it.
+fn names(value: &Value, at: &str) -> Vec<(String, String)> {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value))
+            .collect(),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .map(|(i, item): (u32, _)| (i.to_string(), item))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let mut names = Vec::new();
+    for (name, inner) in below {
+        names.extend(self::names(inner, &format!("{at}/{name}")));
+        if value.is_object() {
+            names.push((at.to_owned(), name));
+        }
+    }
+    names
+}
+
+/// Figures that both have are the same figures.
+#[test]
+fn what_is_predicted_is_described_as_in_the_report() {
+    let simulation = schema();
+    let report = include_str!("../docs/report.schema.json");
+    let report: Value = serde_json::from_str(report).expect("JSON");
+    let described = |schema: &Value, at: &str| {
+        let properties = schema.pointer(at).and_then(Value::as_object);
+        properties.unwrap_or_else(|| panic!("no {at}")).clone()
+    };
+    for (here, there) in [
+        (
+            "/properties/predicted/properties",
+            "/$defs/protocol/properties",
+        ),
+        ("/$defs", "/$defs"),
+    ] {
+        let there = described(&report, there);
+        for (name, definition) in described(&simulation, here) {
+            // A simulation has null where a report lacks the name.
+            let definition = definition.pointer("/anyOf/0").unwrap_or(&definition);
+            assert_eq!(Some(definition), there.get(&name), "{here}/{name}");
+        }
+    }
 }
