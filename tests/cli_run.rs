@@ -411,7 +411,7 @@ fn a_tampered_ledger_is_a_mismatch() {
 }
 
 #[test]
-fn a_ledger_line_that_is_none_is_named_and_a_torn_last_one_is_legal() {
+fn a_ledger_line_that_is_none_is_named_and_of_a_torn_one_nobody_can_tell() {
     let folder = folder();
     let run = sample_run(folder.path());
     let ledger = run.join("ledger.jsonl");
@@ -422,8 +422,13 @@ fn a_ledger_line_that_is_none_is_named_and_a_torn_last_one_is_legal() {
     file.write_all(b"{\"event\":\"attempted\",\"time\":17953")
         .expect("written");
     let torn = audited(&run);
-    assert_eq!(torn.status.code(), Some(0), "{torn}");
-    assert_eq!(text(&torn.json(), "/audit/verdict"), "exact");
+    assert_eq!(torn.status.code(), Some(2), "{torn}");
+    let report = torn.json();
+    assert_eq!(text(&report, "/audit/verdict"), "inconclusive");
+    assert_eq!(
+        text(&report, "/audit/remarks/0"),
+        "the ledger has 1 torn line: the event on it is in no account"
+    );
 
     let lines = common::lines_in(&ledger);
     file.write_all(b"\n").expect("written");

@@ -865,7 +865,12 @@ impl Ledger {
             0 => audit,
             torn => audit.no_better_than(
                 Verdict::Inconclusive,
-                format!("the ledger has {torn} torn line(s): an event on each is not counted"),
+                match torn {
+                    1 => "the ledger has 1 torn line: the event on it is in no account".to_owned(),
+                    _ => format!(
+                        "the ledger has {torn} torn lines: the events on them are in no account"
+                    ),
+                },
             ),
         }
     }
