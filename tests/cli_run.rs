@@ -438,6 +438,32 @@ fn a_ledger_line_that_is_none_is_named_and_of_a_torn_one_nobody_can_tell() {
     assert!(refused.stderr.contains(&place), "{refused}");
 }
 
+/// What formulas ask is in the history: a note that is missing made a wrong number a good one.
+#[test]
+fn a_torn_history_and_a_ledger_that_could_not_be_written_agree_with_nothing() {
+    let folder = folder();
+    let run = sample_run(folder.path());
+    let history = run.join("history.jsonl");
+    let whole = std::fs::read(&history).expect("a history");
+    std::fs::write(&history, &whole[..whole.len() - 1]).expect("written");
+    let torn = audited(&run);
+    assert_eq!(torn.status.code(), Some(2), "{torn}");
+    let report = torn.json();
+    assert_eq!(text(&report, "/audit/verdict"), "inconclusive");
+    assert!(value(&report, "/audit/rows/0/expected").is_null());
+    std::fs::write(&history, whole).expect("written");
+
+    // A ledger that a node could not write to its end is none, for the run and for its folder.
+    let record = std::fs::read_to_string(run.join("run.toml")).expect("run.toml");
+    let failed = record.replace("[outcome]\n", "[outcome]\nledger_failed = true\n");
+    assert_ne!(failed, record);
+    std::fs::write(run.join("run.toml"), failed).expect("written");
+    let failed = audited(&run);
+    assert_eq!(failed.status.code(), Some(2), "{failed}");
+    assert!(failed.json().get("audit").is_none(), "{failed}");
+    assert!(failed.stderr.contains("could not write their ledger"));
+}
+
 #[test]
 fn a_cut_capture_is_inconclusive() {
     let folder = folder();

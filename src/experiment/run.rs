@@ -1119,3 +1119,116 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
     folder.write("bytes-by-layer.svg", chart::layers(&seen)?.as_bytes())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet::Death;
+    use super::*;
+
+    /// A run of three processes with these faults, deaths and deeds of process 1.
+    fn record(faults: &[&str], deaths: &[u32], deeds: &[Deed]) -> RunRecord {
+        let injected = deeds.iter().map(|deed| Injected {
+            fault: 0,
+            node: Some(ProcessId(1)),
+            after: 0,
+            deed: deed.clone(),
+        });
+        RunRecord {
+            schema: SCHEMA.to_owned(),
+            version: String::new(),
+            command: Vec::new(),
+            started: Timestamp::from_nanos(0),
+            run: 9,
+            algorithm: "two-phase-commit".to_owned(),
+            n: 3,
+            rounds: 1,
+            connections: Connections::Persistent,
+            payload: 0,
+            addresses: Vec::new(),
+            options: Options::default(),
+            faults: faults.iter().map(ToString::to_string).collect(),
+            seed: 0,
+            outcome: Some(RecordedOutcome {
+                clean: false,
+                partial: false,
+                operations: 1,
+                problems: Vec::new(),
+                died: if deaths.is_empty() { vec![] } else { vec![1] },
+                notices: Vec::new(),
+                stalled: None,
+                packets_lost: None,
+                injected: injected.collect(),
+                deaths: deaths
+                    .iter()
+                    .map(|incarnation| Death {
+                        node: ProcessId(1),
+                        incarnation: *incarnation,
+                        by: Timestamp::from_nanos(0),
+                    })
+                    .collect(),
+                ledger_failed: false,
+            }),
+            capture: None,
+        }
+    }
+
+    fn killed() -> Deed {
+        Deed::Killed { point: None }
+    }
+
+    fn restarted() -> Deed {
+        Deed::Restarted {
+            incarnation: 2,
+            storage_lost: false,
+        }
+    }
+
+    #[test]
+    fn a_process_that_died_again_after_it_came_back_is_down() {
+        let fault = ["kill=1@1s,restart=1s"];
+        let is_down =
+            |deaths: &[u32], deeds: &[Deed]| !down(&record(&fault, deaths, deeds)).is_empty();
+        assert!(is_down(&[1], &[killed()]));
+        assert!(!is_down(&[1], &[killed(), restarted()]));
+        // By itself: no deed tells of it.
+        assert!(is_down(&[1, 2], &[killed(), restarted()]));
+        assert!(is_down(&[1, 2], &[killed(), restarted(), killed()]));
+        // It was gone again before it had come back.
+        assert!(is_down(&[1, 2], &[killed()]));
+    }
+
+    #[test]
+    fn a_formula_is_left_out_for_kinds_alone_of_which_it_has_no_case_for_what_happened() {
+        let outside = |algorithm: &str, faults: &[&str], deeds: &[Deed], suppressed: u64| {
+            let algorithm = catalog::by_name(algorithm).unwrap();
+            let mut totals = Totals::default();
+            let vote = ("two-phase-commit".to_owned(), "vote-yes".to_owned());
+            totals.kinds.entry(vote).or_default().suppressed = Messages::new(suppressed);
+            let deaths: &[u32] = if deeds.contains(&killed()) { &[1] } else { &[] };
+            let record = record(faults, deaths, deeds);
+            outside_formula(algorithm, &record, &totals)
+        };
+        let nothing = BTreeMap::new();
+        let kill = ["kill=1@1s,restart=1s"];
+        assert_eq!(
+            outside("two-phase-commit", &kill, &[killed(), restarted()], 0),
+            nothing
+        );
+        let stopped = Deed::Stopped { point: None };
+        assert_eq!(
+            outside("maekawa", &["stop=1@1s,for=1s"], &[stopped], 0),
+            nothing
+        );
+        // A drop that dropped nothing has changed nothing.
+        let drop = ["drop=1%"];
+        assert_eq!(outside("two-phase-commit", &drop, &[], 0), nothing);
+        let dropped = outside("two-phase-commit", &drop, &[], 1);
+        assert_eq!(dropped, [("ack", "injected drop=1%".to_owned())].into());
+        let died = outside("central-mutex", &kill, &[killed()], 0);
+        let why = "injected kill=1@1s,restart=1s".to_owned();
+        assert_eq!(died, [("release", why)].into());
+        let came_back = outside("central-mutex", &kill, &[killed(), restarted()], 0);
+        let kinds: Vec<&str> = came_back.into_keys().collect();
+        assert_eq!(kinds, ["grant", "release", "request"]);
+    }
+}
