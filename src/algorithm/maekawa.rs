@@ -9,8 +9,8 @@
 //! yet, since another arbiter has told it so (`failed`), gives the vote back (`yield`). As published
 //! that is not enough: an arbiter must also tell `failed` to a waiting request that was the best when
 //! it came and no longer is (Sanders, *The Information Structure of Distributed Mutual Exclusion
-//! Algorithms*, ACM TOCS 5(3), 1987); the option `correction` takes that away again. Channels are FIFO, as the paper assumes: an `inquire` never
-//! overtakes the `grant` that it asks about.
+//! Algorithms*, ACM TOCS 5(3), 1987); the option `correction` takes that away again. Channels are
+//! FIFO: an `inquire` never overtakes the `grant` that it asks about.
 //!
 //! The quorum of a process is its row and its column in a grid of ⌈√N⌉ columns, filled in the order of
 //! ids; only the last row may be shorter. Two of them always meet: of the two crossings of one's row

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Case, Event, Execution, Expected, OperationId, OptionSpec, Options, Phase, Point, ProcessId,
-    Property, PropertyKind, Setup, SetupError, Step, TimerId,
+    ALWAYS, Case, Event, Execution, Expected, OperationId, OptionSpec, Options, Phase, Point,
+    ProcessId, Property, PropertyKind, Setup, SetupError, Step, TimerId,
 };
 
 /// The note of a process that has entered its critical section.
@@ -252,6 +252,7 @@ pub const MUTUAL_EXCLUSION: Property = Property {
     name: "mutual exclusion",
     kind: PropertyKind::Safety,
     about: "no two processes are in the critical section at the same time",
+    premise: ALWAYS,
     check: mutual_exclusion,
 };
 
@@ -260,6 +261,7 @@ pub const NO_STARVATION: Property = Property {
     name: "no starvation",
     kind: PropertyKind::Liveness,
     about: "every process that asks for the critical section enters it, and leaves",
+    premise: all_live,
     check: no_starvation,
 };
 
@@ -269,6 +271,7 @@ pub const TIMESTAMP_ORDER: Property = Property {
     name: "timestamp order",
     kind: PropertyKind::Safety,
     about: "entries come in the order of their requests' timestamps and, where these are equal, of ids",
+    premise: ALWAYS,
     check: timestamp_order,
 };
 
@@ -294,11 +297,13 @@ fn mutual_exclusion(execution: &Execution<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// None of these algorithms lives with a process that dies.
+fn all_live(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let none_dead = execution.crashed.is_empty();
+    none_dead.then_some(()).ok_or("a process is dead")
+}
+
 fn no_starvation(execution: &Execution<'_>) -> Result<(), String> {
-    // None of these algorithms lives with a process that dies.
-    if !execution.crashed.is_empty() {
-        return Ok(());
-    }
     let case = Case {
         n: execution.n,
         rounds: execution.rounds,
@@ -306,8 +311,15 @@ fn no_starvation(execution: &Execution<'_>) -> Result<(), String> {
         events: execution.events,
         died: &[],
     };
-    match Entry::all(&case).iter().find(|entry| !entry.left) {
-        None => Ok(()),
+    let all = Entry::all(&case);
+    match all.iter().find(|entry| !entry.left) {
+        None => {
+            let wanted = entries(case.n, case.rounds, case.options);
+            match all.len() as u64 {
+                begun if begun == wanted => Ok(()),
+                begun => Err(format!("{begun} of {wanted} entries were asked for")),
+            }
+        }
         Some(Entry {
             by, entered: None, ..
         }) => Err(format!("process {by} asked and never entered")),

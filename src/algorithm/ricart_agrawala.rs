@@ -3,7 +3,7 @@
 //! number, and enters when all have replied. A process replies at once, unless it is in the critical
 //! section, or wants it itself with a lower number (the lower id where numbers are equal): then it
 //! defers the reply until it has left. A reply thus is Lamport's acknowledgement and release in one,
-//! and channels need no order. Names of the paper's section 3 stand where its variables are.
+//! and channels need no order. The paper's names stand where its variables are.
 
 use std::collections::{BTreeMap, BTreeSet};
 

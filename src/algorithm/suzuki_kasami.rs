@@ -135,7 +135,7 @@ impl Member {
         }
     }
 
-    /// Procedure P1 of the paper, until the critical section.
+    /// The paper's requesting process, until the critical section.
     fn ask(&mut self, entry: OperationId, step: &mut Step<'_>) {
         let number = entry.round(self.n);
         self.requested.insert(self.id, number);
@@ -147,7 +147,7 @@ impl Member {
         }
     }
 
-    /// Procedure P1 of the paper, after the critical section.
+    /// The same, after the critical section.
     fn serve_next(&mut self, step: &mut Step<'_>) {
         let Some(mut token) = self.token.take() else {
             return;
@@ -164,7 +164,7 @@ impl Member {
         }
     }
 
-    /// Procedure P2 of the paper.
+    /// What the paper does when a request comes.
     fn request(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
         let number: RequestNumber = message.read()?;
         let known = self.requested.entry(message.from).or_default();
