@@ -157,10 +157,10 @@ impl Run {
     fn check(&self, kind: PropertyKind) -> Result<(), String> {
         let execution = self.execution();
         for property in self.algorithm.properties {
-            if property.kind == kind {
-                if let Judgement::Broken(why) = property.judge(&execution) {
-                    return Err(self.broken(property.name, &why));
-                }
+            if property.kind == kind
+                && let Judgement::Broken(why) = property.judge(&execution)
+            {
+                return Err(self.broken(property.name, &why));
             }
         }
         Ok(())
