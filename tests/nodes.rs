@@ -1,12 +1,15 @@
 //! Real nodes as operating-system processes on the loopback interface.
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use wirewatt::algorithm::{Case, Phase, ProcessId, catalog};
@@ -26,20 +29,6 @@ const RUN: u64 = 4711;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// The first of `n` free ports in a row, below the ephemeral range and outside the port plan.
-fn free_ports(n: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run side by side begin at different places.
-    let place = (std::process::id() % 97) as u16 * 100;
-    loop {
-        let offset = NEXT.fetch_add(n, Ordering::Relaxed);
-        let base = 20_000 + (place + offset) % 12_000;
-        if (base..base + n).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
-            return base;
-        }
-    }
-}
-
 struct Run {
     folder: TempDir,
     config: FleetConfig,
@@ -49,7 +38,8 @@ impl Run {
     fn new(algorithm: &str, n: u32, connections: Connections) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.jsonl");
-        let base = free_ports(n as u16);
+        let processes = (catalog::by_name(algorithm).unwrap().processes)(n);
+        let base = free_ports(processes as u16);
         let mut config = FleetConfig::on_loopback(algorithm, n, base, RUN, ledger).unwrap();
         config.node_command = vec![PROGRAM.into(), "node".into()];
         config.connections = connections;
