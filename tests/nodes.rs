@@ -739,6 +739,34 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
     }
 }
 
+/// The controller says `finish` before it hears of a point, and answers the point then. The node took
+/// that answer for its controller's death.
+#[test]
+fn the_answer_to_a_point_may_come_after_finish() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let ledger = folder.path().join("ledger.jsonl");
+    let mut node = ByHand::start("ring");
+    node.say(&format!(
+        r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{ledger:?},"connections":"per-message","rounds":1,"options":{{}},"faults":{{"points":["has-token"]}}}}"#,
+        base,
+        base + 1,
+    ));
+    assert_eq!(node.hear()["type"], "listening");
+    node.say(r#"{"v":1,"type":"start"}"#);
+    let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    sender.write_all(&token(5, 1)).unwrap();
+    let point = node.hear();
+    assert_eq!(point["type"], "point", "{point}");
+    node.say("{\"v\":1,\"type\":\"finish\"}\n{\"v\":1,\"type\":\"go-on\"}");
+    // The node's FIN: it finishes, and reads on until the other end has closed too.
+    assert_eq!(sender.read(&mut [0]).unwrap(), 0);
+    sender.shutdown(Shutdown::Write).unwrap();
+    let finished = node.hear();
+    assert_eq!(finished["type"], "finished", "{finished}");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn what_arrives_while_a_node_finishes_is_handled() {
     let folder = tempfile::tempdir().unwrap();

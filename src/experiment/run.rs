@@ -40,7 +40,7 @@ use crate::report::{
     SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
-use crate::units::Messages;
+use crate::units::{Messages, duration_text};
 
 /// More notices of strangers than these are told by their number.
 const MOST_NOTICES: usize = 5;
@@ -927,7 +927,13 @@ fn problems_of(
         Ending::TimeLimit | Ending::Broken | Ending::Stalled => {
             let told = format!("{ended} of {wanted} operations ended");
             let how = match outcome.ending {
-                Ending::TimeLimit => format!("{told} within {timeout:?} (--timeout)"),
+                Ending::TimeLimit => {
+                    let rest = match ended < wanted {
+                        true => "",
+                        false => ", but the nodes did not come to rest",
+                    };
+                    format!("{told}{rest} within {} (--timeout)", duration_text(timeout))
+                }
                 Ending::Stalled => format!(
                     "{told}; {:.1} s after the start nothing could happen any more: no message \
                      was on its way, no timer ran",
