@@ -276,7 +276,8 @@ impl Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::PropertyKind;
+    use crate::algorithm::{Execution, Judgement, PropertyKind};
+    use crate::simulation::{self, Scenario};
 
     #[test]
     fn every_algorithm_stands_in_the_table_with_its_kinds() {
@@ -319,6 +320,50 @@ mod tests {
                 let mut properties = algorithm.properties.iter();
                 let promised = properties.any(|property| property.kind == kind);
                 assert!(promised, "{}: {kind:?}", algorithm.name);
+            }
+        }
+    }
+
+    /// Something good has to happen for it: that nothing did, or that nobody is left to whom it could,
+    /// is no reason to call it held.
+    #[test]
+    fn no_liveness_property_holds_of_an_execution_in_which_nothing_happened() {
+        let n = 5;
+        let everybody: Vec<_> = (0..n).map(ProcessId).collect();
+        for algorithm in all() {
+            for crashed in [&everybody[..0], &everybody[..1], &everybody[..]] {
+                let execution = Execution {
+                    n,
+                    rounds: 1,
+                    options: &Options::default(),
+                    events: &[],
+                    crashed,
+                };
+                let live = algorithm.properties.iter();
+                for property in live.filter(|it| it.kind == PropertyKind::Liveness) {
+                    let judged = property.judge(&execution);
+                    let (name, promise) = (algorithm.name, property.name);
+                    assert_ne!(
+                        judged,
+                        Judgement::Holds,
+                        "{name}: {promise}, {crashed:?} dead"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_property_is_judged_and_holds_where_nothing_fails() {
+        for algorithm in all() {
+            for n in [algorithm.least, 5] {
+                let scenario = Scenario::new(n, 2, 1);
+                let run = simulation::run(algorithm, &scenario).expect("a good setup");
+                for property in algorithm.properties {
+                    let judged = property.judge(&run.execution());
+                    let (name, promise) = (algorithm.name, property.name);
+                    assert_eq!(judged, Judgement::Holds, "{name}: {promise}, N={n}");
+                }
             }
         }
     }

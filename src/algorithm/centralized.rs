@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
-    Message, OperationId, Phase, Process, ProcessId, Property, PropertyKind, ProtocolError, Setup,
-    Step, Synchrony, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, Phase, Process, ProcessId, Property, PropertyKind,
+    ProtocolError, Setup, Step, Synchrony, Topology,
 };
 
 const JOIN: KindNumber = KindNumber(1);
@@ -44,12 +44,14 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "admission",
             kind: PropertyKind::Safety,
             about: "a member's list names the member itself and nobody who had not asked to join",
+            premise: ALWAYS,
             check: lists_name_who_joined,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
             about: "every join is answered",
+            premise: ALWAYS,
             check: every_join_ends,
         },
     ],

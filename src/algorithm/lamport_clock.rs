@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
     KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
     PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
 };
@@ -77,12 +77,14 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "clock condition",
             kind: PropertyKind::Safety,
             about: "an event that happened before another has the smaller timestamp",
+            premise: ALWAYS,
             check: clock_condition,
         },
         Property {
             name: "delivery",
             kind: PropertyKind::Liveness,
             about: "every message that was sent is received, and every process plays all its events",
+            premise: ALWAYS,
             check: delivery,
         },
     ],

@@ -51,7 +51,7 @@ pub use catalog::{
     Algorithm, Channels, FailureModel, Identity, OptionSpec, Point, Relation, Synchrony, Topology,
 };
 pub use expected::{Case, Expectation, Expected};
-pub use property::{Execution, Property, PropertyKind};
+pub use property::{ALWAYS, Execution, Judgement, Property, PropertyKind};
 
 /// A process of an algorithm: 0 … N−1. Coordinator, server or primary is 0.
 #[derive(

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
-    Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId, Property, PropertyKind,
-    ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId, Property,
+    PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
 };
 
 const TOKEN: KindNumber = KindNumber(1);
@@ -61,12 +61,14 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "one circulation at a time",
             kind: PropertyKind::Safety,
             about: "a circulation begins when the one before has ended, and ends once",
+            premise: ALWAYS,
             check: one_at_a_time,
         },
         Property {
             name: "the token returns",
             kind: PropertyKind::Liveness,
-            about: "every circulation that begins ends",
+            about: "every circulation ends",
+            premise: ALWAYS,
             check: token_returns,
         },
     ],
@@ -96,12 +98,10 @@ fn one_at_a_time(execution: &Execution<'_>) -> Result<(), String> {
 }
 
 fn token_returns(execution: &Execution<'_>) -> Result<(), String> {
-    let phases = execution.events.iter().map(|event| event.outcome.phase);
-    let begun = phases.clone().filter(|phase| *phase == Phase::Invoke);
-    let ended = phases.filter(|phase| phase.ends());
-    match begun.count().saturating_sub(ended.count()) {
+    let rounds = execution.rounds;
+    match u64::from(rounds).saturating_sub(execution.ended(Phase::ends)) {
         0 => Ok(()),
-        open => Err(format!("{open} circulation(s) did not end")),
+        open => Err(format!("{open} of {rounds} circulations did not end")),
     }
 }
 

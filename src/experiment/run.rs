@@ -20,8 +20,8 @@ use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
 use crate::algorithm::{
-    self, Algorithm, Case, Event, Execution, FailureModel, Options, Phase, ProcessId, Property,
-    catalog,
+    self, Algorithm, Case, Event, Execution, FailureModel, Judgement, Options, Phase, ProcessId,
+    Property, catalog,
 };
 use crate::analysis::{
     Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
@@ -765,9 +765,10 @@ fn properties(
         };
         let (holds, why) = match unjudged {
             Some(why) => (None, format!("not judged: {why}")),
-            None => match (property.check)(&execution) {
-                Ok(()) => (Some(true), String::new()),
-                Err(why) => (Some(false), why),
+            None => match property.judge(&execution) {
+                Judgement::Holds => (Some(true), String::new()),
+                Judgement::Broken(why) => (Some(false), why),
+                Judgement::NotJudged(why) => (None, format!("not judged: {why}")),
             },
         };
         PropertyRow {
