@@ -324,13 +324,13 @@ impl Host {
     }
 
     fn forward(&self, walk: Walk, operation: OperationId, step: &mut Step<'_>) {
-        let neighbours = self.search.graph.neighbours(self.id, self.n);
-        let chosen = step.choose(neighbours.len() as u32) as usize;
+        let graph = self.search.graph;
+        let next = graph.neighbour(self.id, self.n, |count| step.choose(count));
         let walk = Walk {
             hops: walk.hops + 1,
             ..walk
         };
-        step.send(neighbours[chosen], WALK, operation, Body::encode(&walk));
+        step.send(next, WALK, operation, Body::encode(&walk));
     }
 
     fn host(&self, walk: Walk, operation: OperationId, step: &mut Step<'_>) {
