@@ -83,6 +83,18 @@ impl Run {
         self.spawn().run(PLENTY, &NEVER)
     }
 
+    /// Runs until the first message has been handled, and interrupts then.
+    fn cancelled(&self, fleet: Fleet) -> FleetOutcome {
+        let cancel = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                await_record(&self.ledger(), Event::Handled);
+                cancel.store(true, Ordering::Relaxed);
+            });
+            fleet.run(PLENTY, &cancel)
+        })
+    }
+
     fn totals(&self) -> Totals {
         Totals::read(&self.ledger(), RUN).unwrap()
     }
@@ -493,16 +505,7 @@ fn cancelling_leaves_no_node() {
     let run = Run::new("ring", 4, Connections::Persistent).rounds(100_000_000);
     let fleet = run.spawn();
     let pids = fleet.pids();
-    let cancel = std::sync::Arc::new(AtomicBool::new(false));
-    let canceller = std::thread::spawn({
-        let (cancel, ledger) = (cancel.clone(), run.ledger());
-        move || {
-            await_record(&ledger, Event::Handled);
-            cancel.store(true, Ordering::Relaxed);
-        }
-    });
-    let outcome = fleet.run(PLENTY, &cancel);
-    canceller.join().unwrap();
+    let outcome = run.cancelled(fleet);
     assert_eq!(outcome.ending, Ending::Interrupted);
     assert!(!outcome.events.is_empty());
     assert_eq!(outcome.faults, []);
@@ -718,16 +721,7 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
         let mut run = Run::new("centralized", 6, mode).rounds(1_000_000);
         run.config.history = Some(run.folder.path().join("history.jsonl"));
         let fleet = run.spawn();
-        let cancel = std::sync::Arc::new(AtomicBool::new(false));
-        let canceller = std::thread::spawn({
-            let (cancel, ledger) = (cancel.clone(), run.ledger());
-            move || {
-                await_record(&ledger, Event::Handled);
-                cancel.store(true, Ordering::Relaxed);
-            }
-        });
-        let outcome = fleet.run(PLENTY, &cancel);
-        canceller.join().unwrap();
+        let outcome = run.cancelled(fleet);
         assert_eq!(outcome.ending, Ending::Interrupted);
         assert_eq!(outcome.faults, [], "{mode:?}");
         let all = run.totals().all();
