@@ -287,12 +287,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         request,
         report,
     ] = rows;
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row("can-commit", can, "N-1", CITATION),
         row("vote-yes", yes, "N-1, less the votes no", CITATION),

@@ -247,12 +247,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         add(ack, 0, told);
     }
     let [request, yes, no, commit, abort, ack] = rows;
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row("vote-request", request, "N-1", CITATION),
         row("vote-yes", yes, "N-1, less the votes no", CITATION),
