@@ -25,9 +25,9 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process,
-    ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony,
-    TimerId, Topology,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const ELECTION: KindNumber = KindNumber(1);
@@ -89,6 +89,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["ok"],
+    },
     identities: &[Identity {
         text: "ok <= election",
         terms: &[(1, "ok"), (-1, "election")],

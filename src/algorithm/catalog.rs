@@ -111,6 +111,27 @@ pub enum FailureModel {
     Byzantine,
 }
 
+/// Kinds of messages whose formula has no case for a failure: it is not held against runs in which
+/// there was one. Of all others the formula holds, whoever dies and whatever is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutsideFormula {
+    /// Where a process died.
+    pub deaths: &'static [&'static str],
+    /// Where a process that had died came back.
+    pub returns: &'static [&'static str],
+    /// Where messages were lost, or suppressed by an injected fault.
+    pub losses: &'static [&'static str],
+}
+
+impl OutsideFormula {
+    /// No kind: the formula has a case for every failure.
+    pub const NOTHING: Self = Self {
+        deaths: &[],
+        returns: &[],
+        losses: &[],
+    };
+}
+
 /// An option of an algorithm's workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
@@ -209,6 +230,8 @@ pub struct Algorithm {
     pub operations: fn(n: u32, rounds: u32, options: &Options) -> u64,
     /// The formula's account of a case: one row for each message kind.
     pub expected: fn(&Case<'_>) -> Vec<Expectation>,
+    /// Kinds for which that account has no case where something failed.
+    pub outside_formula: OutsideFormula,
     /// What holds between the numbers of its kinds.
     pub identities: &'static [Identity],
     /// What it promises.

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Options, Process, ProcessId, ProtocolError, Relation, Setup, SetupError,
-    Step, Synchrony, Topology,
+    Message, OperationId, Options, OutsideFormula, Process, ProcessId, ProtocolError, Relation,
+    Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -46,6 +46,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["release"],
+        returns: &["request", "grant", "release"],
+        losses: &[],
+    },
     identities: &[
         Identity {
             text: "request = grant",

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, Phase, Process, ProcessId, Property, PropertyKind,
-    ProtocolError, Setup, Step, Synchrony, Topology,
+    KindNumber, Message, OperationId, OutsideFormula, Phase, Process, ProcessId, Property,
+    PropertyKind, ProtocolError, Setup, Step, Synchrony, Topology,
 };
 
 const JOIN: KindNumber = KindNumber(1);
@@ -38,6 +38,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |_, _| Expected::exactly(2),
     operations: |n, rounds, _| u64::from(n - 1) * u64::from(rounds),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[
         Property {

@@ -25,9 +25,9 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process,
-    ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony,
-    Topology,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, Topology,
 };
 
 const UPDATE: KindNumber = KindNumber(1);
@@ -77,6 +77,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["acknowledgement"],
+    },
     identities: &[
         Identity {
             text: "update-reply = update",

@@ -23,8 +23,9 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId,
+    Topology,
 };
 
 const MARKER: KindNumber = KindNumber(1);
@@ -75,6 +76,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["transfer"],
+        losses: &[],
+    },
     identities: &[],
     properties: &[
         Property {

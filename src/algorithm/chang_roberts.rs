@@ -19,8 +19,8 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const ELECTION: KindNumber = KindNumber(1);
@@ -67,6 +67,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["election", "elected"],
+        returns: &["election", "elected"],
+        losses: &["election", "elected"],
+    },
     identities: &[],
     properties: &[
         Property {

@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, Topology,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, Topology,
 };
 
 const HELLO: KindNumber = KindNumber(1);
@@ -49,6 +50,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
         greeters.count() as u64 * u64::from(rounds)
     },
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[Identity {
         text: "reply = hello",
         terms: &[(1, "reply"), (-1, "hello")],

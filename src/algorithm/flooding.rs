@@ -16,8 +16,8 @@ use serde_json::json;
 use super::graph::Graph;
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Setup, Step, Synchrony, Topology,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, Step, Synchrony, Topology,
 };
 
 const FLOOD: KindNumber = KindNumber(1);
@@ -50,6 +50,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, options| Expected::exactly(messages(graph(options), n)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[
         Property {

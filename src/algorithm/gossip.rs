@@ -27,9 +27,9 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId,
-    Topology,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const PUSH: KindNumber = KindNumber(1);
@@ -83,6 +83,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[
         Identity {
             text: "answer = pull",

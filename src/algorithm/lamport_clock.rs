@@ -21,8 +21,9 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId,
+    Topology,
 };
 
 const MESSAGE: KindNumber = KindNumber(1);
@@ -71,6 +72,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |n, rounds, _| u64::from(n) * u64::from(rounds),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["message"],
+        losses: &[],
+    },
     identities: &[],
     properties: &[
         Property {

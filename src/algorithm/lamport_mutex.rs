@@ -17,8 +17,8 @@ use serde_json::json;
 use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Process, ProcessId, ProtocolError, Relation, Setup, SetupError, Step,
-    Synchrony, Topology,
+    Message, OperationId, OutsideFormula, Process, ProcessId, ProtocolError, Relation, Setup,
+    SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -47,6 +47,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(3 * u64::from(n - 1)),
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["release"],
+        returns: &["request", "reply", "release"],
+        losses: &["reply"],
+    },
     identities: &[
         Identity {
             text: "request = reply",

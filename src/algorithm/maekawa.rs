@@ -28,8 +28,8 @@ use serde_json::json;
 use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, OptionSpec, Options, Process, ProcessId, ProtocolError, Relation, Setup,
-    SetupError, Step, Synchrony, Topology,
+    Message, OperationId, OptionSpec, Options, OutsideFormula, Process, ProcessId, ProtocolError,
+    Relation, Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -79,6 +79,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["release"],
+        returns: &["request", "grant", "release", "inquire", "failed", "yield"],
+        losses: &[],
+    },
     identities: &[
         Identity {
             text: "grant - yield = request",

@@ -48,7 +48,8 @@ pub mod two_phase_commit;
 
 pub use body::Body;
 pub use catalog::{
-    Algorithm, Channels, FailureModel, Identity, OptionSpec, Point, Relation, Synchrony, Topology,
+    Algorithm, Channels, FailureModel, Identity, OptionSpec, OutsideFormula, Point, Relation,
+    Synchrony, Topology,
 };
 pub use expected::{Case, Expectation, Expected};
 pub use property::{ALWAYS, Execution, Judgement, Property, PropertyKind};

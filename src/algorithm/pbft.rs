@@ -27,8 +27,8 @@ use serde_json::json;
 
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const PRE_PREPARE: KindNumber = KindNumber(1);
@@ -78,6 +78,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(2 * u64::from(n) * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["prepare", "commit"],
+    },
     identities: &[],
     properties: &[
         Property {

@@ -20,8 +20,9 @@ use serde_json::json;
 use super::graph::Graph;
 use super::{
     ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, SetupError, Step, Synchrony, TimerId, Topology,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, SetupError, Step, Synchrony, TimerId,
+    Topology,
 };
 
 const WALK: KindNumber = KindNumber(1);
@@ -84,6 +85,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[
         Property {

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Process, ProcessId, ProtocolError, Relation, Setup, SetupError, Step,
-    Synchrony, Topology,
+    Message, OperationId, OutsideFormula, Process, ProcessId, ProtocolError, Relation, Setup,
+    SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -41,6 +41,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(2 * u64::from(n - 1)),
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["request", "reply"],
+        losses: &[],
+    },
     identities: &[Identity {
         text: "request = reply",
         terms: &[(1, "request"), (-1, "reply")],

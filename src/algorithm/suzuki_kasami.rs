@@ -16,8 +16,8 @@ use serde_json::json;
 use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Process, ProcessId, ProtocolError, Relation, Setup, SetupError, Step,
-    Synchrony, Topology,
+    Message, OperationId, OutsideFormula, Process, ProcessId, ProtocolError, Relation, Setup,
+    SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -48,6 +48,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::between(0, n.into()),
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["request", "token"],
+        losses: &[],
+    },
     identities: &[Identity {
         text: "token <= request",
         terms: &[(1, "token"), (-1, "request")],

@@ -26,9 +26,9 @@ use serde_json::json;
 use super::commitment::{self, Decision, Votes, VotesNo, note_decision, note_vote};
 use super::{
     Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Outcome, Phase, Point, Process,
-    ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony,
-    TimerId, Topology,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Outcome, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const VOTE_REQUEST: KindNumber = KindNumber(1);
@@ -73,6 +73,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(4 * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["ack"],
+    },
     identities: &[
         Identity {
             text: "ack <= commit + abort",
