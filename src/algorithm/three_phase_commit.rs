@@ -84,7 +84,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     outside_formula: OutsideFormula {
         deaths: &[],
         returns: &[],
-        losses: &["pre-commit", "ack", "do-commit", "have-committed", "abort"],
+        losses: &["have-committed"],
     },
     identities: &[
         Identity {
