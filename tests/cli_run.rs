@@ -517,3 +517,19 @@ fn a_capture_without_one_of_its_packets_is_inconclusive() {
         assert_eq!(text(&audited.json(), "/audit/verdict"), "inconclusive");
     }
 }
+
+#[test]
+fn a_scenario_without_faults_says_that_it_injects_nothing() {
+    let folder = folder();
+    let scenario = folder.path().join("calm.toml");
+    std::fs::write(&scenario, "algorithm = \"ring\"\nn = 3\n").expect("a scenario");
+    let scenario = scenario.to_str().expect("UTF-8");
+    let words = "calm.toml has no [[fault]]: nothing is injected";
+    for (further, told) in [(&[][..], true), (&["--fault", "delay=1ms"], false)] {
+        let out = tempfile::tempdir().expect("a temporary folder");
+        let arguments = [&["--scenario", scenario], further].concat();
+        let finished = run(&mut run_command(&arguments, out.path()));
+        assert_eq!(finished.status.code(), Some(0), "{finished}");
+        assert_eq!(finished.stderr.contains(words), told, "{finished}");
+    }
+}

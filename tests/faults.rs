@@ -347,6 +347,25 @@ fn a_formula_that_has_no_case_for_a_fault_is_not_held_against_the_run() {
     assert!(holds("liveness").iter().all(Value::is_null));
 }
 
+/// The second kill came before the first was over, and took the restart with it.
+#[test]
+fn a_second_kill_of_a_dying_process_does_not_cancel_its_restart() {
+    let out = folder();
+    let finished = run(wirewatt()
+        .args(["run", "two-phase-commit", "--no-baseline", "--json"])
+        .args(["--fault", "kill=2@0s,restart=50ms", "--fault", "kill=2@0s"])
+        .args(["--base-port", &free_ports(4).to_string(), "--out"])
+        .arg(out.path()));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    assert_happened(
+        &finished.json(),
+        &[
+            "process 2 killed, ",
+            "process 2 started again with its stable storage as incarnation 2, ",
+        ],
+    );
+}
+
 #[test]
 fn a_stop_and_a_delay_cost_nothing_but_time() {
     for (scenario, least) in [("ring-stopped", 300_000_000), ("ring-slow", 125_000_000)] {

@@ -42,7 +42,7 @@ use crate::report::{
     SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
-use crate::units::{Messages, Timestamp};
+use crate::units::{Messages, Timestamp, duration_text};
 
 /// More notices of strangers than these are told by their number.
 const MOST_NOTICES: usize = 5;
@@ -1002,7 +1002,13 @@ fn problems_of(
         Ending::TimeLimit | Ending::Broken | Ending::Stalled => {
             let told = format!("{ended} of {wanted} operations ended");
             let how = match outcome.ending {
-                Ending::TimeLimit => format!("{told} within {timeout:?} (--timeout)"),
+                Ending::TimeLimit => {
+                    let rest = match ended < wanted {
+                        true => "",
+                        false => ", but the nodes did not come to rest",
+                    };
+                    format!("{told}{rest} within {} (--timeout)", duration_text(timeout))
+                }
                 Ending::Stalled => format!(
                     "{told}; {:.1} s after the start nothing could happen any more: no message \
                      was on its way, no timer ran",
