@@ -21,7 +21,7 @@ use crate::report::simulation::{self as report, SimulationReport};
 use crate::report::{counted, grouped};
 use crate::simulation::{Fault, Network, Order, Scenario, Watch, WireOptions};
 
-/// Every process and what it reports is in memory, up to 3 KB each.
+/// Every process and what it reports is in memory, about 1 KB each.
 const MOST_PROCESSES: i64 = 2_000_000;
 
 /// Simulate an algorithm in memory: messages, properties, and the predicted cost on the wire
