@@ -35,6 +35,23 @@ impl Decision {
     }
 }
 
+/// The votes that a coordinator has.
+#[derive(Debug, Clone, Default, Hash)]
+pub struct Votes {
+    /// Who voted yes.
+    pub yes: BTreeSet<ProcessId>,
+    /// Who voted no.
+    pub no: BTreeSet<ProcessId>,
+}
+
+impl Votes {
+    /// Those of `asked` that have not voted.
+    pub fn silent(&self, asked: impl Iterator<Item = ProcessId>) -> BTreeSet<ProcessId> {
+        let voted = |id: &ProcessId| self.yes.contains(id) || self.no.contains(id);
+        asked.filter(|id| !voted(id)).collect()
+    }
+}
+
 /// Notes how a process votes.
 pub fn note_vote(says_yes: bool, operation: OperationId, step: &mut Step<'_>) {
     let vote = if says_yes { "yes" } else { "no" };
