@@ -11,6 +11,7 @@ mod interrupt;
 mod list;
 mod node;
 mod options;
+mod progress;
 mod run;
 mod simulate;
 mod sniff;
