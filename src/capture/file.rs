@@ -313,6 +313,8 @@ pub struct FileFacts {
     pub interfaces: Vec<String>,
     /// Packets that the capturing program says it lost. Classic files cannot say.
     pub drops: RecordedDrops,
+    /// Comments that were read over: on sections, interfaces, statistics and packets.
+    pub comments: u64,
     /// Whether the statistics of every interface tell of `isb_ifdrop`: then none is a known none.
     pub counts_interface_drops: bool,
     /// The same of `isb_osdrop`.
@@ -715,6 +717,13 @@ fn recognise(
         return Err(buffer.unreadable(name, source));
     }
     let start = buffer.rest();
+    if buffer.cut && start.len() < 4 {
+        return Err(FileError::CutHeader {
+            name: name.to_owned(),
+            needed: FileBytes(Classic::FILE_HEADER as u64),
+            there: FileBytes(start.len() as u64),
+        });
+    }
     if start.is_empty() {
         return Err(FileError::Empty {
             name: name.to_owned(),

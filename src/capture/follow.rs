@@ -69,10 +69,7 @@ impl Followed {
     /// # Errors
     ///
     /// [`FileError`] where it does not begin as a capture.
-    pub fn read_chunk(
-        &mut self,
-        visit: impl FnMut(CapturedPacket<'_>),
-    ) -> Result<bool, FileError> {
+    pub fn read_chunk(&mut self, visit: impl FnMut(CapturedPacket<'_>)) -> Result<bool, FileError> {
         match &mut self.state {
             State::Open(file) => Ok(file.read_chunk(visit)),
             State::Begun(header) => {
