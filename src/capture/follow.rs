@@ -56,6 +56,7 @@ impl Followed {
             read: 0,
             is_regular: metadata.is_file(),
             stopped: Arc::clone(&stopped),
+            left: None,
         };
         Ok(Self {
             state: State::Begun(Header::awaited(name, Box::new(growing))),
@@ -89,7 +90,7 @@ impl Followed {
         }
     }
 
-    /// From now on, the end is where the file ends.
+    /// From now on, the end is behind what has been written until now.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -115,25 +116,43 @@ struct Growing {
     read: u64,
     is_regular: bool,
     stopped: Arc<AtomicBool>,
+    /// Bytes that were there and not read yet when it was found to be stopped: a writer that is faster
+    /// than this reader would keep it for ever.
+    left: Option<u64>,
+}
+
+impl Growing {
+    /// How many bytes may be read now.
+    fn room(&mut self) -> io::Result<u64> {
+        if self.left.is_none() && self.stopped.load(Ordering::Relaxed) {
+            self.left = Some(match self.is_regular {
+                true => self.file.metadata()?.len().saturating_sub(self.read),
+                false => rustix::io::ioctl_fionread(&self.file)?,
+            });
+        }
+        Ok(self.left.unwrap_or(u64::MAX))
+    }
 }
 
 impl Read for Growing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Asked first: what is there when it was stopped is still read.
-        let is_stopped = self.stopped.load(Ordering::Relaxed);
-        if !self.is_regular && !is_ready(&self.file)? {
-            return match is_stopped {
-                true => Ok(0),
-                false => Err(io::ErrorKind::WouldBlock.into()),
-            };
+        let room = self.room()?.min(buffer.len() as u64) as usize;
+        if room == 0 {
+            return Ok(0);
         }
-        let read = self.file.read(buffer)?;
+        if !self.is_regular && !is_ready(&self.file)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.file.read(&mut buffer[..room])?;
         self.read += read as u64;
-        if read == 0 && self.is_regular && !buffer.is_empty() {
+        if let Some(left) = &mut self.left {
+            *left -= read as u64;
+        }
+        if read == 0 && self.is_regular {
             if self.file.metadata()?.len() < self.read {
                 return Err(io::Error::other(Shrunk));
             }
-            if !is_stopped {
+            if self.left.is_none() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
