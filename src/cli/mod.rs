@@ -12,6 +12,7 @@ mod list;
 mod live_view;
 mod node;
 mod options;
+mod progress;
 mod run;
 mod simulate;
 mod sniff;
