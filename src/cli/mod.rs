@@ -9,6 +9,7 @@ mod audit;
 mod check;
 mod interrupt;
 mod list;
+mod live_view;
 mod node;
 mod options;
 mod progress;
