@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::folder::FolderError;
 use super::run::{Finished, Ledger, RunError, accounts};
-use crate::algorithm::catalog;
+use crate::algorithm::{Channels, catalog};
 use crate::analysis::{
     Analyzer, Completeness, MessageLog, ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
@@ -46,6 +46,11 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
     let ledger = Ledger::read(&saved.ledger, run)?;
     let protocol = protocol_of(&saved.ledger, &ledger)?;
     let algorithm = catalog::by_name(&protocol)?;
+    let processes: BTreeSet<u32> = ledger.processes().collect();
+    if let Some(id) = saved.killed.difference(&processes).next() {
+        let problem = format!("the run has no process {id}, which is said to have been killed");
+        return Err(unfit(&saved.ledger, problem));
+    }
 
     let mut capture = CaptureFile::open(&saved.capture)?;
     let plan = plan_of(saved, &protocol, run)?;
@@ -65,12 +70,15 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
     };
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
 
-    let processes: BTreeSet<u32> = ledger.processes().collect();
     let log = analysis.messages.clone().unwrap_or_default();
     let circumstances = Circumstances {
         completeness: completeness.state,
         listeners: listeners(&log, run, &processes),
+        // Of others than the last, the first message of the next incarnation tells.
+        deaths: BTreeMap::new(),
         killed: saved.killed.clone(),
+        holds_back: algorithm.channels == Channels::Fifo,
+        suppresses: true,
         broken_off: ending.is_some(),
     };
     let matching = audit::match_messages(&ledger.book, &log, &circumstances);
@@ -80,9 +88,14 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
         .filter(|tally| tally.name == protocol)
         .cloned()
         .collect();
-    let accounts = accounts(algorithm, &[], None, &ledger.totals, &observed, |node| {
-        matching.is_some() || saved.killed.contains(&node)
-    });
+    let accounts = accounts(
+        algorithm,
+        &[],
+        &BTreeMap::new(),
+        &ledger.totals,
+        &observed,
+        |node| matching.is_some() || saved.killed.contains(&node),
+    );
     let audit = match &matching {
         Some(matching) => {
             audit::reconcile_matched(&accounts, &observed, completeness.state, matching)
@@ -99,7 +112,13 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
         ..Source::default()
     };
     Ok(Finished {
-        report: Report::new(&analysis, completeness, source, Some(audit), models),
+        report: Report::new(
+            &analysis,
+            completeness,
+            source,
+            Some(ledger.limits(audit)),
+            models,
+        ),
         folder: saved.capture.clone(),
         problems: ending.into_iter().collect(),
         n: processes.len() as u32,
