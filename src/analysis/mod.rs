@@ -11,6 +11,7 @@ mod connection;
 mod engine;
 mod log;
 mod merge;
+mod parallel;
 mod plan;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
@@ -18,6 +19,7 @@ pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
 pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
+pub use parallel::{ChunkSource, analyze};
 pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
 
 use serde::{Deserialize, Serialize};

@@ -180,10 +180,16 @@ impl Capture {
         sum
     }
 
+    fn by_threads(&self, threads: u16) -> Analysis {
+        let analyzer = || Analyzer::with_limits(Arc::clone(&self.plan), self.limits);
+        let chunks = InChunks(self.packets.chunks(2));
+        analyze(chunks, NonZeroU16::new(threads).unwrap(), analyzer)
+    }
+
     /// The result, after every identity was checked, that the short ways change nothing, and that
     /// parts add up to it.
     fn finish(self) -> Analysis {
-        let parts = [self.in_parts(2), self.in_parts(5)];
+        let parts = [self.in_parts(2), self.in_parts(5), self.by_threads(3)];
         let live = self.analyzer.live_totals();
         let analysis = self.analyzer.finish();
         check_identities(&analysis);
@@ -193,7 +199,7 @@ impl Capture {
                 messages: None,
                 ..analysis.clone()
             };
-            assert_eq!(parts, [whole.clone(), whole]);
+            assert_eq!(parts, [(); 3].map(|()| whole.clone()));
         }
         let live: u64 = live.iter().map(|row| row.packets.get()).sum();
         assert_eq!(live, analysis.packets.get());
@@ -861,5 +867,32 @@ proptest! {
             sequences.insert((client, listener), capture.sequence);
         }
         capture.finish();
+    }
+}
+
+/// Chunks of a few packets each.
+struct InChunks<'a>(std::slice::Chunks<'a, (Timestamp, Vec<u8>, u32)>);
+
+impl ChunkSource for InChunks<'_> {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        let Some(packets) = self.0.next() else {
+            return false;
+        };
+        chunk.clear();
+        for (time, data, original_length) in packets {
+            let packet = CapturedPacket {
+                timestamp: *time,
+                link_type: LinkType(1),
+                original_length: *original_length,
+                data,
+            };
+            place(packet, chunk.len());
+            chunk.extend_from_slice(data);
+        }
+        true
     }
 }
