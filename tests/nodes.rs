@@ -1,12 +1,15 @@
 //! Real nodes as operating-system processes on the loopback interface.
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use wirewatt::algorithm::{Case, Phase, ProcessId, catalog};
@@ -26,20 +29,6 @@ const RUN: u64 = 4711;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// The first of `n` free ports in a row, below the ephemeral range and outside the port plan.
-fn free_ports(n: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run side by side begin at different places.
-    let place = (std::process::id() % 97) as u16 * 100;
-    loop {
-        let offset = NEXT.fetch_add(n, Ordering::Relaxed);
-        let base = 20_000 + (place + offset) % 12_000;
-        if (base..base + n).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
-            return base;
-        }
-    }
-}
-
 struct Run {
     folder: TempDir,
     config: FleetConfig,
@@ -49,7 +38,8 @@ impl Run {
     fn new(algorithm: &str, n: u32, connections: Connections) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.jsonl");
-        let base = free_ports(n as u16);
+        let processes = (catalog::by_name(algorithm).unwrap().processes)(n);
+        let base = free_ports(processes as u16);
         let mut config = FleetConfig::on_loopback(algorithm, n, base, RUN, ledger).unwrap();
         config.node_command = vec![PROGRAM.into(), "node".into()];
         config.connections = connections;
@@ -81,6 +71,18 @@ impl Run {
 
     fn go(&self) -> FleetOutcome {
         self.spawn().run(PLENTY, &NEVER)
+    }
+
+    /// Runs until the first message has been handled, and interrupts then.
+    fn cancelled(&self, fleet: Fleet) -> FleetOutcome {
+        let cancel = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                await_record(&self.ledger(), Event::Handled);
+                cancel.store(true, Ordering::Relaxed);
+            });
+            fleet.run(PLENTY, &cancel)
+        })
     }
 
     fn totals(&self) -> Totals {
@@ -290,8 +292,11 @@ fn a_run_waits_until_processes_that_go_on_after_the_last_operation_have_come_to_
 
 #[test]
 fn an_absent_process_is_never_started_and_refuses_what_is_sent_to_it_in_every_mode() {
-    for mode in MODES {
-        let run = Run::new("bully", 5, mode);
+    let check = |mode| {
+        // A stall as long as this would make another leader.
+        let run = Run::new("bully", 5, mode)
+            .option("ok-timeout", "5s")
+            .option("coordinator-timeout", "15s");
         let fleet = run.spawn();
         let pids = fleet.pids();
         assert_eq!(pids.iter().position(|&pid| pid == 0), Some(4));
@@ -301,7 +306,12 @@ fn an_absent_process_is_never_started_and_refuses_what_is_sent_to_it_in_every_mo
         let counts = [all.attempted, all.refused, all.sent, all.handled];
         assert_eq!(counts.map(Messages::get), [19, 4, 15, 15]);
         run.assert_formula(&outcome);
-    }
+    };
+    std::thread::scope(|scope| {
+        for mode in MODES {
+            scope.spawn(move || check(mode));
+        }
+    });
 }
 
 #[test]
@@ -493,16 +503,7 @@ fn cancelling_leaves_no_node() {
     let run = Run::new("ring", 4, Connections::Persistent).rounds(100_000_000);
     let fleet = run.spawn();
     let pids = fleet.pids();
-    let cancel = std::sync::Arc::new(AtomicBool::new(false));
-    let canceller = std::thread::spawn({
-        let (cancel, ledger) = (cancel.clone(), run.ledger());
-        move || {
-            await_record(&ledger, Event::Handled);
-            cancel.store(true, Ordering::Relaxed);
-        }
-    });
-    let outcome = fleet.run(PLENTY, &cancel);
-    canceller.join().unwrap();
+    let outcome = run.cancelled(fleet);
     assert_eq!(outcome.ending, Ending::Interrupted);
     assert!(!outcome.events.is_empty());
     assert_eq!(outcome.faults, []);
@@ -581,8 +582,12 @@ impl ByHand {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    fn configure(&mut self, base: u16, ledger: &Path) {
-        self.configure_as(base, ledger, "per-message");
+    /// Process 1 of a ring of two, which listens for connections per message.
+    fn listening(base: u16, ledger: &Path) -> Self {
+        let mut node = Self::start("ring");
+        node.configure_as(base, ledger, "per-message");
+        assert_eq!(node.hear()["type"], "listening");
+        node
     }
 
     fn configure_as(&mut self, base: u16, ledger: &Path, connections: &str) {
@@ -642,9 +647,7 @@ fn assert_foreign(notice: &serde_json::Value, stranger: &TcpStream) {
 #[test]
 fn a_node_ignores_sigint_and_ends_with_its_controller() {
     let folder = tempfile::tempdir().unwrap();
-    let mut node = ByHand::start("ring");
-    node.configure(free_ports(2), &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(free_ports(2), &folder.path().join("ledger.jsonl"));
     signal(node.child.id(), Signal::INT);
     node.say(r#"{"v":1,"type":"counters","poll":1}"#);
     assert_eq!(
@@ -660,9 +663,7 @@ fn what_arrives_before_the_start_waits_and_foreign_bytes_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
     let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
 
     let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -718,16 +719,7 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
         let mut run = Run::new("centralized", 6, mode).rounds(1_000_000);
         run.config.history = Some(run.folder.path().join("history.jsonl"));
         let fleet = run.spawn();
-        let cancel = std::sync::Arc::new(AtomicBool::new(false));
-        let canceller = std::thread::spawn({
-            let (cancel, ledger) = (cancel.clone(), run.ledger());
-            move || {
-                await_record(&ledger, Event::Handled);
-                cancel.store(true, Ordering::Relaxed);
-            }
-        });
-        let outcome = fleet.run(PLENTY, &cancel);
-        canceller.join().unwrap();
+        let outcome = run.cancelled(fleet);
         assert_eq!(outcome.ending, Ending::Interrupted);
         assert_eq!(outcome.faults, [], "{mode:?}");
         let all = run.totals().all();
@@ -749,13 +741,39 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
     }
 }
 
+/// The controller says `finish` before it hears of a point, and answers the point then. The node took
+/// that answer for its controller's death.
+#[test]
+fn the_answer_to_a_point_may_come_after_finish() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let ledger = folder.path().join("ledger.jsonl");
+    let mut node = ByHand::start("ring");
+    node.say(&format!(
+        r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{ledger:?},"connections":"per-message","rounds":1,"options":{{}},"faults":{{"points":["has-token"]}}}}"#,
+        base,
+        base + 1,
+    ));
+    assert_eq!(node.hear()["type"], "listening");
+    node.say(r#"{"v":1,"type":"start"}"#);
+    let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    sender.write_all(&token(5, 1)).unwrap();
+    let point = node.hear();
+    assert_eq!(point["type"], "point", "{point}");
+    node.say("{\"v\":1,\"type\":\"finish\"}\n{\"v\":1,\"type\":\"go-on\"}");
+    // The node's FIN: it finishes, and reads on until the other end has closed too.
+    assert_eq!(sender.read(&mut [0]).unwrap(), 0);
+    sender.shutdown(Shutdown::Write).unwrap();
+    let finished = node.hear();
+    assert_eq!(finished["type"], "finished", "{finished}");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn what_arrives_while_a_node_finishes_is_handled() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
     node.say(r#"{"v":1,"type":"start"}"#);
     let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     sender.write_all(&token(5, 1)).unwrap();
@@ -791,9 +809,7 @@ fn what_arrives_while_a_node_finishes_is_handled() {
 fn a_connection_that_comes_while_a_node_finishes_is_closed_too() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
     // A connection of process 0's that stays open keeps the node from ending.
     let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     let mut first = connect();
@@ -878,9 +894,7 @@ fn strangers_are_named_and_waited_for_by_nobody() {
 fn a_frame_of_another_run_is_a_notice_and_in_no_account() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
     node.say(r#"{"v":1,"type":"start"}"#);
     let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     // Once a connection, however many come.

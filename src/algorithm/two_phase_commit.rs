@@ -23,12 +23,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
+use super::commitment::{self, Decision, Votes, VotesNo, note_decision, note_vote};
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, Identity,
-    KindNumber, Message, OperationId, OptionSpec, Outcome, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId,
-    Topology,
+    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Outcome, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const VOTE_REQUEST: KindNumber = KindNumber(1);
@@ -73,6 +73,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(4 * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["ack"],
+    },
     identities: &[
         Identity {
             text: "ack <= commit + abort",
@@ -93,6 +98,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Liveness,
             about: "while the coordinator lives, or is back, every transaction ends and everybody \
                     who voted yes decides",
+            premise: coordinator_lives,
             check: termination,
         },
     ],
@@ -165,30 +171,27 @@ struct Decided {
 }
 
 /// While the coordinator is down participants may be blocked: that is two-phase commit's limit.
+fn coordinator_lives(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let lives = !execution.is_crashed(COORDINATOR);
+    lives.then_some(()).ok_or("the coordinator is dead")
+}
+
 fn termination(execution: &Execution<'_>) -> Result<(), String> {
-    if execution.is_crashed(COORDINATOR) {
-        return Ok(());
-    }
     if let Some((process, operation)) = commitment::undecided(execution) {
         let operation = operation.0;
         return Err(format!(
             "process {process} is in doubt about operation {operation}"
         ));
     }
-    let of = |wanted: fn(Phase) -> bool| -> BTreeSet<OperationId> {
-        let outcomes = execution.events.iter().map(|event| &event.outcome);
-        outcomes
-            .filter(|outcome| wanted(outcome.phase))
-            .map(|outcome| outcome.operation)
-            .collect()
+    // The report that a transaction has ended is lost in a crash between the record of the decision
+    // and that report: it would come twice if it were repeated after every restart.
+    let is_end = |event: &&Event| {
+        event.outcome.phase.ends() || event.node == COORDINATOR && event.note() == Some("decided")
     };
-    let (begun, mut ended) = (of(|phase| phase == Phase::Invoke), of(Phase::ends));
-    // A crash between the record of a decision and the report that it has ended: the report would
-    // come twice if it were repeated after every restart.
-    let decided = execution.notes("decided");
-    let settled = decided.filter(|event| event.node == COORDINATOR);
-    ended.extend(settled.map(|event| event.outcome.operation));
-    match begun.difference(&ended).next() {
+    let ends = execution.events.iter().filter(is_end);
+    let ended: BTreeSet<_> = ends.map(|event| event.outcome.operation).collect();
+    let mut all = execution.operations_of(COORDINATOR);
+    match all.find(|operation| !ended.contains(operation)) {
         Some(operation) => Err(format!("operation {} has not ended", operation.0)),
         None => Ok(()),
     }
@@ -249,12 +252,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         add(ack, 0, told);
     }
     let [request, yes, no, commit, abort, ack] = rows;
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row("vote-request", request, "N-1", CITATION),
         row("vote-yes", yes, "N-1, less the votes no", CITATION),
@@ -276,7 +274,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
 }
 
 fn decided(outcome: &Outcome) -> Option<Decided> {
-    serde_json::from_value(outcome.value.clone()).ok()
+    Decided::deserialize(&*outcome.value).ok()
 }
 
 #[derive(Debug, Clone, Hash)]
@@ -295,10 +293,7 @@ struct Coordinator {
 #[derive(Debug, Clone, Hash)]
 enum CoordinatorPhase {
     Idle,
-    Voting {
-        yes: BTreeSet<ProcessId>,
-        no: BTreeSet<ProcessId>,
-    },
+    Voting(Votes),
     Deciding,
 }
 
@@ -334,10 +329,7 @@ impl Coordinator {
 
     fn begin(&mut self, step: &mut Step<'_>) {
         self.transaction += 1;
-        self.phase = CoordinatorPhase::Voting {
-            yes: BTreeSet::new(),
-            no: BTreeSet::new(),
-        };
+        self.phase = CoordinatorPhase::Voting(Votes::default());
         let operation = self.operation();
         let participants: Vec<_> = self.participants().collect();
         step.report(
@@ -358,27 +350,24 @@ impl Coordinator {
     }
 
     fn vote(&mut self, from: ProcessId, says_yes: bool, step: &mut Step<'_>) {
-        let CoordinatorPhase::Voting { yes, no } = &mut self.phase else {
+        let participants = self.participants();
+        let CoordinatorPhase::Voting(votes) = &mut self.phase else {
             return;
         };
-        if says_yes {
-            yes.insert(from)
-        } else {
-            no.insert(from)
+        match says_yes {
+            true => votes.yes.insert(from),
+            false => votes.no.insert(from),
         };
-        if yes.len() + no.len() == self.n as usize - 1 {
+        if votes.silent(participants).is_empty() {
             self.decide(step);
         }
     }
 
     fn decide(&mut self, step: &mut Step<'_>) {
-        let CoordinatorPhase::Voting { yes, no } = &self.phase else {
+        let CoordinatorPhase::Voting(votes) = &self.phase else {
             return;
         };
-        let silent: BTreeSet<_> = self
-            .participants()
-            .filter(|id| !yes.contains(id) && !no.contains(id))
-            .collect();
+        let (no, silent) = (&votes.no, votes.silent(self.participants()));
         let decision = if no.is_empty() && silent.is_empty() {
             Decision::Commit
         } else {
@@ -481,7 +470,7 @@ impl Coordinator {
     fn remember(&self, step: &mut Step<'_>) {
         let record = CoordinatorRecord {
             transaction: self.transaction,
-            voting: matches!(self.phase, CoordinatorPhase::Voting { .. }),
+            voting: matches!(self.phase, CoordinatorPhase::Voting(_)),
             unfinished: self.unfinished.clone(),
         };
         step.persist(Body::encode(&record).as_bytes().to_vec());
@@ -499,8 +488,8 @@ impl Process for Coordinator {
 
     fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
         let transaction = message.operation.round(self.n);
-        let voting = transaction == self.transaction
-            && matches!(self.phase, CoordinatorPhase::Voting { .. });
+        let voting =
+            transaction == self.transaction && matches!(self.phase, CoordinatorPhase::Voting(_));
         match message.kind {
             VOTE_YES | VOTE_NO if voting => {
                 self.vote(message.from, message.kind == VOTE_YES, step);
@@ -517,7 +506,7 @@ impl Process for Coordinator {
 
     fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
         match (id, &self.phase) {
-            (VOTES, CoordinatorPhase::Voting { .. }) => self.decide(step),
+            (VOTES, CoordinatorPhase::Voting(_)) => self.decide(step),
             (ACKS, CoordinatorPhase::Deciding) => self.end(step),
             _ => {}
         }
@@ -665,7 +654,7 @@ impl Process for Participant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::Event;
+    use crate::algorithm::Judgement;
     use crate::simulation::{self, End, Fault, Moment, Run, Scenario, Storage};
 
     fn simulate(scenario: &Scenario) -> Run {
@@ -781,8 +770,14 @@ mod tests {
                     assert_eq!(run.ended, End::Quiet);
                     assert_eq!(run.attempted("vote-yes"), u64::from(n - 1));
                     assert!(decisions(&run).iter().all(|(node, _)| *node == 0));
-                    let blocked = commitment::undecided(&run.execution());
-                    assert!(blocked.is_some(), "{point}, seed {seed}");
+                    let execution = run.execution();
+                    let blocked = commitment::NON_BLOCKING.judge(&execution);
+                    let is_broken = matches!(blocked, Judgement::Broken(_));
+                    assert!(is_broken, "{point}, seed {seed}: {blocked:?}");
+                    let mut promised = ALGORITHM.properties.iter();
+                    let termination = promised.find(|p| p.name == "termination").unwrap();
+                    let dead = Judgement::NotJudged("the coordinator is dead");
+                    assert_eq!(termination.judge(&execution), dead);
                     run.safety().unwrap();
                 }
             }

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{ReportOptions, algorithm_options, duration, style};
+use super::options::{ReportOptions, algorithm_options, duration, payload, processes, style};
+use super::progress::with_progress;
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
 use crate::experiment::fault::Fault;
@@ -29,6 +29,8 @@ use crate::report::{self, Compared, Report};
 
 /// Run algorithms beside the sniffer and hold formula, counters and wire against each other
 #[derive(Debug, Args)]
+#[command(override_usage = "wirewatt run [OPTIONS] ALGORITHM...
+       wirewatt run [OPTIONS] --scenario FILE.toml [ALGORITHM]")]
 #[command(after_help = "Examples:
   wirewatt run two-phase-commit -n 4
   wirewatt run ring -n 8 --rounds 100 --connections per-message
@@ -53,12 +55,12 @@ What a run leaves in its folder: run.toml (what was run), capture.pcapng, ledger
 nodes counted), history.jsonl (operations), report.json, report.html and charts.
 `wirewatt audit FOLDER` makes the same verdict again from it.")]
 pub(super) struct RunArgs {
-    /// Algorithms, or `all`; `wirewatt list algorithms` names them. A scenario may name one
+    /// Algorithms, or `all`; `wirewatt list algorithms` names them. None where --scenario names it
     #[arg(required_unless_present = "scenario", value_name = "ALGORITHM")]
     algorithms: Vec<String>,
 
     /// How many processes [default: 4, or as the scenario says]
-    #[arg(short, value_name = "N")]
+    #[arg(short, value_name = "N", value_parser = processes, allow_negative_numbers = true)]
     n: Option<u32>,
 
     /// How often each initiator repeats its operation [default: 1, or as the scenario says]
@@ -70,14 +72,14 @@ pub(super) struct RunArgs {
     connections: Connections,
 
     /// Bytes of payload beside every message's body
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = payload)]
     payload: usize,
 
     /// Process i listens on this port + i; by default the algorithm's own range
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     base_port: Option<u16>,
 
-    /// How long the operations may take, as in 30s, 500ms, 5m [default: 30s, or as the scenario says]
+    /// How long the operations may take, as in 30s, 500ms, 5m; a bare number is seconds [default: 30s, or as the scenario says]
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     timeout: Option<Duration>,
 
@@ -151,7 +153,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         warn_of_ephemeral_ports(base_port, (algorithm.processes)(plan.n));
         let progress = Arc::new(Progress::default());
         let operations = (algorithm.operations)(plan.n, plan.rounds, &options);
-        let run = with_progress(&progress, operations, || {
+        let run = with_progress(how_far(&progress, operations), || {
             experiment::run(
                 &RunOptions {
                     progress: progress.clone(),
@@ -220,41 +222,15 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     Ok(ExitCode::from(code))
 }
 
-/// Shows on a terminal how far a long run is, in a line that is gone when it is over.
-fn with_progress<T>(progress: &Arc<Progress>, operations: u64, run: impl FnOnce() -> T) -> T {
-    if !std::io::stderr().is_terminal() {
-        return run();
-    }
-    let (over, wait) = mpsc::channel::<()>();
+/// What a terminal shows of a run.
+fn how_far(progress: &Arc<Progress>, operations: u64) -> impl Fn(Duration) -> String + use<> {
     let progress = progress.clone();
-    let shown = std::thread::spawn(move || {
-        let begun = Instant::now();
-        let mut shown = false;
-        // A short run shows nothing.
-        let mut patience = Duration::from_secs(2);
-        while wait.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let (listening, ended) = (
-                progress.listening.load(Ordering::Relaxed),
-                progress.ended.load(Ordering::Relaxed),
-            );
-            let seconds = begun.elapsed().as_secs();
-            // To the margin, and erase to the end of the line (ECMA-48).
-            let line = format!(
-                "\r{seconds} s: {listening} nodes up, {ended} of {operations} operations ended\x1b[K"
-            );
-            let _ = std::io::stderr().write_all(line.as_bytes());
-            shown = true;
-            patience = Duration::from_millis(500);
-        }
-        if shown {
-            let _ = std::io::stderr().write_all(b"\r\x1b[K");
-        }
-    });
-    let result = run();
-    drop(over);
-    // It only writes, and ends at once.
-    let _ = shown.join();
-    result
+    move |elapsed| {
+        let seconds = elapsed.as_secs();
+        let listening = progress.listening.load(Ordering::Relaxed);
+        let ended = progress.ended.load(Ordering::Relaxed);
+        format!("{seconds} s: {listening} nodes up, {ended} of {operations} operations ended")
+    }
 }
 
 /// What the command line and the scenario come to.
@@ -275,6 +251,14 @@ impl Plan {
         };
         for fault in &args.faults {
             scenario.add(fault)?;
+        }
+        if let Some(path) = &args.scenario
+            && scenario.faults.is_empty()
+        {
+            let path = path.display();
+            warn(&format_args!(
+                "{path} has no [[fault]]: nothing is injected"
+            ));
         }
         let mut node_commands = BTreeMap::new();
         for text in &args.node_commands {
@@ -469,6 +453,8 @@ fn warn_of_ephemeral_ports(base_port: u16, n: u32) {
         .filter_map(|end| end.parse::<u32>().ok());
     if let (Some(low), Some(high)) = (ends.next(), ends.next())
         && u32::from(base_port) <= high
+        // Beyond the last port is an error of its own.
+        && u32::from(base_port) + n <= 1 << 16
         && u32::from(base_port) + n > low
     {
         warn(&format_args!(

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use super::fault::{Fault, FaultError, Storage, When, Who};
-use crate::algorithm::{Expected, Phase, PropertyKind, SetupError};
+use crate::algorithm::{Expected, Judgement, Phase, PropertyKind, SetupError};
 use crate::audit;
 use crate::report::Models;
 use crate::report::simulation::{
     Promise, SIMULATION_SCHEMA, SimulatedOperations, SimulatedRow, SimulationReport, predicted,
 };
 use crate::simulation::wire::{IP_HEADER, RST_HEADER, SYN_HEADER, TCP_HEADER};
-use crate::simulation::{self, End, Network, Order, Run, Scenario, WireCost};
+use crate::simulation::{self, End, Network, Order, Run, Scenario, Watch, WireCost};
 use crate::tally::ProtocolTally;
 use crate::tally::{BytesByClass, Excess, LayerBytes, Operations, PacketCounts, Projection};
 use crate::units::{
@@ -22,7 +22,7 @@ use crate::{algorithm::Algorithm, node::control::Connections};
 /// Link-layer header that `lo` shows on each packet.
 const LINK_HEADER: u64 = 14;
 
-/// Simulates one run and reports on it.
+/// Simulates one run and reports on it, unless it is stopped.
 ///
 /// # Errors
 ///
@@ -31,9 +31,10 @@ pub fn simulate(
     algorithm: &'static Algorithm,
     scenario: &Scenario,
     models: &Models,
-) -> Result<SimulationReport, SetupError> {
-    let run = simulation::run(algorithm, scenario)?;
-    Ok(report(&run, models))
+    watch: &Watch,
+) -> Result<Option<SimulationReport>, SetupError> {
+    let run = simulation::run_watched(algorithm, scenario, watch)?;
+    Ok(run.map(|run| report(&run, models)))
 }
 
 /// Faults of `--fault` as the simulation has them.
@@ -235,16 +236,20 @@ fn promises(run: &Run) -> Vec<Promise> {
             () if total.lost > 0 => Some("messages were lost"),
             () => None,
         };
-        let checked = (property.check)(&execution);
+        let (holds, why) = match open {
+            Some(open) => (None, Some(open.to_owned())),
+            None => match property.judge(&execution) {
+                Judgement::Holds => (Some(true), None),
+                Judgement::Broken(why) => (Some(false), Some(why)),
+                Judgement::NotJudged(why) => (None, Some(why.to_owned())),
+            },
+        };
         promises.push(Promise {
             name: property.name.to_owned(),
             kind: if liveness { "liveness" } else { "safety" },
             about: property.about.to_owned(),
-            holds: open.is_none().then_some(checked.is_ok()),
-            why: match open {
-                Some(open) => Some(open.to_owned()),
-                None => checked.err(),
-            },
+            holds,
+            why,
         });
     }
     promises

@@ -538,8 +538,23 @@ pub(super) fn message_lines(audit: &Audit, style: Style) -> Vec<String> {
             grouped(again)
         ),
     };
-    let statement = format!("{matched} matched one to one{again}");
-    let mut lines = labelled("messages", &statement, style);
+    let matched = match messages.others.get() {
+        0 => format!("{matched} matched one to one"),
+        others => {
+            let matched = messages.matched.get();
+            let of = counted(matched.saturating_add(others), "message");
+            format!("{} of {of} matched one to one", grouped(matched))
+        }
+    };
+    let mut lines = labelled("messages", &format!("{matched}{again}"), style);
+    for found in &messages.findings {
+        let told = format!(
+            "{} {}",
+            grouped(found.messages.get()),
+            found.finding.words()
+        );
+        lines.extend(labelled("", &told, style));
+    }
     let speaks = |unmatched: &&Unmatched| unmatched.verdict > Verdict::Explained;
     let worse: Vec<&Unmatched> = messages.unmatched.iter().filter(speaks).collect();
     for unmatched in worse.iter().take(MOST_UNMATCHED) {

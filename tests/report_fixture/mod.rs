@@ -240,6 +240,7 @@ pub fn faulty_run() -> Report {
     audit.messages = Some(MessageAudit {
         matched: Messages::new(10),
         retransmitted: Messages::new(1),
+        others: Messages::new(2),
         findings: [Finding::NotReceived, Finding::Refused]
             .map(|finding| FindingCount {
                 finding,
