@@ -473,14 +473,10 @@ impl CaptureFile {
         if self.head.is_some() {
             self.drop_head();
         }
-<<<<<<< HEAD
-        match &mut self.format {
-=======
         if self.buffer.to_skip > 0 {
-            return self.resume(Pause::Skip(self.buffer.to_skip));
+            return Pause::Skip(self.buffer.to_skip);
         }
-        let pause = match &mut self.format {
->>>>>>> main
+        match &mut self.format {
             Format::Classic(classic) => drain(&mut self.buffer, |b| classic.decode(b), &mut visit),
             Format::Sections(sections) => {
                 let facts = &mut self.facts;

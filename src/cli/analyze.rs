@@ -4,30 +4,21 @@ use std::io;
 use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::sync::Arc;
-<<<<<<< HEAD
-use std::thread;
-=======
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
->>>>>>> main
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-<<<<<<< HEAD
-use super::options::{ProtocolOptions, ReportOptions};
-use super::{Outcome, warn};
-use crate::analysis::{self, Analyzer, ChunkSource, Completeness, SourceLosses};
-use crate::capture::{CapturedPacket, Ending, Merged};
-=======
 use super::interrupt::interrupted_flag;
 use super::live_view::LiveView;
 use super::options::{ProtocolOptions, ReportOptions, duration};
 use super::{Outcome, tell, warn};
-use crate::analysis::{Analyzer, Completeness, ProtocolPlan, SourceLosses};
-use crate::capture::{CaptureFile, Ending, FileError, Followed, Merged};
->>>>>>> main
+use crate::analysis::{
+    self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
+};
+use crate::capture::{CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
@@ -49,12 +40,11 @@ pub(super) struct AnalyzeArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
 
-<<<<<<< HEAD
     /// Threads; of themselves as many as there are processors, up to 4, for 64 MB and more. The
     /// report does not depend on it
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads, conflicts_with = "follow")]
     threads: Option<NonZeroU16>,
-=======
+
     /// Go on reading one FILE, pipe or standard input while another program writes it, with live
     /// totals, and report on Ctrl-C
     #[arg(long)]
@@ -67,7 +57,6 @@ pub(super) struct AnalyzeArgs {
     /// No live totals
     #[arg(short, long, requires = "follow")]
     quiet: bool,
->>>>>>> main
 
     #[command(flatten)]
     protocols: ProtocolOptions,
@@ -125,35 +114,13 @@ impl ChunkSource for &mut Reading {
 pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
-<<<<<<< HEAD
-    let capture = Merged::open(&args.files)?;
-    let progress = progress_bar(capture.size().map(|size| size.0));
-    let threads = args.threads.unwrap_or_else(|| threads_for(&capture));
-    let mut reading = Reading { capture, progress };
-    let analysis = if threads == NonZeroU16::MIN {
-        let mut analyzer = Analyzer::new(plan);
-        while reading
-            .capture
-            .read_chunk(|packet| analyzer.packet(&packet))
-        {
-            reading.show_progress();
-        }
-        analyzer.finish()
-    } else {
-        let analyzer = || Analyzer::new(Arc::clone(&plan));
-        analysis::analyze(&mut reading, threads, analyzer)
-    };
-    reading.progress.finish_and_clear();
-    let capture = reading.capture;
-=======
-    let (analyzer, files, stopped) = match args.follow {
+    let (analysis, files, stopped) = match args.follow {
         true => follow(args, plan)?,
         false => {
-            let (analyzer, files) = read(args, plan)?;
-            (analyzer, files, false)
+            let (analysis, files) = read(args, plan)?;
+            (analysis, files, false)
         }
     };
->>>>>>> main
 
     let mut losses = SourceLosses::default();
     let mut source = Source {
@@ -218,15 +185,26 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
 fn read(
     args: &AnalyzeArgs,
     plan: Arc<ProtocolPlan>,
-) -> Result<(Analyzer, Vec<CaptureFile>), FileError> {
-    let mut capture = Merged::open(&args.files)?;
-    let mut analyzer = Analyzer::new(plan);
+) -> Result<(Analysis, Vec<CaptureFile>), FileError> {
+    let capture = Merged::open(&args.files)?;
     let progress = progress_bar(capture.size().map(|size| size.0));
-    while capture.read_chunk(|packet| analyzer.packet(&packet)) {
-        progress.set_position(capture.bytes_read().0);
-    }
-    progress.finish_and_clear();
-    Ok((analyzer, capture.into_files()))
+    let threads = args.threads.unwrap_or_else(|| threads_for(&capture));
+    let mut reading = Reading { capture, progress };
+    let analysis = if threads == NonZeroU16::MIN {
+        let mut analyzer = Analyzer::new(plan);
+        while reading
+            .capture
+            .read_chunk(|packet| analyzer.packet(&packet))
+        {
+            reading.show_progress();
+        }
+        analyzer.finish()
+    } else {
+        let analyzer = || Analyzer::new(Arc::clone(&plan));
+        analysis::analyze(&mut reading, threads, analyzer)
+    };
+    reading.progress.finish_and_clear();
+    Ok((analysis, reading.capture.into_files()))
 }
 
 /// Counts what comes into a file until its end is wanted; whether it was, and the file had none of
@@ -234,7 +212,7 @@ fn read(
 fn follow(
     args: &AnalyzeArgs,
     plan: Arc<ProtocolPlan>,
-) -> Result<(Analyzer, Vec<CaptureFile>, bool), Box<dyn std::error::Error>> {
+) -> Result<(Analysis, Vec<CaptureFile>, bool), Box<dyn std::error::Error>> {
     let [path] = args.files.as_slice() else {
         return Err("--follow takes one capture: several that grow have no order in time".into());
     };
@@ -273,7 +251,8 @@ fn follow(
         view.refresh(|| analyzer.live_totals());
     }
     view.clear();
-    Ok((analyzer, capture.into_file().into_iter().collect(), stopped))
+    let files = capture.into_file().into_iter().collect();
+    Ok((analyzer.finish(), files, stopped))
 }
 
 /// Progress on standard error where that is a terminal, by bytes where their number is known.
