@@ -37,12 +37,22 @@ pub struct Arrival {
 pub struct HoldingSpace {
     held: usize,
     most: usize,
+    turned_away: u64,
 }
 
 impl HoldingSpace {
     /// Room for `most` bytes.
     pub fn new(most: usize) -> Self {
-        Self { held: 0, most }
+        Self {
+            held: 0,
+            most,
+            turned_away: 0,
+        }
+    }
+
+    /// Segments for which there was no room, so that what precedes them was given up.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 
     /// Bytes held, with what it costs to hold them.
@@ -341,6 +351,7 @@ impl HalfStream {
             && start < end
             && !space.has_room(self.cost_to_hold(start, end, captured.len()))
         {
+            space.turned_away += 1;
             self.declare_gaps_up_to(start, space, sink);
         }
         if start < self.offset && start < end {
