@@ -13,8 +13,11 @@ pub mod protocols_file;
 pub mod reassembly;
 pub mod report;
 
-/// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+/// A target: its name, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 8] = [
     ("analysis", analysis::run),
     ("capture_file", capture_file::run),
     ("conversation", conversation::run),
