@@ -67,13 +67,13 @@ struct Work<S> {
 
 struct Shard {
     /// While no thread works on it.
-    analyzer: Option<Analyzer>,
+    analyzer: Option<Box<Analyzer>>,
     waiting: VecDeque<Arc<Chunk>>,
 }
 
 enum Task<S> {
     Read((S, Sharder), Chunk),
-    Analyze(usize, Analyzer, Arc<Chunk>),
+    Analyze(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 /// Analyses what `source` has with so many `threads`. The analyzers are all made by `analyzer`.
@@ -85,7 +85,7 @@ pub fn analyze<S: ChunkSource>(
     let threads = threads.min(NonZeroU16::MIN.saturating_add(MOST_THREADS - 1));
     let shards = threads.saturating_mul(NonZeroU16::MIN.saturating_add(SHARDS_A_THREAD - 1));
     let shard = |_| Shard {
-        analyzer: Some(analyzer()),
+        analyzer: Some(Box::new(analyzer())),
         waiting: VecDeque::new(),
     };
     let team = Team {
@@ -109,7 +109,7 @@ pub fn analyze<S: ChunkSource>(
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     let analyzers = work.shards.into_iter().filter_map(|shard| shard.analyzer);
-    let mut parts = analyzers.map(Analyzer::finish);
+    let mut parts = analyzers.map(|analyzer| analyzer.finish());
     let mut whole = parts.next().unwrap_or_default();
     parts.for_each(|part| whole.merge(part));
     whole
