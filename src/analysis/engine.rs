@@ -316,6 +316,7 @@ impl Analyzer {
         self.beginning.settle(first_packet, &mut self.evidence);
         in_order(&mut self.markers);
         Analysis {
+            plan: Some(plan.fingerprint()),
             first_packet,
             last_packet: seen.then_some(self.last_packet),
             packets: Packets::new(self.packets),

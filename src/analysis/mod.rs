@@ -18,7 +18,10 @@ pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
 pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
-pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
+pub use plan::{
+    PlanError, PlanFingerprint, PlannedProtocol, ProtocolDefinition, ProtocolPlan,
+    read_protocols_file,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,8 @@ use crate::units::{GapBytes, Packets, Timestamp};
 /// What a capture held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Analysis {
+    /// What packets were sorted by.
+    pub plan: Option<PlanFingerprint>,
     /// The earliest packet's time.
     pub first_packet: Option<Timestamp>,
     /// The latest packet's time.

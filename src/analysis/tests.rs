@@ -170,7 +170,7 @@ impl Capture {
                 original_length: *original_length,
                 data,
             };
-            let part = sharder.part_of(packet.link_type, data, *original_length);
+            let part = sharder.part_of(&packet);
             analyzers[usize::from(part)].packet(&packet);
         }
         let mut sum = Analysis::default();

@@ -6,6 +6,7 @@
 
 mod file;
 mod live;
+mod part;
 mod pcapng;
 mod recorder;
 
@@ -16,6 +17,7 @@ pub use live::{
     Batch, CaptureError, KernelCounters, LiveCapture, LiveOptions, MemoryBytes, Reading,
     RunningCapture,
 };
+pub use part::Part;
 pub use recorder::{InterfaceId, Recorder, RecorderError};
 
 use crate::units::{LinkType, Packets, Timestamp};

@@ -1,6 +1,7 @@
 //! The blocks of pcapng (draft-ietf-opsawg-pcapng) as far as a reader of packets needs them.
 
 use super::file::{Damage, Decoded, FileFacts, MAX_RECORD, Order, record_limit};
+use super::part::CUT_SHORT;
 use super::{CapturedPacket, FileBytes, RecordedDrops};
 use crate::units::{LinkType, Packets, Timestamp};
 
@@ -14,6 +15,7 @@ pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Option codes, which mean different things in different blocks.
 pub(super) const OPT_END: u16 = 0;
+pub(super) const OPT_COMMENT: u16 = 1;
 pub(super) const SHB_OS: u16 = 3;
 pub(super) const SHB_USERAPPL: u16 = 4;
 pub(super) const IF_NAME: u16 = 2;
@@ -234,7 +236,7 @@ impl Sections {
             ENHANCED_PACKET => self.enhanced_packet(body, facts).map(Some),
             SIMPLE_PACKET => self.simple_packet(body).map(Some),
             OBSOLETE_PACKET => self.obsolete_packet(body, facts).map(Some),
-            SECTION_HEADER => self.section_header(block).map(|()| None),
+            SECTION_HEADER => self.section_header(block, facts).map(|()| None),
             INTERFACE_DESCRIPTION => self.interface_description(body, facts).map(|()| None),
             _ => self.interface_statistics(body, facts).map(|()| None),
         };
@@ -249,7 +251,7 @@ impl Sections {
     }
 
     #[cold]
-    fn section_header(&mut self, block: &[u8]) -> Result<(), Damage> {
+    fn section_header(&mut self, block: &[u8], facts: &mut FileFacts) -> Result<(), Damage> {
         if let Some((major, minor)) = unknown_version(block) {
             return Err(Damage::SectionVersion { major, minor });
         }
@@ -257,6 +259,13 @@ impl Sections {
         self.earlier_uncounted = self.counted().map(|counted| !counted);
         self.interfaces.clear();
         self.limit = 0;
+        for (code, value) in options(self.order, &block[24..block.len() - 4]) {
+            if code == OPT_COMMENT
+                && let Ok(Ok(part)) = std::str::from_utf8(value).map(str::parse)
+            {
+                facts.part = Some(part);
+            }
+        }
         Ok(())
     }
 
@@ -305,6 +314,7 @@ impl Sections {
             return Err(Damage::UnknownInterface { index, described });
         };
         for (code, value) in options(order, &body[12..]) {
+            facts.part_of_cut |= code == OPT_COMMENT && value == CUT_SHORT.as_bytes();
             let Ok(value) = value.try_into() else {
                 continue;
             };

@@ -3,8 +3,8 @@
 use std::num::NonZeroU16;
 
 use super::{ConnectionKey, TransportKind};
+use crate::capture::CapturedPacket;
 use crate::packet::{self, Addresses, Transport};
-use crate::units::LinkType;
 
 /// Sorts the packets of a capture into parts by their connections.
 ///
@@ -23,13 +23,19 @@ impl Sharder {
 
     /// The part of a captured packet, from 0: of TCP and UDP by the connection, of what is neither by
     /// the two addresses, and part 0 of what cannot be decoded.
-    pub fn part_of(&mut self, link_type: LinkType, captured: &[u8], original_length: u32) -> u16 {
-        let hash = match packet::decode_usual(link_type, captured, original_length) {
+    pub fn part_of(&mut self, packet: &CapturedPacket<'_>) -> u16 {
+        let CapturedPacket {
+            link_type,
+            original_length,
+            data,
+            ..
+        } = *packet;
+        let hash = match packet::decode_usual(link_type, data, original_length) {
             Some((_, addresses, segment)) => {
                 let ports = (segment.source_port, segment.destination_port);
                 hash_of(&addresses, ports, TransportKind::Tcp)
             }
-            None => hash_of_any(link_type, captured, original_length),
+            None => hash_of_any(packet),
         };
         // The connections' table takes the lower bits: those of a part keep all of their places.
         ((u64::from(hash) * u64::from(self.parts.get())) >> u32::BITS) as u16
@@ -42,8 +48,8 @@ fn hash_of(addresses: &Addresses, ports: (u16, u16), transport: TransportKind) -
 }
 
 #[cold]
-fn hash_of_any(link_type: LinkType, captured: &[u8], original_length: u32) -> u32 {
-    let Ok(packet) = packet::decode(link_type, captured, original_length) else {
+fn hash_of_any(packet: &CapturedPacket<'_>) -> u32 {
+    let Ok(packet) = packet::decode(packet.link_type, packet.data, packet.original_length) else {
         return 0;
     };
     let (ports, transport) = match &packet.transport {
