@@ -1034,33 +1034,30 @@ impl Merged {
     /// The same, and slower, with each packet what its file had said of itself before it.
     pub fn read_chunk_with_facts(
         &mut self,
-        mut visit: impl FnMut(CapturedPacket<'_>, &FileFacts),
+        visit: impl FnMut(CapturedPacket<'_>, &FileFacts),
     ) -> bool {
-        let [file] = self.files.as_mut_slice() else {
-            return self.merge_chunk(visit);
-        };
-        for _ in 0..Self::CHUNK {
-            file.advance();
-            match file.peek() {
-                Some(packet) => visit(packet, &file.facts),
-                None => return false,
+        self.merge_chunk(visit)
+    }
+
+    /// Reads each file up to its first packet, for what it says of itself before that. Only
+    /// [`Merged::read_chunk_with_facts`] goes on from there.
+    pub fn begin(&mut self) {
+        use std::cmp::Reverse;
+
+        if self.started {
+            return;
+        }
+        self.started = true;
+        for (index, file) in self.files.iter_mut().enumerate() {
+            if file.advance() {
+                self.heads
+                    .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
             }
         }
-        true
     }
 
     fn merge_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>, &FileFacts)) -> bool {
-        use std::cmp::Reverse;
-
-        if !self.started {
-            self.started = true;
-            for (index, file) in self.files.iter_mut().enumerate() {
-                if file.advance() {
-                    self.heads
-                        .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
-                }
-            }
-        }
+        self.begin();
         for _ in 0..Self::CHUNK {
             let Some(mut top) = self.heads.peek_mut() else {
                 return false;

@@ -159,7 +159,9 @@ impl Recorder {
             body.extend_from_slice(&interface.link_type.0.to_le_bytes());
             body.extend_from_slice(&0_u16.to_le_bytes());
             body.extend_from_slice(&interface.snaplen.to_le_bytes());
-            option(body, IF_NAME, interface.name.as_bytes());
+            if !interface.name.is_empty() {
+                option(body, IF_NAME, interface.name.as_bytes());
+            }
             option(body, IF_TSRESOL, &[9]);
             if let Some(filter) = &interface.filter {
                 // The first byte says that what follows is libpcap's filter language.

@@ -52,6 +52,10 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
     let names = names(args)?;
     let mut parts = Parts::create(&names)?;
     let mut sharder = Sharder::new(args.parts);
+    capture.begin();
+    for file in capture.files() {
+        parts.describe(file.facts())?;
+    }
     let mut outcome = Ok(());
     let progress = progress_bar(capture.size().map(|size| size.0));
     while outcome.is_ok()
@@ -144,7 +148,7 @@ struct Parts<'a> {
     names: &'a [PathBuf],
     recorders: Vec<Recorder>,
     /// The interfaces described in every part.
-    interfaces: Vec<((LinkType, u32), InterfaceId)>,
+    interfaces: Vec<(InterfaceDescription, InterfaceId)>,
     last: Timestamp,
     /// How many have come into being under their unfinished names, and then under their own.
     created: usize,
@@ -203,49 +207,46 @@ impl<'a> Parts<'a> {
         if packet.timestamp < Timestamp::default() {
             return Err("a packet's time is before 1970, which a part cannot hold".into());
         }
-        let kind = (packet.link_type, facts.snaplen.unwrap_or_default());
-        let known = self.interfaces.iter().find(|(known, _)| *known == kind);
-        let interface = match known {
-            Some((_, interface)) => *interface,
-            None => self.add_interface(kind, facts)?,
-        };
+        let interface = self.interface(packet.link_type, facts)?;
         self.last = self.last.max(packet.timestamp);
         self.recorders[part].write(interface, packet)?;
         Ok(())
     }
 
-    /// Describes the link types of a file of which no packet was seen.
+    /// Describes all that a file has told of its interfaces so far.
     fn describe(&mut self, facts: &FileFacts) -> Result<(), RecorderError> {
-        let snaplen = facts.snaplen.unwrap_or_default();
         for link_type in &facts.link_types {
-            let known = self.interfaces.iter();
-            let mut known = known.filter(|((known, _), _)| known == link_type);
-            if !known.any(|((_, known), _)| *known >= snaplen) {
-                self.add_interface((*link_type, snaplen), facts)?;
-            }
+            self.interface(*link_type, facts)?;
         }
         Ok(())
     }
 
-    /// All parts have the same interfaces: what a report says of its source does not depend on the
-    /// part.
-    #[cold]
-    fn add_interface(
+    /// The interface of packets of this link type.
+    fn interface(
         &mut self,
-        kind: (LinkType, u32),
+        link_type: LinkType,
         facts: &FileFacts,
     ) -> Result<InterfaceId, RecorderError> {
+        let name = facts.interfaces.first().map_or("", String::as_str);
+        let snaplen = facts.snaplen.unwrap_or_default();
+        let is_it = |(known, _): &&(InterfaceDescription, InterfaceId)| {
+            known.link_type == link_type && known.snaplen == snaplen && known.name == name
+        };
+        if let Some((_, id)) = self.interfaces.iter().find(is_it) {
+            return Ok(*id);
+        }
         let description = InterfaceDescription {
-            name: facts.interfaces.first().cloned().unwrap_or_default(),
-            link_type: kind.0,
-            snaplen: kind.1,
+            name: name.to_owned(),
+            link_type,
+            snaplen,
             filter: None,
         };
+        // All parts have the same: what a report says of its source does not depend on the part.
         let mut id = InterfaceId::default();
         for recorder in &mut self.recorders {
             id = recorder.add_interface(&description)?;
         }
-        self.interfaces.push((kind, id));
+        self.interfaces.push((description, id));
         Ok(id)
     }
 

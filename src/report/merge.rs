@@ -33,6 +33,8 @@ pub struct MergedSource {
     pub first_packet: Option<Timestamp>,
     /// The latest packet's time.
     pub last_packet: Option<Timestamp>,
+    /// Whether it was ended before what it observes was over.
+    pub partial: bool,
     /// Packets in it.
     pub packets_seen: Packets,
     /// How far it is known to be complete.
@@ -139,7 +141,8 @@ pub fn merge(reports: Vec<(String, Report)>, models: &Models) -> Result<Report, 
             .beginning
             .merge(&beginning, first_packet, &mut evidence);
     }
-    sum.source.partial |= losses.missing_parts > 0;
+    // Parts that were missing from an earlier sum may be there now.
+    sum.source.partial = losses.missing_parts > 0 || merged.iter().any(|source| source.partial);
     sum.source.merged = merged;
     Ok(Report {
         completeness: Completeness::judge(packets, &evidence, &losses),
@@ -246,6 +249,7 @@ fn sources(name: &str, report: &Report) -> Vec<MergedSource> {
         parts: source.parts.clone(),
         first_packet: source.first_packet,
         last_packet: source.last_packet,
+        partial: source.partial,
         packets_seen: report.completeness.packets_seen,
         state: report.completeness.state,
         reasons: report.completeness.reasons.clone(),
@@ -271,7 +275,6 @@ fn merge_source(mine: &mut Source, mut other: Source) {
         let told = filters.map(|filter| filter.unwrap_or_else(|| "none".to_owned()));
         mine.filter = Some(told.join("; of another part: "));
     }
-    mine.partial |= other.partial;
     mine.parts.append(&mut other.parts);
     mine.parts.sort_unstable();
 }
