@@ -9,6 +9,8 @@ use super::*;
 use crate::capture::CapturedPacket;
 use crate::units::LinkType;
 
+mod unusual;
+
 const CLIENT: u16 = 40_000;
 const RING: u16 = 7100;
 
@@ -209,6 +211,10 @@ fn check_identities(analysis: &Analysis) {
         none
     );
     assert_eq!(total, analysis.packets);
+    let named = analysis.unclassified.by_name.values().copied().sum();
+    assert_eq!(analysis.unclassified.packets.total, named);
+    let reasons = analysis.undecoded.reasons.values().copied().sum();
+    assert_eq!(analysis.undecoded.packets.total, reasons);
 }
 
 /// A frame of the ring's token, from docs/wire-format.md.

@@ -208,7 +208,10 @@ impl Fragments {
                     } else {
                         return None;
                     };
-                    return self.drop_first(reason);
+                    let broken = self.drop_first(reason);
+                    if broken.is_some() {
+                        return broken;
+                    }
                 }
             }
         }
@@ -225,13 +228,14 @@ impl Fragments {
         None
     }
 
+    /// Nothing for one that is whole by now, or whose fragments were all told of already.
     fn drop_first(&mut self, reason: Reason) -> Option<Broken> {
         let (key, serial) = self.waiting.pop_front()?;
         if self.packets.get(&key)?.serial != serial {
             return None;
         }
         let carriers = self.remove(&key)?.carriers;
-        Some(Broken { reason, carriers })
+        (!carriers.is_empty()).then_some(Broken { reason, carriers })
     }
 
     fn remove(&mut self, key: &Key) -> Option<Incomplete> {
