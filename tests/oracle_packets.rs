@@ -77,7 +77,7 @@ fn fragments(is_v6: bool, protocol: u8, payload: &[u8], size: usize) -> Vec<Vec<
             ipv6(44, &[&header, piece].concat())
         } else {
             let more = if index < last { 0x2000 } else { 0 };
-            ipv4(protocol, more | offset / 8, piece)
+            ipv4(protocol, more | (offset / 8), piece)
         }
     };
     pieces.iter().map(fragment).collect()
