@@ -401,16 +401,41 @@ impl CaptureFile {
         if self.ending.is_some() {
             return false;
         }
+        let pause = self.drain(&mut visit);
+        self.resume(pause)
+    }
+
+    /// Shows `visit` every packet that lies whole in the buffer.
+    #[inline(always)]
+    fn drain(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> Pause {
         if self.head.is_some() {
             self.drop_head();
         }
-        let pause = match &mut self.format {
+        match &mut self.format {
             Format::Classic(classic) => drain(&mut self.buffer, |b| classic.decode(b), &mut visit),
             Format::Sections(sections) => {
                 let facts = &mut self.facts;
                 drain(&mut self.buffer, |b| sections.decode(b, facts), &mut visit)
             }
-        };
+        }
+    }
+
+    /// The same as [`CaptureFile::read_chunk`], and gives what was read away, for others to look at:
+    /// `place` learns of each packet where it lies in `chunk`. Takes over the room that `chunk` has.
+    pub fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        let start = self.buffer.bytes.as_ptr() as usize;
+        let pause = self.drain(|packet| {
+            let at = packet.data.as_ptr() as usize - start;
+            place(packet, at);
+        });
+        self.buffer.give_away(chunk);
         self.resume(pause)
     }
 
@@ -866,6 +891,18 @@ impl Buffer {
         self.offset += bytes as u64;
     }
 
+    /// Exchanges the bytes for the room that `other` has, and keeps what was not consumed.
+    fn give_away(&mut self, other: &mut Vec<u8>) {
+        let rest = self.rest();
+        let length = rest.len();
+        if other.len() < self.bytes.len() {
+            other.resize(self.bytes.len(), 0);
+        }
+        other[..length].copy_from_slice(rest);
+        std::mem::swap(&mut self.bytes, other);
+        (self.start, self.end) = (0, length);
+    }
+
     /// Reads until `rest` has at least `needed` bytes; `false` when the stream ends before.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
         if self.end - self.start >= needed {
@@ -1013,6 +1050,22 @@ impl Merged {
             }
         }
         true
+    }
+
+    /// The same as [`CaptureFile::take_chunk`]. What is merged is copied.
+    pub fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        if let [file] = self.files.as_mut_slice() {
+            return file.take_chunk(chunk, place);
+        }
+        chunk.clear();
+        self.read_chunk(|packet| {
+            place(packet, chunk.len());
+            chunk.extend_from_slice(packet.data);
+        })
     }
 
     /// Shows `visit` every packet to the end of all files.

@@ -91,10 +91,7 @@ pub fn two_phase_commit() -> ProtocolTally {
         },
         pairs: (1..4).flat_map(|i| [pair(0, i), pair(i, 0)]).collect(),
         series,
-        operations: Operations {
-            count: 1,
-            kind: Some("transaction".to_owned()),
-        },
+        operations: Operations::counted(1, Some("transaction".to_owned())),
         projection,
         ..ProtocolTally::default()
     }

@@ -40,7 +40,7 @@ fn take(fragments: &mut Fragments, addresses: Addresses, piece: &Piece, serial: 
         ..Lengths::default()
     };
     let time = Timestamp::from_nanos(serial);
-    fragments.take(addresses, &fragment, [Carrier { time, lengths }])
+    fragments.take(addresses, &fragment, time, [Carrier { time, lengths }])
 }
 
 /// What a packet's fragments are known to be, unit by unit: each a value, and how many bytes of it were
