@@ -174,6 +174,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| wrong())
 }
 
+/// A duration as [`duration()`] reads it.
+pub fn duration_text(duration: Duration) -> String {
+    match duration {
+        Duration::ZERO => "0s".to_owned(),
+        _ => format!("{duration:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -229,6 +229,17 @@ fn a_capture_is_held_against_a_ledger_without_a_runs_folder() {
     assert!(value(&report, "/audit/rows/0/expected").is_null());
     assert!(report.get("run").is_none());
 
+    // What a torn line told is in no account.
+    let ledger = run_folder.join("ledger.jsonl");
+    let lines = std::fs::read_to_string(&ledger).expect("a ledger");
+    std::fs::write(&ledger, format!("{lines}{{\"event\":\"sent\"")).expect("written");
+    let torn = beside_ledger(&run_folder, &["--protocol", &ports]);
+    assert_eq!(torn.status.code(), Some(2), "{torn}");
+    let torn = torn.json();
+    assert_eq!(text(&torn, "/audit/verdict"), "inconclusive");
+    assert!(text(&torn, "/audit/remarks/0").contains("1 torn line"));
+    std::fs::write(&ledger, lines).expect("written");
+
     // A ledger of two runs needs to be told which.
     let ledger = run_folder.join("ledger.jsonl");
     let lines = std::fs::read_to_string(&ledger).expect("a ledger");

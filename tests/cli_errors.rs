@@ -190,6 +190,21 @@ fn nodes_that_need_too_long_are_told_by_their_timeout() {
     assert_folder_can_be_read(folder.path(), "operations ended within 1.5s");
 }
 
+/// "1 of 1 operations ended within 0ns (--timeout)" told nobody what was wrong.
+#[test]
+fn a_timeout_after_the_last_operation_is_told_as_such() {
+    let folder = folder();
+    let finished = run(run_in(folder.path(), "ring").args(["--timeout", "0"]));
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    let some = "operations ended within 0s (--timeout)";
+    let all = "1 of 1 operations ended, but the nodes did not come to rest within 0s (--timeout)";
+    let told = &finished.stderr;
+    assert!(
+        told.contains(all) || told.contains("0 of 1 ") && told.contains(some),
+        "{finished}"
+    );
+}
+
 /// A classic capture of `packets` UDP datagrams.
 fn sample(packets: usize) -> Vec<u8> {
     let mut file = Vec::new();
@@ -550,10 +565,19 @@ fn arguments_that_make_no_sense_are_answered_with_what_would() {
             &["two-phase-commit", "--option", "vote-no=9"],
             &["vote-no", "from 1 to N-1"],
         ),
+        // Once this was told by a node, when capture and folder were there already.
         (
             &["ring", "--payload", "99999999"],
-            &["a payload of 99999999 bytes", "at most"],
+            &["'99999999'", "from 0 to 16711624"],
         ),
+        (&["ring", "-n", "abc"], &["'abc'", "from 1 to 65535"]),
+        (&["ring", "-n", "-3"], &["'-3'", "from 1 to 65535"]),
+        (&["ring", "-n", "100000"], &["from 1 to 65535"]),
+        (
+            &["ring", "--fault", "delay=5"],
+            &["'5' has no unit", "as in 5ms"],
+        ),
+        (&[], &["ALGORITHM", "--scenario FILE.toml"]),
     ] {
         let folder = folder();
         let out = folder.path().join("run");
@@ -562,6 +586,8 @@ fn arguments_that_make_no_sense_are_answered_with_what_would() {
         assert_refused(&run(&mut command), parts);
         assert!(!out.exists(), "{arguments:?} leaves {}", out.display());
     }
+    let beyond = run(wirewatt().args(["run", "ring", "--base-port", "65000", "-n", "1000"]));
+    assert!(!beyond.stderr.contains("warning"), "{beyond}");
     refused(
         &["sniff", "--for", "3 weeks"],
         &["'3 weeks' is no duration", "as in 30s"],

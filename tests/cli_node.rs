@@ -138,12 +138,51 @@ fn the_trace_tells_who_what_lamport_and_counters() {
     assert!(first.stdout.starts_with(heading), "{first}");
 }
 
+/// An audit with such a ledger contradicted itself: both starts number their messages from 1.
+#[test]
+fn a_ledger_takes_a_node_and_run_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ledger = folder.path().join("ledger.jsonl");
+    let ledger = ledger.to_str().expect("UTF-8");
+    let base = free_ports(2);
+    let ports = [base, base + 1];
+    let circulate = |number: &str| {
+        let further = ["--ledger", ledger, "--run", number];
+        let mut first = node(0, &ports, &further);
+        let told = first.stdout_file();
+        let second = node(1, &ports, &further);
+        first.wait_for("the circulation", PLENTY, || {
+            let told = std::fs::read_to_string(&told).unwrap_or_default();
+            told.contains("operation 1 ended well")
+        });
+        for node in [first, second] {
+            node.interrupt();
+            let finished = node.finish(PLENTY);
+            assert_eq!(finished.status.code(), Some(0), "{finished}");
+        }
+    };
+    circulate("0");
+    let again = node(1, &ports, &["--ledger", ledger]).finish(PLENTY);
+    assert_eq!(again.status.code(), Some(2), "{again}");
+    let expected = "node 1 has records of run 0 in it already; delete it, name another, or give";
+    assert!(again.stderr.contains(expected), "{again}");
+    assert_eq!(again.stdout, "", "no heading before an error");
+    circulate("1");
+}
+
 #[test]
 fn a_node_that_makes_no_sense_is_refused() {
     let base = free_ports(2);
     let peers = format!("127.0.0.1:{base},127.0.0.1:{}", base + 1);
+    let twice = format!("127.0.0.1:{base},localhost:{base}");
     for (arguments, expected) in [
+        (vec![], "--peers"),
+        (vec!["ring"], "--id ID --peers HOST:PORT"),
         (vec!["ring"], "--controlled"),
+        (
+            vec!["ring", "--id", "0", "--peers", &twice],
+            "give each its own",
+        ),
         (vec!["ring", "--id", "0"], "--peers"),
         (
             vec!["ring", "--id", "2", "--peers", &peers],
@@ -161,5 +200,6 @@ fn a_node_that_makes_no_sense_is_refused() {
         let finished = run(wirewatt().arg("node").args(&arguments));
         assert_eq!(finished.status.code(), Some(2), "{finished}");
         assert!(finished.stderr.contains(expected), "{finished}");
+        assert_eq!(finished.stdout, "", "{finished}");
     }
 }

@@ -411,7 +411,7 @@ fn a_tampered_ledger_is_a_mismatch() {
 }
 
 #[test]
-fn a_ledger_line_that_is_none_is_named_and_a_torn_last_one_is_legal() {
+fn a_ledger_line_that_is_none_is_named_and_of_a_torn_one_nobody_can_tell() {
     let folder = folder();
     let run = sample_run(folder.path());
     let ledger = run.join("ledger.jsonl");
@@ -422,8 +422,13 @@ fn a_ledger_line_that_is_none_is_named_and_a_torn_last_one_is_legal() {
     file.write_all(b"{\"event\":\"attempted\",\"time\":17953")
         .expect("written");
     let torn = audited(&run);
-    assert_eq!(torn.status.code(), Some(0), "{torn}");
-    assert_eq!(text(&torn.json(), "/audit/verdict"), "exact");
+    assert_eq!(torn.status.code(), Some(2), "{torn}");
+    let report = torn.json();
+    assert_eq!(text(&report, "/audit/verdict"), "inconclusive");
+    assert_eq!(
+        text(&report, "/audit/remarks/0"),
+        "the ledger has 1 torn line: the event on it is in no account"
+    );
 
     let lines = common::lines_in(&ledger);
     file.write_all(b"\n").expect("written");
@@ -431,6 +436,32 @@ fn a_ledger_line_that_is_none_is_named_and_a_torn_last_one_is_legal() {
     assert_eq!(refused.status.code(), Some(2), "{refused}");
     let place = format!("ledger.jsonl, line {}: not a ledger record", lines + 1);
     assert!(refused.stderr.contains(&place), "{refused}");
+}
+
+/// What formulas ask is in the history: a note that is missing made a wrong number a good one.
+#[test]
+fn a_torn_history_and_a_ledger_that_could_not_be_written_agree_with_nothing() {
+    let folder = folder();
+    let run = sample_run(folder.path());
+    let history = run.join("history.jsonl");
+    let whole = std::fs::read(&history).expect("a history");
+    std::fs::write(&history, &whole[..whole.len() - 1]).expect("written");
+    let torn = audited(&run);
+    assert_eq!(torn.status.code(), Some(2), "{torn}");
+    let report = torn.json();
+    assert_eq!(text(&report, "/audit/verdict"), "inconclusive");
+    assert!(value(&report, "/audit/rows/0/expected").is_null());
+    std::fs::write(&history, whole).expect("written");
+
+    // A ledger that a node could not write to its end is none, for the run and for its folder.
+    let record = std::fs::read_to_string(run.join("run.toml")).expect("run.toml");
+    let failed = record.replace("[outcome]\n", "[outcome]\nledger_failed = true\n");
+    assert_ne!(failed, record);
+    std::fs::write(run.join("run.toml"), failed).expect("written");
+    let failed = audited(&run);
+    assert_eq!(failed.status.code(), Some(2), "{failed}");
+    assert!(failed.json().get("audit").is_none(), "{failed}");
+    assert!(failed.stderr.contains("could not write their ledger"));
 }
 
 #[test]
@@ -484,5 +515,21 @@ fn a_capture_without_one_of_its_packets_is_inconclusive() {
         let audited = audited(&run_folder);
         assert_eq!(audited.status.code(), Some(2), "{audited}");
         assert_eq!(text(&audited.json(), "/audit/verdict"), "inconclusive");
+    }
+}
+
+#[test]
+fn a_scenario_without_faults_says_that_it_injects_nothing() {
+    let folder = folder();
+    let scenario = folder.path().join("calm.toml");
+    std::fs::write(&scenario, "algorithm = \"ring\"\nn = 3\n").expect("a scenario");
+    let scenario = scenario.to_str().expect("UTF-8");
+    let words = "calm.toml has no [[fault]]: nothing is injected";
+    for (further, told) in [(&[][..], true), (&["--fault", "delay=1ms"], false)] {
+        let out = tempfile::tempdir().expect("a temporary folder");
+        let arguments = [&["--scenario", scenario], further].concat();
+        let finished = run(&mut run_command(&arguments, out.path()));
+        assert_eq!(finished.status.code(), Some(0), "{finished}");
+        assert_eq!(finished.stderr.contains(words), told, "{finished}");
     }
 }

@@ -8,7 +8,7 @@ use common::{count, free_ports, run, text, value, wirewatt};
 use serde_json::Value;
 use wirewatt::algorithm::{ProcessId, Property, catalog, commitment};
 use wirewatt::experiment::scenario::Scenario;
-use wirewatt::simulation::check::{Model, Time, per_process};
+use wirewatt::simulation::check::{Model, Time};
 
 /// The scenario of the shortest execution that breaks a property.
 fn scenario(model: &Model) -> Scenario {
@@ -37,7 +37,7 @@ fn splitting() -> Model {
     let mut model = Model::new(algorithm, 3);
     model.time = Time::Synchronous;
     model.bounds.splits = 1;
-    model.history = per_process;
+    model.history = commitment::votes_and_decisions;
     model
 }
 

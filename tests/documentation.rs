@@ -32,9 +32,9 @@ fn the_walk_through_a_new_algorithm_quotes_the_files_as_they_are() {
         );
     }
     let of = |file: &str| blocks.iter().filter(|(name, _)| name == file).count();
-    assert_eq!(of("src/algorithm/central_mutex.rs"), 8);
+    assert_eq!(of("src/algorithm/centralized.rs"), 9);
     assert_eq!(of("src/algorithm/catalog.rs"), 1);
     assert_eq!(of("src/algorithm/mod.rs"), 1);
     assert_eq!(of("data/protocols.toml"), 1);
-    assert_eq!(blocks.len(), 11);
+    assert_eq!(blocks.len(), 12);
 }

@@ -65,8 +65,7 @@ fn votes_no(n: u32) -> impl Iterator<Item = String> {
 
 fn commitment(name: &str, n: u32) -> Model {
     let mut model = Model::new(algorithm(name), n);
-    // Decisions and votes count, not who was first.
-    model.history = per_process;
+    model.history = commitment::votes_and_decisions;
     model
 }
 

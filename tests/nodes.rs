@@ -1,12 +1,15 @@
 //! Real nodes as operating-system processes on the loopback interface.
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use wirewatt::algorithm::{Case, Phase, ProcessId, catalog};
@@ -26,20 +29,6 @@ const RUN: u64 = 4711;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// The first of `n` free ports in a row, below the ephemeral range and outside the port plan.
-fn free_ports(n: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run side by side begin at different places.
-    let place = (std::process::id() % 97) as u16 * 100;
-    loop {
-        let offset = NEXT.fetch_add(n, Ordering::Relaxed);
-        let base = 20_000 + (place + offset) % 12_000;
-        if (base..base + n).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
-            return base;
-        }
-    }
-}
-
 struct Run {
     folder: TempDir,
     config: FleetConfig,
@@ -49,7 +38,8 @@ impl Run {
     fn new(algorithm: &str, n: u32, connections: Connections) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.jsonl");
-        let base = free_ports(n as u16);
+        let processes = (catalog::by_name(algorithm).unwrap().processes)(n);
+        let base = free_ports(processes as u16);
         let mut config = FleetConfig::on_loopback(algorithm, n, base, RUN, ledger).unwrap();
         config.node_command = vec![PROGRAM.into(), "node".into()];
         config.connections = connections;
@@ -747,6 +737,34 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
             .collect();
         assert_eq!(written, outcome.events);
     }
+}
+
+/// The controller says `finish` before it hears of a point, and answers the point then. The node took
+/// that answer for its controller's death.
+#[test]
+fn the_answer_to_a_point_may_come_after_finish() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = free_ports(2);
+    let ledger = folder.path().join("ledger.jsonl");
+    let mut node = ByHand::start("ring");
+    node.say(&format!(
+        r#"{{"v":1,"type":"configure","protocol":"ring","id":1,"n":2,"peers":["127.0.0.1:{}","127.0.0.1:{}"],"run":5,"incarnation":1,"ledger":{ledger:?},"connections":"per-message","rounds":1,"options":{{}},"faults":{{"points":["has-token"]}}}}"#,
+        base,
+        base + 1,
+    ));
+    assert_eq!(node.hear()["type"], "listening");
+    node.say(r#"{"v":1,"type":"start"}"#);
+    let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
+    sender.write_all(&token(5, 1)).unwrap();
+    let point = node.hear();
+    assert_eq!(point["type"], "point", "{point}");
+    node.say("{\"v\":1,\"type\":\"finish\"}\n{\"v\":1,\"type\":\"go-on\"}");
+    // The node's FIN: it finishes, and reads on until the other end has closed too.
+    assert_eq!(sender.read(&mut [0]).unwrap(), 0);
+    sender.shutdown(Shutdown::Write).unwrap();
+    let finished = node.hear();
+    assert_eq!(finished["type"], "finished", "{finished}");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod common;
 
 use common::{count, free_ports, protocol, run, text, wirewatt};
 use serde_json::Value;
+use wirewatt::algorithm::catalog;
 
 /// A run that costs the same whatever timing decides.
 struct Case {
@@ -12,7 +13,7 @@ struct Case {
     arguments: &'static [&'static str],
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 9] = [
     Case {
         algorithm: "ring",
         n: 4,
@@ -45,6 +46,27 @@ const CASES: [Case; 5] = [
         n: 3,
         arguments: &["--rounds", "2", "--payload", "20000"],
     },
+    Case {
+        algorithm: "distributed",
+        n: 5,
+        arguments: &[],
+    },
+    Case {
+        algorithm: "three-phase-commit",
+        n: 4,
+        arguments: &["--rounds", "3"],
+    },
+    Case {
+        algorithm: "chang-roberts",
+        n: 5,
+        arguments: &[],
+    },
+    // With a payload, since which of its acknowledgements ride on data is decided by timing.
+    Case {
+        algorithm: "chain-replication",
+        n: 4,
+        arguments: &["--rounds", "4", "--payload", "1000"],
+    },
 ];
 
 /// The prediction is of a machine that has time: where another program holds a node up, its kernel
@@ -69,10 +91,13 @@ fn check(connections: &str) {
         assert_eq!(text(&predicted, "/connections"), connections);
 
         let what = format!("{} of {}, {connections}", case.algorithm, case.n);
+        let algorithm = catalog::by_name(case.algorithm).expect(case.algorithm);
+        let processes = (algorithm.processes)(case.n);
         let mut found = Vec::new();
         for _ in 0..RUNS {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let base_port = free_ports(case.n as u16).to_string();
+            // Clients listen too.
+            let base_port = free_ports(processes as u16).to_string();
             let mut real = command("run");
             real.args(["--base-port", &base_port]);
             let real = run(real.arg("--out").arg(folder.path().join("run")));

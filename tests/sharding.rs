@@ -171,6 +171,8 @@ struct Conversation {
     ends: (u8, u16),
     is_v6: bool,
     sent: [u32; 2],
+    /// Names the next packet that is cut into fragments.
+    identification: u16,
 }
 
 /// Traffic of any kind: many conversations at once, with packets missing, repeated, cut, and out of
@@ -179,7 +181,19 @@ fn traffic(length: usize) -> impl Strategy<Value = Vec<Drawn>> {
     let step = (
         (0..12_u8, 0..6_usize, any::<bool>()),
         prop::sample::select(vec![
-            "S", "SA", "A", "A", "A", "A", "A", "FA", "RA", "udp", "other",
+            "S",
+            "SA",
+            "A",
+            "A",
+            "A",
+            "A",
+            "A",
+            "FA",
+            "RA",
+            "udp",
+            "fragments",
+            "icmp",
+            "other",
         ]),
         0..9_u64,
         prop::sample::select(vec![1_i64, 1, 1, 999, 1_048_576, 700_000_000, -2_000_000]),
@@ -197,22 +211,28 @@ fn traffic(length: usize) -> impl Strategy<Value = Vec<Drawn>> {
                 ends,
                 is_v6: client.is_multiple_of(3),
                 sent: [100, u32::MAX - 20],
+                identification: 0,
             });
             let data = conversation.packet(to_listener, flags, what);
-            let captured = if fate == 3 {
-                data.len().min(70)
-            } else {
-                data.len()
-            };
-            let packet = Drawn {
-                time,
-                data,
-                captured,
-            };
-            match fate {
-                1 => {}
-                2 => packets.extend([packet.clone(), packet]),
-                _ => packets.push(packet),
+            for data in match flags {
+                "fragments" if !conversation.is_v6 => conversation.fragments(data),
+                "icmp" if !conversation.is_v6 => vec![unreachable(&data)],
+                _ => vec![data],
+            } {
+                let captured = match fate {
+                    3 => data.len().min(70),
+                    _ => data.len(),
+                };
+                let packet = Drawn {
+                    time,
+                    data,
+                    captured,
+                };
+                match fate {
+                    1 if what % 2 == 0 || packets.len() % 2 == 0 => {}
+                    2 => packets.extend([packet.clone(), packet]),
+                    _ => packets.push(packet),
+                }
             }
         }
         packets
@@ -243,7 +263,7 @@ impl Conversation {
         let ports = [40_000 + u16::from(client), listener];
         let mut data = Vec::new();
         match flags {
-            "udp" => builder
+            "udp" | "fragments" => builder
                 .udp(ports[from], ports[1 - from])
                 .write(&mut data, &payload),
             "other" if what < 4 => builder.icmpv4_echo_request(1, 2).write(&mut data, &payload),
@@ -269,6 +289,45 @@ impl Conversation {
         .expect("a packet");
         data
     }
+}
+
+impl Conversation {
+    /// An IPv4 packet in two fragments, the later first.
+    fn fragments(&mut self, whole: Vec<u8>) -> Vec<Vec<u8>> {
+        const HEADERS: usize = 14 + 20;
+        const CUT: usize = 16;
+        self.identification += 1;
+        let body = &whole[HEADERS..];
+        let part = |from: usize, to: usize, more: bool| {
+            let mut packet = whole[..HEADERS].to_vec();
+            let flags = (from / 8) as u16 | u16::from(more) << 13;
+            packet[16..18].copy_from_slice(&((20 + to - from) as u16).to_be_bytes());
+            packet[18..20].copy_from_slice(&self.identification.to_be_bytes());
+            packet[20..22].copy_from_slice(&flags.to_be_bytes());
+            packet.extend(&body[from..to]);
+            packet
+        };
+        match body.len() > CUT {
+            true => vec![part(CUT, body.len(), false), part(0, CUT, true)],
+            false => vec![whole],
+        }
+    }
+}
+
+/// The answer of the host to which an IPv4 packet went: there is nobody (RFC 792).
+fn unreachable(data: &[u8]) -> Vec<u8> {
+    let quoted = &data[14..data.len().min(14 + 28)];
+    let host = |at: usize| [data[at], data[at + 1], data[at + 2], data[at + 3]];
+    let error = etherparse::Icmpv4Type::DestinationUnreachable(
+        etherparse::icmpv4::DestUnreachableHeader::Port,
+    );
+    let mut answer = Vec::new();
+    PacketBuilder::ethernet2([0; 6], [0; 6])
+        .ipv4(host(30), host(26), 64)
+        .icmpv4(error)
+        .write(&mut answer, quoted)
+        .expect("a packet");
+    answer
 }
 
 /// Writes packets as pcapng, with what the kernel counted.
@@ -390,7 +449,13 @@ fn several_files_compressed_and_in_any_order() {
         ["first.pcap.gz", "second.pcapng"],
         ["second.pcapng", "first.pcap.gz"],
     ] {
-        parts_equal_whole(folder.path(), &files, 4, 0);
+        let merged = parts_equal_whole(folder.path(), &files, 4, 0);
+        // What takes a part of its own way is there.
+        let reasons = merged["undecoded"]["reasons"].to_string();
+        assert!(reasons.contains("IP fragment"), "{reasons}");
+        let rows = merged["protocols"].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["foreign"] == true));
+        assert!(rows.iter().any(|row| row["icmp_errors"].is_object()));
     }
 }
 

@@ -126,9 +126,10 @@ impl Body {
         }
     }
 
-    /// What it holds.
+    /// What it holds; no body reads as null, since a payload beside it stands for either with null.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
         let decoded = match &self.0 {
+            Bytes::Short { length: 0, .. } => ciborium::from_reader(&[NULL][..]),
             // No string in it is longer than it is: its buffer need not be large.
             Bytes::Short { .. } => {
                 ciborium::de::from_reader_with_buffer(self.as_bytes(), &mut [0; SHORT])
@@ -199,6 +200,17 @@ mod tests {
             assert_eq!(padded.unpad(payload), Ok(body));
             assert_eq!(Body::empty().pad(payload).unpad(payload), Ok(Body::empty()));
             padded.decode::<ciborium::Value>().expect("one CBOR item");
+        }
+    }
+
+    /// The reply to a query for what nobody has written could not be read beside a payload.
+    #[test]
+    fn a_body_of_null_is_read_beside_a_payload() {
+        let nothing = Body::encode(&None::<u64>);
+        for payload in [0, 1, 1000] {
+            let back = nothing.pad(payload).unpad(payload).unwrap();
+            assert_eq!(back.decode::<Option<u64>>(), Ok(None), "{payload}");
+            assert!(back.decode::<u64>().is_err());
         }
     }
 

@@ -24,10 +24,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process,
-    ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony,
-    TimerId, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const ELECTION: KindNumber = KindNumber(1);
@@ -89,6 +89,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["ok"],
+    },
     identities: &[Identity {
         text: "ok <= election",
         terms: &[(1, "ok"), (-1, "election")],
@@ -100,6 +105,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Safety,
             about: "in one election at most one live process leads, all that learn of one learn of \
                     it alone, and none that joined above it lives",
+            premise: ALWAYS,
             check: at_most_one_leads_and_nobody_above_it_lives,
         },
         Property {
@@ -107,6 +113,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Liveness,
             about: "every live process learns the coordinator of the last election that ended or led \
                     in it, and a live initiator's elections all end",
+            premise: somebody_left_waits,
             check: everybody_learns,
         },
     ],
@@ -264,6 +271,17 @@ fn at_most_one_leads_and_nobody_above_it_lives(execution: &Execution<'_>) -> Res
         }
     }
     Ok(())
+}
+
+/// Where the initiator is dead, whoever lives may never have heard of an election.
+fn somebody_left_waits(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let (_, initiator) = roles(execution.n, execution.options);
+    let mut joined = execution.notes("joined");
+    let waits =
+        !execution.is_crashed(initiator) || joined.any(|event| !execution.is_crashed(event.node));
+    waits
+        .then_some(())
+        .ok_or("the initiator is dead and no live process has joined an election")
 }
 
 fn everybody_learns(execution: &Execution<'_>) -> Result<(), String> {

@@ -111,6 +111,27 @@ pub enum FailureModel {
     Byzantine,
 }
 
+/// Kinds of messages whose formula has no case for a failure: it is not held against runs in which
+/// there was one. Of all others the formula holds, whoever dies and whatever is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutsideFormula {
+    /// Where a process died.
+    pub deaths: &'static [&'static str],
+    /// Where a process that had died came back.
+    pub returns: &'static [&'static str],
+    /// Where messages were lost, or suppressed by an injected fault.
+    pub losses: &'static [&'static str],
+}
+
+impl OutsideFormula {
+    /// No kind: the formula has a case for every failure.
+    pub const NOTHING: Self = Self {
+        deaths: &[],
+        returns: &[],
+        losses: &[],
+    };
+}
+
 /// An option of an algorithm's workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
@@ -209,6 +230,8 @@ pub struct Algorithm {
     pub operations: fn(n: u32, rounds: u32, options: &Options) -> u64,
     /// The formula's account of a case: one row for each message kind.
     pub expected: fn(&Case<'_>) -> Vec<Expectation>,
+    /// Kinds for which that account has no case where something failed.
+    pub outside_formula: OutsideFormula,
     /// What holds between the numbers of its kinds.
     pub identities: &'static [Identity],
     /// What it promises.
@@ -276,7 +299,8 @@ impl Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::PropertyKind;
+    use crate::algorithm::{Execution, Judgement, PropertyKind};
+    use crate::simulation::{self, Scenario};
 
     #[test]
     fn every_algorithm_stands_in_the_table_with_its_kinds() {
@@ -319,6 +343,50 @@ mod tests {
                 let mut properties = algorithm.properties.iter();
                 let promised = properties.any(|property| property.kind == kind);
                 assert!(promised, "{}: {kind:?}", algorithm.name);
+            }
+        }
+    }
+
+    /// Something good has to happen for it: that nothing did, or that nobody is left to whom it could,
+    /// is no reason to call it held.
+    #[test]
+    fn no_liveness_property_holds_of_an_execution_in_which_nothing_happened() {
+        let n = 5;
+        let everybody: Vec<_> = (0..n).map(ProcessId).collect();
+        for algorithm in all() {
+            for crashed in [&everybody[..0], &everybody[..1], &everybody[..]] {
+                let execution = Execution {
+                    n,
+                    rounds: 1,
+                    options: &Options::default(),
+                    events: &[],
+                    crashed,
+                };
+                let live = algorithm.properties.iter();
+                for property in live.filter(|it| it.kind == PropertyKind::Liveness) {
+                    let judged = property.judge(&execution);
+                    let (name, promise) = (algorithm.name, property.name);
+                    assert_ne!(
+                        judged,
+                        Judgement::Holds,
+                        "{name}: {promise}, {crashed:?} dead"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_property_is_judged_and_holds_where_nothing_fails() {
+        for algorithm in all() {
+            for n in [algorithm.least, 5] {
+                let scenario = Scenario::new(n, 2, 1);
+                let run = simulation::run(algorithm, &scenario).expect("a good setup");
+                for property in algorithm.properties {
+                    let judged = property.judge(&run.execution());
+                    let (name, promise) = (algorithm.name, property.name);
+                    assert_eq!(judged, Judgement::Holds, "{name}: {promise}, N={n}");
+                }
             }
         }
     }

@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 
 use serde_json::json;
 
-use super::mutex::{self, CriticalSection, Entry, Turn};
+use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Options, Process, ProcessId, ProtocolError, Relation, Setup, SetupError,
-    Step, Synchrony, TimerId, Topology,
+    Message, OperationId, Options, OutsideFormula, Process, ProcessId, ProtocolError, Relation,
+    Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -46,6 +46,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["release"],
+        returns: &["request", "grant", "release"],
+        losses: &[],
+    },
     identities: &[
         Identity {
             text: "request = grant",
@@ -64,10 +69,10 @@ pub static ALGORITHM: Algorithm = Algorithm {
 };
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
-    Ok(Box::new(Member {
-        section: CriticalSection::new(setup)?,
+    let rules = Member {
         queue: VecDeque::new(),
-    }))
+    };
+    Contender::process(setup, rules)
 }
 
 fn per_operation(n: u32, options: &Options) -> Expected {
@@ -93,20 +98,11 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
 
 #[derive(Debug, Clone, Hash)]
 struct Member {
-    section: CriticalSection,
     /// At the coordinator: who has been granted the critical section, then who waits for it.
     queue: VecDeque<(ProcessId, OperationId)>,
 }
 
 impl Member {
-    fn take(&mut self, turn: Option<Turn>, step: &mut Step<'_>) {
-        match turn {
-            Some(Turn::Request(entry)) => step.send(COORDINATOR, REQUEST, entry, Body::empty()),
-            Some(Turn::Leave(entry)) => step.send(COORDINATOR, RELEASE, entry, Body::empty()),
-            None => {}
-        }
-    }
-
     fn grant_first(&self, step: &mut Step<'_>) {
         if let Some(&(to, entry)) = self.queue.front() {
             step.send(to, GRANT, entry, Body::empty());
@@ -114,13 +110,21 @@ impl Member {
     }
 }
 
-impl Process for Member {
-    fn start(&mut self, step: &mut Step<'_>) {
-        let turn = self.section.start(step);
-        self.take(turn, step);
+impl Rules for Member {
+    fn request(&mut self, entry: OperationId, _section: &mut CriticalSection, step: &mut Step<'_>) {
+        step.send(COORDINATOR, REQUEST, entry, Body::empty());
     }
 
-    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+    fn leave(&mut self, entry: OperationId, step: &mut Step<'_>) {
+        step.send(COORDINATOR, RELEASE, entry, Body::empty());
+    }
+
+    fn receive(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
         let entry = (message.from, message.operation);
         match message.kind {
             REQUEST => {
@@ -133,21 +137,12 @@ impl Process for Member {
                 self.queue.pop_front();
                 self.grant_first(step);
             }
-            GRANT if self.section.waiting() == Some(message.operation) => {
-                self.section.enter(json!({}), step);
+            GRANT if section.waiting() == Some(message.operation) => {
+                section.enter(json!({}), step);
             }
             _ => return Err(message.unexpected()),
         }
         Ok(())
-    }
-
-    fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
-        let turn = self.section.timer(id, step);
-        self.take(turn, step);
-    }
-
-    fn quiesce(&mut self) {
-        self.section.quiesce();
     }
 }
 

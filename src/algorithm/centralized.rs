@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
-    Message, OperationId, Phase, Process, ProcessId, Property, PropertyKind, ProtocolError, Setup,
-    Step, Synchrony, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OutsideFormula, Phase, Process, ProcessId, Property,
+    PropertyKind, ProtocolError, Setup, Step, Synchrony, Topology,
 };
 
 const JOIN: KindNumber = KindNumber(1);
@@ -38,18 +38,21 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |_, _| Expected::exactly(2),
     operations: |n, rounds, _| u64::from(n - 1) * u64::from(rounds),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[
         Property {
             name: "admission",
             kind: PropertyKind::Safety,
             about: "a member's list names the member itself and nobody who had not asked to join",
+            premise: ALWAYS,
             check: lists_name_who_joined,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
             about: "every join is answered",
+            premise: ALWAYS,
             check: every_join_ends,
         },
     ],

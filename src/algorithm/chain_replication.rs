@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    Identity, KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process,
-    ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony,
-    Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, Topology,
 };
 
 const UPDATE: KindNumber = KindNumber(1);
@@ -77,6 +77,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["acknowledgement"],
+    },
     identities: &[
         Identity {
             text: "update-reply = update",
@@ -99,18 +104,21 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "update propagation",
             kind: PropertyKind::Safety,
             about: "what a replica has applied, its predecessor has applied before, in the same order",
+            premise: ALWAYS,
             check: update_propagation,
         },
         Property {
             name: "read from the tail",
             kind: PropertyKind::Safety,
             about: "a query answers with what the tail had applied between its beginning and its end",
+            premise: ALWAYS,
             check: reads_from_tail,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
             about: "every request is answered",
+            premise: ALWAYS,
             check: termination,
         },
     ],

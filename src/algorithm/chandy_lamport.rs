@@ -22,9 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId,
+    Topology,
 };
 
 const MARKER: KindNumber = KindNumber(1);
@@ -75,12 +76,18 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["transfer"],
+        losses: &[],
+    },
     identities: &[],
     properties: &[
         Property {
             name: "consistent cut",
             kind: PropertyKind::Safety,
             about: "what was received before the receiver's record was sent before the sender's",
+            premise: ALWAYS,
             check: consistent_cut,
         },
         Property {
@@ -88,18 +95,21 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Safety,
             about: "a channel's state is what was sent before the sender's record and not received \
                     before the receiver's",
+            premise: ALWAYS,
             check: channel_states,
         },
         Property {
             name: "conservation",
             kind: PropertyKind::Safety,
             about: "recorded balances and channels add up to the money there is",
+            premise: ALWAYS,
             check: conservation,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
             about: "every process completes its part of every snapshot",
+            premise: ALWAYS,
             check: termination,
         },
     ],
@@ -305,9 +315,7 @@ fn conservation(execution: &Execution<'_>) -> Result<(), String> {
 
 fn termination(execution: &Execution<'_>) -> Result<(), String> {
     let history = History::read(execution)?;
-    let invoked = |event: &&Event| event.outcome.phase == Phase::Invoke;
-    for event in execution.events.iter().filter(invoked) {
-        let snapshot = event.outcome.operation;
+    for snapshot in execution.operations_of(INITIATOR) {
         let lacks = |id: &ProcessId| !history.snapshots.contains_key(&(snapshot, *id));
         if let Some(process) = (0..execution.n).map(ProcessId).find(lacks) {
             return Err(format!(

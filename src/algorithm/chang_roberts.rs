@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
-    Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property, PropertyKind,
-    ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const ELECTION: KindNumber = KindNumber(1);
@@ -67,6 +67,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["election", "elected"],
+        returns: &["election", "elected"],
+        losses: &["election", "elected"],
+    },
     identities: &[],
     properties: &[
         Property {
@@ -74,12 +79,14 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Safety,
             about: "only the process with the greatest identifier ever leads, and nobody learns of \
                     another",
+            premise: ALWAYS,
             check: only_the_greatest_leads,
         },
         Property {
             name: "everybody learns",
             kind: PropertyKind::Liveness,
             about: "every process learns the leader of every election",
+            premise: ALWAYS,
             check: everybody_learns_the_leader,
         },
     ],

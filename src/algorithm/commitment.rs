@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Event, Execution, OperationId, OptionSpec, Options, Phase, ProcessId, Property, PropertyKind,
-    SetupError, Step,
+    ALWAYS, Event, Execution, OperationId, OptionSpec, Options, Phase, ProcessId, Property,
+    PropertyKind, SetupError, Step,
 };
 
 /// What becomes of a transaction.
@@ -51,6 +51,7 @@ pub const AGREEMENT: Property = Property {
     name: "agreement",
     kind: PropertyKind::Safety,
     about: "no two processes decide differently on a transaction, nor one process twice",
+    premise: ALWAYS,
     check: agreement,
 };
 
@@ -59,6 +60,7 @@ pub const VALIDITY: Property = Property {
     name: "validity",
     kind: PropertyKind::Safety,
     about: "commit only if every participant voted yes; abort only if one voted no or was not heard",
+    premise: ALWAYS,
     check: validity,
 };
 
@@ -68,6 +70,7 @@ pub const NON_BLOCKING: Property = Property {
     name: "non-blocking",
     kind: PropertyKind::Liveness,
     about: "every live process that voted yes decides, whoever died",
+    premise: somebody_is_in_doubt,
     check: |execution| match undecided(execution) {
         Some((process, OperationId(operation))) => Err(format!(
             "process {process} is blocked in operation {operation}"
@@ -75,6 +78,22 @@ pub const NON_BLOCKING: Property = Property {
         None => Ok(()),
     },
 };
+
+fn somebody_is_in_doubt(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let mut voters = execution.notes("voted");
+    let in_doubt = |event: &Event| says_yes(event).unwrap_or(false);
+    let lives = voters.any(|event| in_doubt(event) && !execution.is_crashed(event.node));
+    lives.then_some(()).ok_or("no live process has voted yes")
+}
+
+fn says_yes(event: &Event) -> Result<bool, String> {
+    let vote: Option<String> = event.field("vote");
+    match vote.as_deref() {
+        Some("yes") => Ok(true),
+        Some("no") => Ok(false),
+        _ => Err("a vote without its word".to_owned()),
+    }
+}
 
 fn agreement(execution: &Execution<'_>) -> Result<(), String> {
     let mut first: BTreeMap<OperationId, (ProcessId, Decision)> = BTreeMap::new();
@@ -93,33 +112,37 @@ fn agreement(execution: &Execution<'_>) -> Result<(), String> {
 }
 
 fn validity(execution: &Execution<'_>) -> Result<(), String> {
-    let mut votes: BTreeMap<(OperationId, ProcessId), String> = BTreeMap::new();
-    for event in execution.notes("voted") {
-        let vote = event.field("vote").ok_or("a vote without its word")?;
-        votes.insert((event.outcome.operation, event.node), vote);
-    }
-    let participants: BTreeMap<OperationId, BTreeSet<ProcessId>> = execution
-        .events
-        .iter()
-        .filter(|event| event.outcome.phase == Phase::Invoke)
-        .filter_map(|event| Some((event.outcome.operation, event.field("participants")?)))
-        .collect();
-    for event in execution.notes("decided") {
-        let operation = event.outcome.operation;
-        if decision(event)? != Decision::Commit {
-            continue;
-        }
-        let asked = participants.get(&operation).ok_or("a commit uninvoked")?;
-        for &participant in asked {
-            let vote = votes.get(&(operation, participant)).map(String::as_str);
-            if vote != Some("yes") {
-                return Err(format!(
-                    "operation {}: process {} commits and process {participant} voted {}",
-                    operation.0,
-                    event.node,
-                    vote.unwrap_or("never")
-                ));
+    let mut asked: BTreeMap<OperationId, BTreeSet<ProcessId>> = BTreeMap::new();
+    let mut votes: BTreeMap<(OperationId, ProcessId), bool> = BTreeMap::new();
+    let mut committed: BTreeSet<OperationId> = BTreeSet::new();
+    for event in execution.events {
+        let (process, operation) = (event.node, event.outcome.operation);
+        let breaks = |what: String| Err(format!("operation {}: {what}", operation.0));
+        match event.note() {
+            Some("voted") => {
+                votes.insert((operation, process), says_yes(event)?);
+                if !says_yes(event)? && committed.contains(&operation) {
+                    return breaks(format!("process {process} votes no after a commit"));
+                }
             }
+            Some("decided") if decision(event)? == Decision::Commit => {
+                committed.insert(operation);
+                let asked = asked.get(&operation).ok_or("a commit uninvoked")?;
+                let yes = |id: &&ProcessId| votes.get(&(operation, **id)) == Some(&true);
+                if let Some(other) = asked.iter().find(|id| !yes(id)) {
+                    let voted = match votes.get(&(operation, *other)) {
+                        Some(_) => "no",
+                        None => "nothing yet",
+                    };
+                    return breaks(format!(
+                        "process {process} commits and process {other} voted {voted}"
+                    ));
+                }
+            }
+            None if event.outcome.phase == Phase::Invoke => {
+                asked.extend(event.field("participants").map(|ids| (operation, ids)));
+            }
+            _ => {}
         }
     }
     for event in execution.events {
@@ -157,6 +180,37 @@ pub fn undecided(execution: &Execution<'_>) -> Option<(ProcessId, OperationId)> 
         .notes("voted")
         .map(|event| (event.node, event.outcome.operation))
         .find(|voter| !decided.contains(voter) && !execution.is_crashed(voter.0))
+}
+
+/// What tells histories from one another for these properties: the order of each process's own
+/// events, and whether it voted before anybody committed. Who decided first is forgotten.
+pub fn votes_and_decisions(events: Vec<Event>) -> Vec<Event> {
+    let is_commit =
+        |event: &Event| event.note() == Some("decided") && decision(event) == Ok(Decision::Commit);
+    let mut voted = BTreeSet::new();
+    let mut committed: BTreeMap<OperationId, BTreeSet<ProcessId>> = BTreeMap::new();
+    // How many commits each process had made, and last of all votes that came too late.
+    let places: Vec<(usize, ProcessId)> = events
+        .iter()
+        .map(|event| {
+            let (process, operation) = (event.node, event.outcome.operation);
+            if is_commit(event) {
+                committed.entry(operation).or_default().insert(process);
+            }
+            let is_vote = event.note() == Some("voted") && voted.insert((operation, process));
+            let place = match is_vote && committed.contains_key(&operation) {
+                true => usize::MAX,
+                false => committed
+                    .values()
+                    .filter(|by| by.contains(&process))
+                    .count(),
+            };
+            (place, process)
+        })
+        .collect();
+    let mut placed: Vec<_> = places.into_iter().zip(events).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, event)| event).collect()
 }
 
 /// The option that makes participants vote no.
@@ -257,6 +311,9 @@ mod tests {
         events[2] = noted(2, "voted", "vote", "no");
         assert!(check(&VALIDITY, &events).is_err());
         events.remove(2);
+        assert!(check(&VALIDITY, &events).is_err());
+        // It votes, and too late.
+        events.push(noted(2, "voted", "vote", "yes"));
         assert!(check(&VALIDITY, &events).is_err());
     }
 

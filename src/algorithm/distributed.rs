@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, Identity,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, Topology,
 };
 
 const HELLO: KindNumber = KindNumber(1);
@@ -49,6 +50,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
         greeters.count() as u64 * u64::from(rounds)
     },
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[Identity {
         text: "reply = hello",
         terms: &[(1, "reply"), (-1, "hello")],
@@ -59,12 +61,14 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "acquaintance",
             kind: PropertyKind::Safety,
             about: "when a greeting has ended, every other process has met who greeted",
+            premise: ALWAYS,
             check: everybody_has_met_the_greeter,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
             about: "every greeting ends",
+            premise: ALWAYS,
             check: every_greeting_ends,
         },
     ],

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::graph::Graph;
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
-    Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property, PropertyKind,
-    ProtocolError, Setup, Step, Synchrony, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, Step, Synchrony, Topology,
 };
 
 const FLOOD: KindNumber = KindNumber(1);
@@ -50,19 +50,22 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, options| Expected::exactly(messages(graph(options), n)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[
         Property {
             name: "integrity",
             kind: PropertyKind::Safety,
             about: "a process takes a flood at most once, and only one that process 0 began",
+            premise: ALWAYS,
             check: taken_once_and_only_what_was_begun,
         },
         Property {
             name: "everyone reached",
             kind: PropertyKind::Liveness,
-            about: "process 0 takes what it began, and where a live process did, its live \
+            about: "process 0 begins every flood, and where a live process took it, its live \
                     neighbours do",
+            premise: somebody_left_hands_on,
             check: everyone_is_reached,
         },
     ],
@@ -149,6 +152,15 @@ fn taken_once_and_only_what_was_begun(execution: &Execution<'_>) -> Result<(), S
     Ok(())
 }
 
+fn somebody_left_hands_on(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let mut reached = execution.notes("reached");
+    let hands_on =
+        !execution.is_crashed(INITIATOR) || reached.any(|event| !execution.is_crashed(event.node));
+    hands_on
+        .then_some(())
+        .ok_or("process 0 is dead and no live process was reached")
+}
+
 fn everyone_is_reached(execution: &Execution<'_>) -> Result<(), String> {
     let graph = graph(execution.options);
     let taken = taken(execution);
@@ -159,7 +171,7 @@ fn everyone_is_reached(execution: &Execution<'_>) -> Result<(), String> {
             operation.0
         ))
     };
-    for operation in begun(execution) {
+    for operation in execution.operations_of(INITIATOR) {
         if lives(&INITIATOR) && !taken.contains_key(&(operation, INITIATOR)) {
             return missed(operation, INITIATOR);
         }

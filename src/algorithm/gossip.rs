@@ -26,9 +26,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, Identity,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const PUSH: KindNumber = KindNumber(1);
@@ -82,6 +83,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[
         Identity {
             text: "answer = pull",
@@ -99,6 +101,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "integrity",
             kind: PropertyKind::Safety,
             about: "a process learns a rumour at most once, and only one that process 0 began",
+            premise: ALWAYS,
             check: learned_once_and_only_what_was_begun,
         },
         Property {
@@ -106,6 +109,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Liveness,
             about: "every live process learns every rumour, where process 0 lives: with the default \
                     R all but about once in 3,000 rumours",
+            premise: initiator_lives,
             check: everyone_is_reached,
         },
     ],
@@ -285,16 +289,18 @@ fn learned_once_and_only_what_was_begun(execution: &Execution<'_>) -> Result<(),
     Ok(())
 }
 
+fn initiator_lives(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let lives = !execution.is_crashed(INITIATOR);
+    lives.then_some(()).ok_or("process 0 is dead")
+}
+
 fn everyone_is_reached(execution: &Execution<'_>) -> Result<(), String> {
-    if execution.is_crashed(INITIATOR) {
-        return Ok(());
-    }
     let crashed: BTreeSet<ProcessId> = execution.crashed.iter().copied().collect();
     let learned: BTreeSet<(OperationId, ProcessId)> = execution
         .notes(LEARNED)
         .map(|event| (event.outcome.operation, event.node))
         .collect();
-    for rumour in begun(execution) {
+    for rumour in execution.operations_of(INITIATOR) {
         let mut live = (0..execution.n)
             .map(ProcessId)
             .filter(|id| !crashed.contains(id));

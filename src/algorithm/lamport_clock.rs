@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property,
-    PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, TimerId,
+    Topology,
 };
 
 const MESSAGE: KindNumber = KindNumber(1);
@@ -71,18 +72,25 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |n, rounds, _| u64::from(n) * u64::from(rounds),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["message"],
+        losses: &[],
+    },
     identities: &[],
     properties: &[
         Property {
             name: "clock condition",
             kind: PropertyKind::Safety,
             about: "an event that happened before another has the smaller timestamp",
+            premise: ALWAYS,
             check: clock_condition,
         },
         Property {
             name: "delivery",
             kind: PropertyKind::Liveness,
             about: "every message that was sent is received, and every process plays all its events",
+            premise: ALWAYS,
             check: delivery,
         },
     ],

@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::mutex::{self, CriticalSection, Entry, Turn};
+use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Process, ProcessId, ProtocolError, Relation, Setup, SetupError, Step,
-    Synchrony, TimerId, Topology,
+    Message, OperationId, OutsideFormula, Process, ProcessId, ProtocolError, Relation, Setup,
+    SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -47,6 +47,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(3 * u64::from(n - 1)),
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["release"],
+        returns: &["request", "reply", "release"],
+        losses: &["reply"],
+    },
     identities: &[
         Identity {
             text: "request = reply",
@@ -70,9 +75,8 @@ pub static ALGORITHM: Algorithm = Algorithm {
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
     let (id, n) = (setup.id, setup.n);
-    Ok(Box::new(Member {
+    let rules = Member {
         id,
-        section: CriticalSection::new(setup)?,
         clock: 0,
         queue: BTreeSet::new(),
         latest: (0..n)
@@ -80,7 +84,8 @@ fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
             .filter(|other| *other != id)
             .map(|other| (other, 0))
             .collect(),
-    }))
+    };
+    Contender::process(setup, rules)
 }
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {
@@ -102,7 +107,6 @@ type Timestamp = u64;
 #[derive(Debug, Clone, Hash)]
 struct Member {
     id: ProcessId,
-    section: CriticalSection,
     clock: Timestamp,
     /// Requests in the paper's total order: by timestamp, then by process.
     queue: BTreeSet<(Timestamp, ProcessId)>,
@@ -115,24 +119,6 @@ impl Member {
     fn tick(&mut self) -> Timestamp {
         self.clock += 1;
         self.clock
-    }
-
-    fn take(&mut self, turn: Option<Turn>, step: &mut Step<'_>) {
-        match turn {
-            // Rule 1.
-            Some(Turn::Request(entry)) => {
-                let timestamp = self.tick();
-                self.queue.insert((timestamp, self.id));
-                self.tell_others(REQUEST, timestamp, entry, step);
-            }
-            // Rule 3.
-            Some(Turn::Leave(entry)) => {
-                let timestamp = self.tick();
-                self.forget(self.id);
-                self.tell_others(RELEASE, timestamp, entry, step);
-            }
-            None => {}
-        }
     }
 
     fn tell_others(
@@ -153,24 +139,38 @@ impl Member {
 
     /// Rule 5: enter when the own request is the first of all (i), and something later than it has
     /// come from every other process (ii).
-    fn enter_if_first(&mut self, step: &mut Step<'_>) {
+    fn enter_if_first(&mut self, section: &mut CriticalSection, step: &mut Step<'_>) {
         let Some(&(timestamp, first)) = self.queue.first() else {
             return;
         };
         let heard = self.latest.values().all(|latest| *latest > timestamp);
-        if first == self.id && heard && self.section.waiting().is_some() {
-            self.section.enter(json!({ "timestamp": timestamp }), step);
+        if first == self.id && heard && section.waiting().is_some() {
+            section.enter(json!({ "timestamp": timestamp }), step);
         }
     }
 }
 
-impl Process for Member {
-    fn start(&mut self, step: &mut Step<'_>) {
-        let turn = self.section.start(step);
-        self.take(turn, step);
+impl Rules for Member {
+    // Rule 1.
+    fn request(&mut self, entry: OperationId, _section: &mut CriticalSection, step: &mut Step<'_>) {
+        let timestamp = self.tick();
+        self.queue.insert((timestamp, self.id));
+        self.tell_others(REQUEST, timestamp, entry, step);
     }
 
-    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+    // Rule 3.
+    fn leave(&mut self, entry: OperationId, step: &mut Step<'_>) {
+        let timestamp = self.tick();
+        self.forget(self.id);
+        self.tell_others(RELEASE, timestamp, entry, step);
+    }
+
+    fn receive(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
         let timestamp: Timestamp = message.read()?;
         if !matches!(message.kind, REQUEST | REPLY | RELEASE) {
             return Err(message.unexpected());
@@ -190,17 +190,8 @@ impl Process for Member {
             RELEASE => self.forget(message.from),
             _ => {}
         }
-        self.enter_if_first(step);
+        self.enter_if_first(section, step);
         Ok(())
-    }
-
-    fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
-        let turn = self.section.timer(id, step);
-        self.take(turn, step);
-    }
-
-    fn quiesce(&mut self) {
-        self.section.quiesce();
     }
 }
 

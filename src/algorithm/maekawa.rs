@@ -9,8 +9,8 @@
 //! yet, since another arbiter has told it so (`failed`), gives the vote back (`yield`). As published
 //! that is not enough: an arbiter must also tell `failed` to a waiting request that was the best when
 //! it came and no longer is (Sanders, *The Information Structure of Distributed Mutual Exclusion
-//! Algorithms*, ACM TOCS 5(3), 1987); the option `correction` takes that away again. Channels are FIFO, as the paper assumes: an `inquire` never
-//! overtakes the `grant` that it asks about.
+//! Algorithms*, ACM TOCS 5(3), 1987); the option `correction` takes that away again. Channels are
+//! FIFO: an `inquire` never overtakes the `grant` that it asks about.
 //!
 //! The quorum of a process is its row and its column in a grid of ⌈√N⌉ columns, filled in the order of
 //! ids; only the last row may be shorter. Two of them always meet: of the two crossings of one's row
@@ -25,11 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::mutex::{self, CriticalSection, Entry, Turn};
+use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, OptionSpec, Options, Process, ProcessId, ProtocolError, Relation, Setup,
-    SetupError, Step, Synchrony, TimerId, Topology,
+    Message, OperationId, OptionSpec, Options, OutsideFormula, Process, ProcessId, ProtocolError,
+    Relation, Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -79,6 +79,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation,
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &["release"],
+        returns: &["request", "grant", "release", "inquire", "failed", "yield"],
+        losses: &[],
+    },
     identities: &[
         Identity {
             text: "grant - yield = request",
@@ -138,9 +143,8 @@ fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
             });
         }
     };
-    Ok(Box::new(Member {
+    let rules = Member {
         quorum: quorum(setup.id, setup.n),
-        section: CriticalSection::new(setup)?,
         highest: 0,
         grants: BTreeSet::new(),
         refusals: BTreeSet::new(),
@@ -149,7 +153,8 @@ fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
             corrected,
             ..Arbiter::default()
         },
-    }))
+    };
+    Contender::process(setup, rules)
 }
 
 fn per_operation(n: u32, options: &Options) -> Expected {
@@ -313,7 +318,6 @@ impl Arbiter {
 #[derive(Debug, Clone, Hash)]
 struct Member {
     quorum: BTreeSet<ProcessId>,
-    section: CriticalSection,
     /// The highest timestamp of any request that is known here.
     highest: Timestamp,
     /// Arbiters whose vote the own request has.
@@ -326,31 +330,12 @@ struct Member {
 }
 
 impl Member {
-    fn take(&mut self, turn: Option<Turn>, step: &mut Step<'_>) {
-        match turn {
-            Some(Turn::Request(entry)) => {
-                self.highest += 1;
-                let body = Body::encode(&self.highest);
-                for &arbiter in &self.quorum {
-                    step.send(arbiter, REQUEST, entry, body.clone());
-                }
-            }
-            Some(Turn::Leave(entry)) => {
-                self.grants.clear();
-                for &arbiter in &self.quorum {
-                    step.send(arbiter, RELEASE, entry, Body::empty());
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn granted(&mut self, message: &Message, step: &mut Step<'_>) {
+    fn granted(&mut self, message: &Message, section: &mut CriticalSection, step: &mut Step<'_>) {
         self.grants.insert(message.from);
         self.refusals.remove(&message.from);
         if self.grants == self.quorum {
             self.inquiries.clear();
-            self.section.enter(json!({}), step);
+            section.enter(json!({}), step);
         }
     }
 
@@ -367,16 +352,34 @@ impl Member {
     }
 }
 
-impl Process for Member {
+impl Rules for Member {
     fn start(&mut self, step: &mut Step<'_>) {
         step.note(QUORUM, OperationId::NONE, json!({ "members": self.quorum }));
-        let turn = self.section.start(step);
-        self.take(turn, step);
     }
 
-    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+    fn request(&mut self, entry: OperationId, _section: &mut CriticalSection, step: &mut Step<'_>) {
+        self.highest += 1;
+        let body = Body::encode(&self.highest);
+        for &arbiter in &self.quorum {
+            step.send(arbiter, REQUEST, entry, body.clone());
+        }
+    }
+
+    fn leave(&mut self, entry: OperationId, step: &mut Step<'_>) {
+        self.grants.clear();
+        for &arbiter in &self.quorum {
+            step.send(arbiter, RELEASE, entry, Body::empty());
+        }
+    }
+
+    fn receive(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
         let entry = message.operation;
-        let waiting = self.section.waiting() == Some(entry);
+        let waiting = section.waiting() == Some(entry);
         match message.kind {
             REQUEST => {
                 let timestamp = message.read()?;
@@ -393,7 +396,7 @@ impl Process for Member {
             }
             RELEASE if self.arbiter.returned(false, message, step) => {}
             YIELD if self.arbiter.returned(true, message, step) => {}
-            GRANT if waiting => self.granted(message, step),
+            GRANT if waiting => self.granted(message, section, step),
             FAILED if waiting => {
                 self.refusals.insert(message.from);
                 self.yield_if_refused(entry, step);
@@ -407,15 +410,6 @@ impl Process for Member {
             _ => return Err(message.unexpected()),
         }
         Ok(())
-    }
-
-    fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
-        let turn = self.section.timer(id, step);
-        self.take(turn, step);
-    }
-
-    fn quiesce(&mut self) {
-        self.section.quiesce();
     }
 }
 

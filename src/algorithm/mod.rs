@@ -48,10 +48,11 @@ pub mod two_phase_commit;
 
 pub use body::Body;
 pub use catalog::{
-    Algorithm, Channels, FailureModel, Identity, OptionSpec, Point, Relation, Synchrony, Topology,
+    Algorithm, Channels, FailureModel, Identity, OptionSpec, OutsideFormula, Point, Relation,
+    Synchrony, Topology,
 };
 pub use expected::{Case, Expectation, Expected};
-pub use property::{Execution, Property, PropertyKind};
+pub use property::{ALWAYS, Execution, Judgement, Property, PropertyKind};
 
 /// A process of an algorithm: 0 … N−1. Coordinator, server or primary is 0.
 #[derive(

@@ -1,19 +1,23 @@
 //! What algorithms for mutual exclusion share: the workload, what is told about it, and what is
 //! promised.
 //!
-//! In: the options of the workload, and timers. Out: [`Turn`]s, which the algorithm answers with its
-//! messages, and the events of each entry: `invoke` at the request, the note `entered` when the
-//! process is in, `ok` when it has left. An entry takes time (`hold`), so that two processes in the
+//! A [`Contender`] is a process of such an algorithm: it goes through its entries and asks the
+//! algorithm's [`Rules`] what to send when it wants the critical section, when it has left, and when a
+//! message comes. It reports the events of each entry: `invoke` at the request, the note `entered` when
+//! the process is in, `ok` when it has left. An entry takes time (`hold`), so that two processes in the
 //! critical section at once would be seen. It never sends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{
-    Case, Event, Execution, Expected, OperationId, OptionSpec, Options, Phase, Point, ProcessId,
-    Property, PropertyKind, Setup, SetupError, Step, TimerId,
+    ALWAYS, Case, Event, Execution, Expected, Message, OperationId, OptionSpec, Options, Phase,
+    Point, Process, ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step,
+    TimerId,
 };
 
 /// The note of a process that has entered its critical section.
@@ -60,16 +64,78 @@ const HOLD: TimerId = TimerId(1);
 /// The next request.
 const NEXT: TimerId = TimerId(2);
 
-/// What a process has to do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// Ask for the critical section.
-    Request(OperationId),
-    /// It has left the critical section: let others in.
-    Leave(OperationId),
+/// What an algorithm for mutual exclusion adds to the workload. `section` tells whether the process
+/// waits or is inside, and lets it in.
+pub trait Rules: Debug + Clone + Hash + 'static {
+    /// The process begins.
+    fn start(&mut self, _step: &mut Step<'_>) {}
+
+    /// The process wants the critical section.
+    fn request(&mut self, entry: OperationId, section: &mut CriticalSection, step: &mut Step<'_>);
+
+    /// The process has left the critical section: others may go in.
+    fn leave(&mut self, entry: OperationId, step: &mut Step<'_>);
+
+    /// A message has come.
+    fn receive(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError>;
 }
 
-/// One process's entries of the critical section: the part of it that no algorithm decides.
+/// A process that enters the critical section by these rules.
+#[derive(Debug, Clone, Hash)]
+pub struct Contender<R> {
+    section: CriticalSection,
+    rules: R,
+}
+
+impl<R: Rules> Contender<R> {
+    /// The process of this setup.
+    pub fn process(setup: &Setup<'_>, rules: R) -> Result<Box<dyn Process>, SetupError> {
+        let section = CriticalSection::new(setup)?;
+        Ok(Box::new(Self { section, rules }))
+    }
+
+    fn request(&mut self, step: &mut Step<'_>) {
+        if let Some(entry) = self.section.next(step) {
+            self.rules.request(entry, &mut self.section, step);
+        }
+    }
+}
+
+impl<R: Rules> Process for Contender<R> {
+    fn start(&mut self, step: &mut Step<'_>) {
+        self.rules.start(step);
+        match self.section.first_after() {
+            Some(delay) => step.set_timer(NEXT, delay),
+            None => self.request(step),
+        }
+    }
+
+    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+        self.rules.receive(message, &mut self.section, step)
+    }
+
+    fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
+        match (id, self.section.place) {
+            (NEXT, Place::Outside) => self.request(step),
+            (HOLD, Place::Inside) => {
+                let entry = self.section.leave(step);
+                self.rules.leave(entry, step);
+            }
+            _ => {}
+        }
+    }
+
+    fn quiesce(&mut self) {
+        self.section.quiescing = true;
+    }
+}
+
+/// One process's entries of the critical section, and whether it is in.
 #[derive(Debug, Clone, Hash)]
 pub struct CriticalSection {
     id: ProcessId,
@@ -117,22 +183,9 @@ impl CriticalSection {
         })
     }
 
-    /// The process begins.
-    pub fn start(&mut self, step: &mut Step<'_>) -> Option<Turn> {
-        if self.entries > 0 && !self.delay.is_zero() {
-            step.set_timer(NEXT, self.delay);
-            return None;
-        }
-        self.next(step)
-    }
-
-    /// A timer has run out.
-    pub fn timer(&mut self, id: TimerId, step: &mut Step<'_>) -> Option<Turn> {
-        match (id, self.place) {
-            (NEXT, Place::Outside) => self.next(step),
-            (HOLD, Place::Inside) => Some(self.leave(step)),
-            _ => None,
-        }
+    /// How long after the beginning the first request is made, unless it is at once.
+    fn first_after(&self) -> Option<Duration> {
+        Some(self.delay).filter(|delay| self.entries > 0 && !delay.is_zero())
     }
 
     /// The entry that waits for its turn, if one does.
@@ -140,9 +193,9 @@ impl CriticalSection {
         (self.place == Place::Waiting).then(|| self.operation())
     }
 
-    /// Whether the process is in the critical section.
-    pub fn is_inside(&self) -> bool {
-        self.place == Place::Inside
+    /// Whether the process neither waits nor is in the critical section.
+    pub fn is_outside(&self) -> bool {
+        self.place == Place::Outside
     }
 
     /// The process that waits enters. `told` is an object with what the algorithm tells about it.
@@ -154,16 +207,12 @@ impl CriticalSection {
         step.set_timer(HOLD, self.hold);
     }
 
-    /// No request from now on.
-    pub fn quiesce(&mut self) {
-        self.quiescing = true;
-    }
-
     fn operation(&self) -> OperationId {
         OperationId::new(self.id, self.entry, self.n)
     }
 
-    fn next(&mut self, step: &mut Step<'_>) -> Option<Turn> {
+    /// Begins the next entry, if there is one.
+    fn next(&mut self, step: &mut Step<'_>) -> Option<OperationId> {
         if self.entry == self.entries || self.quiescing {
             return None;
         }
@@ -171,17 +220,17 @@ impl CriticalSection {
         self.place = Place::Waiting;
         let operation = self.operation();
         step.report(Phase::Invoke, operation, json!({ "entry": self.entry }));
-        Some(Turn::Request(operation))
+        Some(operation)
     }
 
-    fn leave(&mut self, step: &mut Step<'_>) -> Turn {
+    fn leave(&mut self, step: &mut Step<'_>) -> OperationId {
         let operation = self.operation();
         self.place = Place::Outside;
         step.report(Phase::Ok, operation, json!({ "entry": self.entry }));
         if self.entry < self.entries && !self.quiescing {
             step.set_timer(NEXT, self.think);
         }
-        Turn::Leave(operation)
+        operation
     }
 }
 
@@ -252,6 +301,7 @@ pub const MUTUAL_EXCLUSION: Property = Property {
     name: "mutual exclusion",
     kind: PropertyKind::Safety,
     about: "no two processes are in the critical section at the same time",
+    premise: ALWAYS,
     check: mutual_exclusion,
 };
 
@@ -260,6 +310,7 @@ pub const NO_STARVATION: Property = Property {
     name: "no starvation",
     kind: PropertyKind::Liveness,
     about: "every process that asks for the critical section enters it, and leaves",
+    premise: all_live,
     check: no_starvation,
 };
 
@@ -269,6 +320,7 @@ pub const TIMESTAMP_ORDER: Property = Property {
     name: "timestamp order",
     kind: PropertyKind::Safety,
     about: "entries come in the order of their requests' timestamps and, where these are equal, of ids",
+    premise: ALWAYS,
     check: timestamp_order,
 };
 
@@ -294,11 +346,13 @@ fn mutual_exclusion(execution: &Execution<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// None of these algorithms lives with a process that dies.
+fn all_live(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let none_dead = execution.crashed.is_empty();
+    none_dead.then_some(()).ok_or("a process is dead")
+}
+
 fn no_starvation(execution: &Execution<'_>) -> Result<(), String> {
-    // None of these algorithms lives with a process that dies.
-    if !execution.crashed.is_empty() {
-        return Ok(());
-    }
     let case = Case {
         n: execution.n,
         rounds: execution.rounds,
@@ -306,8 +360,15 @@ fn no_starvation(execution: &Execution<'_>) -> Result<(), String> {
         events: execution.events,
         died: &[],
     };
-    match Entry::all(&case).iter().find(|entry| !entry.left) {
-        None => Ok(()),
+    let all = Entry::all(&case);
+    match all.iter().find(|entry| !entry.left) {
+        None => {
+            let wanted = entries(case.n, case.rounds, case.options);
+            match all.len() as u64 {
+                begun if begun == wanted => Ok(()),
+                begun => Err(format!("{begun} of {wanted} entries were asked for")),
+            }
+        }
         Some(Entry {
             by, entered: None, ..
         }) => Err(format!("process {by} asked and never entered")),

@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, Identity,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId,
-    Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const PREPARE: KindNumber = KindNumber(1);
@@ -89,6 +89,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["promise", "accepted"],
+    },
     identities: &[
         Identity {
             text: "promise <= prepare",
@@ -111,18 +116,21 @@ pub static ALGORITHM: Algorithm = Algorithm {
             name: "agreement",
             kind: PropertyKind::Safety,
             about: "no two processes decide differently in an instance, nor one process twice",
+            premise: ALWAYS,
             check: agreement,
         },
         Property {
             name: "validity",
             kind: PropertyKind::Safety,
             about: "what is decided was proposed",
+            premise: ALWAYS,
             check: validity,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
-            about: "while process 0 and a majority live, every instance that it began is decided",
+            about: "while process 0 and a majority live, every instance is decided",
+            premise: client_and_majority_live,
             check: termination,
         },
     ],
@@ -245,21 +253,25 @@ fn validity(execution: &Execution<'_>) -> Result<(), String> {
     }
 }
 
-fn termination(execution: &Execution<'_>) -> Result<(), String> {
-    let majority = execution.n as usize / 2 + 1;
-    let live = execution.n as usize - execution.crashed.len();
-    if execution.is_crashed(CLIENT) || live < majority {
-        return Ok(());
+fn client_and_majority_live(execution: &Execution<'_>) -> Result<(), &'static str> {
+    if execution.is_crashed(CLIENT) {
+        Err("process 0 is dead")
+    } else if !execution.has_majority() {
+        Err("no majority lives")
+    } else {
+        Ok(())
     }
+}
+
+fn termination(execution: &Execution<'_>) -> Result<(), String> {
     let decided: BTreeSet<_> = execution
         .notes("decided")
         .filter(|event| event.node == CLIENT)
         .map(|event| event.outcome.operation)
         .collect();
-    let begun = execution.events.iter().map(|event| &event.outcome);
-    let mut begun = begun.filter(|outcome| outcome.phase == Phase::Invoke);
-    match begun.find(|outcome| !decided.contains(&outcome.operation)) {
-        Some(outcome) => Err(format!("operation {} is open", outcome.operation.0)),
+    let mut all = execution.operations_of(CLIENT);
+    match all.find(|operation| !decided.contains(operation)) {
+        Some(operation) => Err(format!("operation {} is open", operation.0)),
         None => Ok(()),
     }
 }

@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
-    KindNumber, Message, OperationId, OptionSpec, Options, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Point, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, Setup, SetupError, Step, Synchrony, Topology,
 };
 
 const PRE_PREPARE: KindNumber = KindNumber(1);
@@ -78,30 +78,39 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(2 * u64::from(n) * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["prepare", "commit"],
+    },
     identities: &[],
     properties: &[
         Property {
             name: "agreement",
             kind: PropertyKind::Safety,
             about: "no two correct replicas execute different requests under one sequence number",
+            premise: ALWAYS,
             check: agreement,
         },
         Property {
             name: "order",
             kind: PropertyKind::Safety,
             about: "a correct replica executes sequence numbers from 1 on, each once, in order",
+            premise: ALWAYS,
             check: order,
         },
         Property {
             name: "validity",
             kind: PropertyKind::Safety,
             about: "what a correct replica executes, the primary has proposed",
+            premise: ALWAYS,
             check: validity,
         },
         Property {
             name: "progress",
             kind: PropertyKind::Liveness,
             about: "with a correct primary and at most f dead, every live replica executes all",
+            premise: within_the_failure_model,
             check: progress,
         },
     ],
@@ -314,12 +323,20 @@ fn validity(execution: &Execution<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn progress(execution: &Execution<'_>) -> Result<(), String> {
-    let dead = execution.crashed.len() as u32;
-    let lies = equivocates(execution.options).unwrap_or(false);
-    if lies || execution.is_crashed(PRIMARY) || dead > most_faulty(execution.n) {
-        return Ok(());
+/// There is no view change: without a correct primary nothing is promised.
+fn within_the_failure_model(execution: &Execution<'_>) -> Result<(), &'static str> {
+    if equivocates(execution.options).unwrap_or(false) {
+        Err("the primary equivocates")
+    } else if execution.is_crashed(PRIMARY) {
+        Err("the primary is dead")
+    } else if execution.crashed.len() as u32 > most_faulty(execution.n) {
+        Err("more than f replicas are dead")
+    } else {
+        Ok(())
     }
+}
+
+fn progress(execution: &Execution<'_>) -> Result<(), String> {
     for id in (0..execution.n).map(ProcessId) {
         let own = executed(execution).filter(|(replica, ..)| *replica == id);
         let (own, rounds) = (own.count(), execution.rounds as usize);

@@ -1,6 +1,6 @@
 //! What an algorithm promises, checked on what its processes reported.
 
-use super::{Event, Options, ProcessId};
+use super::{Event, OperationId, Options, Phase, ProcessId};
 
 /// Whether a promise can be broken by what happened, or only by what did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,38 @@ pub struct Property {
     pub kind: PropertyKind,
     /// What it says, in a line.
     pub about: &'static str,
-    /// Why an execution breaks it.
+    /// What it takes for granted beside what its kind does, or what of that is missing: then it says
+    /// nothing about this execution, and that it "holds" would mislead.
+    pub premise: fn(&Execution<'_>) -> Result<(), &'static str>,
+    /// Why an execution breaks it. Asked where the premise is met.
     pub check: fn(&Execution<'_>) -> Result<(), String>,
+}
+
+/// The premise of a property that speaks of every execution.
+pub const ALWAYS: fn(&Execution<'_>) -> Result<(), &'static str> = |_| Ok(());
+
+/// What an execution shows of a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It holds.
+    Holds,
+    /// It does not, and why.
+    Broken(String),
+    /// Its premise is not met, and what is missing.
+    NotJudged(&'static str),
+}
+
+impl Property {
+    /// Whether this execution has the property. A liveness property is to be asked at its end only.
+    pub fn judge(&self, execution: &Execution<'_>) -> Judgement {
+        if let Err(missing) = (self.premise)(execution) {
+            return Judgement::NotJudged(missing);
+        }
+        match (self.check)(execution) {
+            Ok(()) => Judgement::Holds,
+            Err(why) => Judgement::Broken(why),
+        }
+    }
 }
 
 /// An execution as its processes tell it.
@@ -49,5 +79,22 @@ impl<'a> Execution<'a> {
     /// Whether this process is down at the end.
     pub fn is_crashed(&self, id: ProcessId) -> bool {
         self.crashed.contains(&id)
+    }
+
+    /// Whether more than half of the N processes live at the end.
+    pub fn has_majority(&self) -> bool {
+        self.n as usize - self.crashed.len() > self.n as usize / 2
+    }
+
+    /// The operations of one who begins one in each round.
+    pub fn operations_of(&self, initiator: ProcessId) -> impl Iterator<Item = OperationId> + use<> {
+        let n = self.n;
+        (1..=self.rounds).map(move |round| OperationId::new(initiator, round, n))
+    }
+
+    /// How many operations ended, as whatever `counts` admits.
+    pub fn ended(&self, counts: fn(Phase) -> bool) -> u64 {
+        let phases = self.events.iter().map(|event| event.outcome.phase);
+        phases.filter(|phase| counts(*phase)).count() as u64
     }
 }

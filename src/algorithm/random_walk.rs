@@ -19,9 +19,10 @@ use serde_json::json;
 
 use super::graph::Graph;
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, KindNumber,
-    Message, OperationId, OptionSpec, Options, Phase, Process, ProcessId, Property, PropertyKind,
-    ProtocolError, SetupError, Step, Synchrony, TimerId, Topology,
+    ALWAYS, Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel,
+    KindNumber, Message, OperationId, OptionSpec, Options, OutsideFormula, Phase, Process,
+    ProcessId, Property, PropertyKind, ProtocolError, SetupError, Step, Synchrony, TimerId,
+    Topology,
 };
 
 const WALK: KindNumber = KindNumber(1);
@@ -84,6 +85,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     },
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[
         Property {
@@ -91,12 +93,14 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Safety,
             about: "a walker ends at most once and after at most T hops, and a search succeeds only \
                     where a walker found the target",
+            premise: ALWAYS,
             check: walkers_end_once_in_time_and_answers_are_true,
         },
         Property {
             name: "termination",
             kind: PropertyKind::Liveness,
             about: "every walker ends where nobody crashes, and a live searcher's searches end",
+            premise: searcher_lives,
             check: walkers_and_searches_end,
         },
     ],
@@ -255,11 +259,13 @@ fn walkers_end_once_in_time_and_answers_are_true(execution: &Execution<'_>) -> R
     Ok(())
 }
 
+fn searcher_lives(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let lives = !execution.is_crashed(SEARCHER);
+    lives.then_some(()).ok_or("the searcher is dead")
+}
+
 fn walkers_and_searches_end(execution: &Execution<'_>) -> Result<(), String> {
     let search = Search::of(execution.n, execution.options);
-    if execution.is_crashed(SEARCHER) {
-        return Ok(());
-    }
     let ended = execution.events.iter().filter(|e| e.outcome.phase.ends());
     let ended = ended.count();
     if ended != execution.rounds as usize {

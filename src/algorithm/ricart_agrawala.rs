@@ -3,17 +3,17 @@
 //! number, and enters when all have replied. A process replies at once, unless it is in the critical
 //! section, or wants it itself with a lower number (the lower id where numbers are equal): then it
 //! defers the reply until it has left. A reply thus is Lamport's acknowledgement and release in one,
-//! and channels need no order. Names of the paper's section 3 stand where its variables are.
+//! and channels need no order. The paper's names stand where its variables are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::mutex::{self, CriticalSection, Entry, Turn};
+use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Process, ProcessId, ProtocolError, Relation, Setup, SetupError, Step,
-    Synchrony, TimerId, Topology,
+    Message, OperationId, OutsideFormula, Process, ProcessId, ProtocolError, Relation, Setup,
+    SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -41,6 +41,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(2 * u64::from(n - 1)),
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["request", "reply"],
+        losses: &[],
+    },
     identities: &[Identity {
         text: "request = reply",
         terms: &[(1, "request"), (-1, "reply")],
@@ -56,15 +61,15 @@ pub static ALGORITHM: Algorithm = Algorithm {
 };
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
-    Ok(Box::new(Member {
+    let rules = Member {
         id: setup.id,
         n: setup.n,
-        section: CriticalSection::new(setup)?,
         number: 0,
         highest: 0,
         awaited: BTreeSet::new(),
         deferred: BTreeMap::new(),
-    }))
+    };
+    Contender::process(setup, rules)
 }
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {
@@ -87,7 +92,6 @@ type SequenceNumber = u64;
 struct Member {
     id: ProcessId,
     n: u32,
-    section: CriticalSection,
     /// Our_Sequence_Number: that of the own request.
     number: SequenceNumber,
     /// Highest_Sequence_Number: the highest in any request that has come.
@@ -99,35 +103,25 @@ struct Member {
 }
 
 impl Member {
-    fn take(&mut self, turn: Option<Turn>, step: &mut Step<'_>) {
-        match turn {
-            Some(Turn::Request(entry)) => {
-                self.number = self.highest + 1;
-                let me = self.id;
-                self.awaited = (0..self.n).map(ProcessId).filter(|id| *id != me).collect();
-                for &other in &self.awaited {
-                    step.send(other, REQUEST, entry, Body::encode(&self.number));
-                }
-            }
-            Some(Turn::Leave(_)) => {
-                for (other, entry) in std::mem::take(&mut self.deferred) {
-                    step.send(other, REPLY, entry, Body::empty());
-                }
-            }
-            None => {}
-        }
-    }
-
     /// Defer_it: this process is in the critical section, or wants it and comes first.
-    fn comes_before(&self, number: SequenceNumber, other: ProcessId) -> bool {
-        let requesting = self.section.waiting().is_some() || self.section.is_inside();
-        requesting && (self.number, self.id) < (number, other)
+    fn comes_before(
+        &self,
+        number: SequenceNumber,
+        other: ProcessId,
+        section: &CriticalSection,
+    ) -> bool {
+        !section.is_outside() && (self.number, self.id) < (number, other)
     }
 
-    fn request(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+    fn requested(
+        &mut self,
+        message: &Message,
+        section: &CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
         let number: SequenceNumber = message.read()?;
         self.highest = self.highest.max(number);
-        if self.comes_before(number, message.from) {
+        if self.comes_before(number, message.from, section) {
             self.deferred.insert(message.from, message.operation);
         } else {
             step.send(message.from, REPLY, message.operation, Body::empty());
@@ -135,8 +129,13 @@ impl Member {
         Ok(())
     }
 
-    fn reply(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
-        let waiting = self.section.waiting() == Some(message.operation);
+    fn replied(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
+        let waiting = section.waiting() == Some(message.operation);
         if !waiting || !self.awaited.remove(&message.from) {
             return Err(ProtocolError::Violation {
                 from: message.from,
@@ -144,34 +143,39 @@ impl Member {
             });
         }
         if self.awaited.is_empty() {
-            self.section
-                .enter(json!({ "timestamp": self.number }), step);
+            section.enter(json!({ "timestamp": self.number }), step);
         }
         Ok(())
     }
 }
 
-impl Process for Member {
-    fn start(&mut self, step: &mut Step<'_>) {
-        let turn = self.section.start(step);
-        self.take(turn, step);
-    }
-
-    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
-        match message.kind {
-            REQUEST => self.request(message, step),
-            REPLY => self.reply(message, step),
-            _ => Err(message.unexpected()),
+impl Rules for Member {
+    fn request(&mut self, entry: OperationId, _section: &mut CriticalSection, step: &mut Step<'_>) {
+        self.number = self.highest + 1;
+        let me = self.id;
+        self.awaited = (0..self.n).map(ProcessId).filter(|id| *id != me).collect();
+        for &other in &self.awaited {
+            step.send(other, REQUEST, entry, Body::encode(&self.number));
         }
     }
 
-    fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
-        let turn = self.section.timer(id, step);
-        self.take(turn, step);
+    fn leave(&mut self, _entry: OperationId, step: &mut Step<'_>) {
+        for (other, entry) in std::mem::take(&mut self.deferred) {
+            step.send(other, REPLY, entry, Body::empty());
+        }
     }
 
-    fn quiesce(&mut self) {
-        self.section.quiesce();
+    fn receive(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
+        match message.kind {
+            REQUEST => self.requested(message, section, step),
+            REPLY => self.replied(message, section, step),
+            _ => Err(message.unexpected()),
+        }
     }
 }
 

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::mutex::{self, CriticalSection, Entry, Turn};
+use super::mutex::{self, Contender, CriticalSection, Entry, Rules};
 use super::{
     Algorithm, Body, Case, Channels, Expectation, Expected, FailureModel, Identity, KindNumber,
-    Message, OperationId, Process, ProcessId, ProtocolError, Relation, Setup, SetupError, Step,
-    Synchrony, TimerId, Topology,
+    Message, OperationId, OutsideFormula, Process, ProcessId, ProtocolError, Relation, Setup,
+    SetupError, Step, Synchrony, Topology,
 };
 
 const REQUEST: KindNumber = KindNumber(1);
@@ -48,6 +48,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::between(0, n.into()),
     operations: mutex::entries,
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &["request", "token"],
+        losses: &[],
+    },
     identities: &[Identity {
         text: "token <= request",
         terms: &[(1, "token"), (-1, "request")],
@@ -60,13 +65,13 @@ pub static ALGORITHM: Algorithm = Algorithm {
 
 fn process(setup: &Setup<'_>) -> Result<Box<dyn Process>, SetupError> {
     let id = setup.id;
-    Ok(Box::new(Member {
+    let rules = Member {
         id,
         n: setup.n,
-        section: CriticalSection::new(setup)?,
         requested: BTreeMap::new(),
         token: (id == FIRST).then(Token::default),
-    }))
+    };
+    Contender::process(setup, rules)
 }
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {
@@ -115,7 +120,6 @@ impl Token {
 struct Member {
     id: ProcessId,
     n: u32,
-    section: CriticalSection,
     /// RN: the highest number that each process has asked with; 0 where it has not.
     requested: BTreeMap<ProcessId, RequestNumber>,
     token: Option<Token>,
@@ -127,50 +131,17 @@ impl Member {
         (0..self.n).map(ProcessId).filter(move |id| *id != me)
     }
 
-    fn take(&mut self, turn: Option<Turn>, step: &mut Step<'_>) {
-        match turn {
-            Some(Turn::Request(entry)) => self.ask(entry, step),
-            Some(Turn::Leave(_)) => self.serve_next(step),
-            None => {}
-        }
-    }
-
-    /// Procedure P1 of the paper, until the critical section.
-    fn ask(&mut self, entry: OperationId, step: &mut Step<'_>) {
-        let number = entry.round(self.n);
-        self.requested.insert(self.id, number);
-        if self.token.is_some() {
-            return self.section.enter(json!({ "token_in_hand": true }), step);
-        }
-        for other in self.others() {
-            step.send(other, REQUEST, entry, Body::encode(&number));
-        }
-    }
-
-    /// Procedure P1 of the paper, after the critical section.
-    fn serve_next(&mut self, step: &mut Step<'_>) {
-        let Some(mut token) = self.token.take() else {
-            return;
-        };
-        token.served.insert(self.id, self.number(self.id));
-        for other in self.others() {
-            if self.wants(other, &token) && !token.queue.contains(&other) {
-                token.queue.push_back(other);
-            }
-        }
-        match token.queue.pop_front() {
-            Some(next) => self.send_token(next, &token, step),
-            None => self.token = Some(token),
-        }
-    }
-
-    /// Procedure P2 of the paper.
-    fn request(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+    /// What the paper does when a request comes.
+    fn requested(
+        &mut self,
+        message: &Message,
+        section: &CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
         let number: RequestNumber = message.read()?;
         let known = self.requested.entry(message.from).or_default();
         *known = number.max(*known);
-        let requesting = self.section.waiting().is_some() || self.section.is_inside();
-        if requesting {
+        if !section.is_outside() {
             return Ok(());
         }
         if let Some(token) = self.token.take() {
@@ -200,31 +171,51 @@ impl Member {
     }
 }
 
-impl Process for Member {
-    fn start(&mut self, step: &mut Step<'_>) {
-        let turn = self.section.start(step);
-        self.take(turn, step);
+impl Rules for Member {
+    /// The paper's requesting process, until the critical section.
+    fn request(&mut self, entry: OperationId, section: &mut CriticalSection, step: &mut Step<'_>) {
+        let number = entry.round(self.n);
+        self.requested.insert(self.id, number);
+        if self.token.is_some() {
+            return section.enter(json!({ "token_in_hand": true }), step);
+        }
+        for other in self.others() {
+            step.send(other, REQUEST, entry, Body::encode(&number));
+        }
     }
 
-    fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
+    /// The same, after the critical section.
+    fn leave(&mut self, _entry: OperationId, step: &mut Step<'_>) {
+        let Some(mut token) = self.token.take() else {
+            return;
+        };
+        token.served.insert(self.id, self.number(self.id));
+        for other in self.others() {
+            if self.wants(other, &token) && !token.queue.contains(&other) {
+                token.queue.push_back(other);
+            }
+        }
+        match token.queue.pop_front() {
+            Some(next) => self.send_token(next, &token, step),
+            None => self.token = Some(token),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        message: &Message,
+        section: &mut CriticalSection,
+        step: &mut Step<'_>,
+    ) -> Result<(), ProtocolError> {
         match message.kind {
-            REQUEST => self.request(message, step)?,
-            TOKEN if self.token.is_none() && self.section.waiting().is_some() => {
+            REQUEST => self.requested(message, section, step)?,
+            TOKEN if self.token.is_none() && section.waiting().is_some() => {
                 self.token = Some(message.read()?);
-                self.section.enter(json!({ "token_in_hand": false }), step);
+                section.enter(json!({ "token_in_hand": false }), step);
             }
             _ => return Err(message.unexpected()),
         }
         Ok(())
-    }
-
-    fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
-        let turn = self.section.timer(id, step);
-        self.take(turn, step);
-    }
-
-    fn quiesce(&mut self) {
-        self.section.quiesce();
     }
 }
 
@@ -274,10 +265,10 @@ mod tests {
             rounds: 1,
             options: &options,
         };
+        let mut section = CriticalSection::new(&setup).unwrap();
         let mut holder = Member {
             id: setup.id,
             n: setup.n,
-            section: CriticalSection::new(&setup).unwrap(),
             requested: BTreeMap::new(),
             token: Some(Token {
                 served: [(ProcessId(1), 2)].into(),
@@ -293,7 +284,8 @@ mod tests {
             };
             let mut choose = |_| 0;
             let mut step = Step::new(&mut choose);
-            holder.receive(&message, &mut step).expect("its place");
+            let taken = holder.receive(&message, &mut section, &mut step);
+            taken.expect("its place");
             assert_eq!(step.into_actions().len(), sends, "request {number}");
         }
         assert_eq!(holder.token, None);

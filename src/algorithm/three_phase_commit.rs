@@ -26,8 +26,8 @@ use serde_json::json;
 use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
 use super::{
     Algorithm, Body, Case, Channels, Event, Expectation, Expected, FailureModel, Identity,
-    KindNumber, Message, OperationId, OptionSpec, Phase, Point, Process, ProcessId, ProtocolError,
-    Relation, Setup, SetupError, Step, Synchrony, TimerId, Topology,
+    KindNumber, Message, OperationId, OptionSpec, OutsideFormula, Phase, Point, Process, ProcessId,
+    ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId, Topology,
 };
 
 const CAN_COMMIT: KindNumber = KindNumber(1);
@@ -81,6 +81,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(6 * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["pre-commit", "ack", "do-commit", "have-committed", "abort"],
+    },
     identities: &[
         Identity {
             text: "vote-yes + vote-no <= can-commit",

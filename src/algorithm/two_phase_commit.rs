@@ -25,10 +25,10 @@ use serde_json::json;
 
 use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
 use super::{
-    Algorithm, Body, Case, Channels, Execution, Expectation, Expected, FailureModel, Identity,
-    KindNumber, Message, OperationId, OptionSpec, Outcome, Phase, Point, Process, ProcessId,
-    Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step, Synchrony, TimerId,
-    Topology,
+    Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
+    Identity, KindNumber, Message, OperationId, OptionSpec, Outcome, OutsideFormula, Phase, Point,
+    Process, ProcessId, Property, PropertyKind, ProtocolError, Relation, Setup, SetupError, Step,
+    Synchrony, TimerId, Topology,
 };
 
 const VOTE_REQUEST: KindNumber = KindNumber(1);
@@ -73,6 +73,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(4 * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["ack"],
+    },
     identities: &[
         Identity {
             text: "ack <= commit + abort",
@@ -93,6 +98,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
             kind: PropertyKind::Liveness,
             about: "while the coordinator lives, or is back, every transaction ends and everybody \
                     who voted yes decides",
+            premise: coordinator_lives,
             check: termination,
         },
     ],
@@ -165,30 +171,27 @@ struct Decided {
 }
 
 /// While the coordinator is down participants may be blocked: that is two-phase commit's limit.
+fn coordinator_lives(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let lives = !execution.is_crashed(COORDINATOR);
+    lives.then_some(()).ok_or("the coordinator is dead")
+}
+
 fn termination(execution: &Execution<'_>) -> Result<(), String> {
-    if execution.is_crashed(COORDINATOR) {
-        return Ok(());
-    }
     if let Some((process, operation)) = commitment::undecided(execution) {
         let operation = operation.0;
         return Err(format!(
             "process {process} is in doubt about operation {operation}"
         ));
     }
-    let of = |wanted: fn(Phase) -> bool| -> BTreeSet<OperationId> {
-        let outcomes = execution.events.iter().map(|event| &event.outcome);
-        outcomes
-            .filter(|outcome| wanted(outcome.phase))
-            .map(|outcome| outcome.operation)
-            .collect()
+    // The report that a transaction has ended is lost in a crash between the record of the decision
+    // and that report: it would come twice if it were repeated after every restart.
+    let is_end = |event: &&Event| {
+        event.outcome.phase.ends() || event.node == COORDINATOR && event.note() == Some("decided")
     };
-    let (begun, mut ended) = (of(|phase| phase == Phase::Invoke), of(Phase::ends));
-    // A crash between the record of a decision and the report that it has ended: the report would
-    // come twice if it were repeated after every restart.
-    let decided = execution.notes("decided");
-    let settled = decided.filter(|event| event.node == COORDINATOR);
-    ended.extend(settled.map(|event| event.outcome.operation));
-    match begun.difference(&ended).next() {
+    let ends = execution.events.iter().filter(is_end);
+    let ended: BTreeSet<_> = ends.map(|event| event.outcome.operation).collect();
+    let mut all = execution.operations_of(COORDINATOR);
+    match all.find(|operation| !ended.contains(operation)) {
         Some(operation) => Err(format!("operation {} has not ended", operation.0)),
         None => Ok(()),
     }
@@ -665,7 +668,7 @@ impl Process for Participant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::Event;
+    use crate::algorithm::Judgement;
     use crate::simulation::{self, End, Fault, Moment, Run, Scenario, Storage};
 
     fn simulate(scenario: &Scenario) -> Run {
@@ -781,8 +784,14 @@ mod tests {
                     assert_eq!(run.ended, End::Quiet);
                     assert_eq!(run.attempted("vote-yes"), u64::from(n - 1));
                     assert!(decisions(&run).iter().all(|(node, _)| *node == 0));
-                    let blocked = commitment::undecided(&run.execution());
-                    assert!(blocked.is_some(), "{point}, seed {seed}");
+                    let execution = run.execution();
+                    let blocked = commitment::NON_BLOCKING.judge(&execution);
+                    let is_broken = matches!(blocked, Judgement::Broken(_));
+                    assert!(is_broken, "{point}, seed {seed}: {blocked:?}");
+                    let mut promised = ALGORITHM.properties.iter();
+                    let termination = promised.find(|p| p.name == "termination").unwrap();
+                    let dead = Judgement::NotJudged("the coordinator is dead");
+                    assert_eq!(termination.judge(&execution), dead);
                     run.safety().unwrap();
                 }
             }

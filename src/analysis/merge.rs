@@ -107,6 +107,7 @@ impl Evidence {
             self.segments_without_room,
             self.unasked_left_out,
             self.markers_left_out,
+            self.forgotten_fragments,
         ];
         limited.iter().any(|count| *count > 0)
     }
@@ -122,6 +123,8 @@ impl Evidence {
             late_bytes,
             cut_unframed_bytes,
             conflicting_bytes,
+            unfinished_fragments,
+            forgotten_fragments,
             forgotten_connections,
             doubtful_connections,
             segments_without_room,
@@ -135,6 +138,8 @@ impl Evidence {
         self.late_bytes += late_bytes;
         self.cut_unframed_bytes += cut_unframed_bytes;
         self.conflicting_bytes += conflicting_bytes;
+        self.unfinished_fragments += unfinished_fragments;
+        self.forgotten_fragments += forgotten_fragments;
         self.forgotten_connections += forgotten_connections;
         self.doubtful_connections += doubtful_connections;
         self.segments_without_room += segments_without_room;

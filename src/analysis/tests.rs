@@ -11,6 +11,8 @@ use crate::capture::CapturedPacket;
 use crate::flow::Sharder;
 use crate::units::LinkType;
 
+mod unusual;
+
 const CLIENT: u16 = 40_000;
 const RING: u16 = 7100;
 
@@ -170,8 +172,18 @@ impl Capture {
                 original_length: *original_length,
                 data,
             };
-            let part = sharder.part_of(&packet);
-            analyzers[usize::from(part)].packet(&packet);
+            match sharder.part_of(&packet) {
+                Some(part) => analyzers[usize::from(part)].packet(&packet),
+                None => {
+                    for (part, due) in sharder.due() {
+                        analyzers[usize::from(part)].packet(&due.packet());
+                    }
+                }
+            }
+        }
+        sharder.end();
+        for (part, due) in sharder.due() {
+            analyzers[usize::from(part)].packet(&due.packet());
         }
         let mut sum = Analysis::default();
         for analyzer in analyzers.into_iter().rev() {
@@ -180,10 +192,16 @@ impl Capture {
         sum
     }
 
+    fn by_threads(&self, threads: u16) -> Analysis {
+        let analyzer = || Analyzer::with_limits(Arc::clone(&self.plan), self.limits);
+        let chunks = InChunks(self.packets.chunks(2));
+        analyze(chunks, NonZeroU16::new(threads).unwrap(), analyzer)
+    }
+
     /// The result, after every identity was checked, that the short ways change nothing, and that
     /// parts add up to it.
     fn finish(self) -> Analysis {
-        let parts = [self.in_parts(2), self.in_parts(5)];
+        let parts = [self.in_parts(2), self.in_parts(5), self.by_threads(3)];
         let live = self.analyzer.live_totals();
         let analysis = self.analyzer.finish();
         check_identities(&analysis);
@@ -193,7 +211,7 @@ impl Capture {
                 messages: None,
                 ..analysis.clone()
             };
-            assert_eq!(parts, [whole.clone(), whole]);
+            assert_eq!(parts, [(); 3].map(|()| whole.clone()));
         }
         let live: u64 = live.iter().map(|row| row.packets.get()).sum();
         assert_eq!(live, analysis.packets.get());
@@ -251,6 +269,10 @@ fn check_identities(analysis: &Analysis) {
         none
     );
     assert_eq!(total, analysis.packets);
+    let named = analysis.unclassified.by_name.values().copied().sum();
+    assert_eq!(analysis.unclassified.packets.total, named);
+    let reasons = analysis.undecoded.reasons.values().copied().sum();
+    assert_eq!(analysis.undecoded.packets.total, reasons);
 }
 
 /// A frame of the ring's token, from docs/wire-format.md.
@@ -861,5 +883,32 @@ proptest! {
             sequences.insert((client, listener), capture.sequence);
         }
         capture.finish();
+    }
+}
+
+/// Chunks of a few packets each.
+struct InChunks<'a>(std::slice::Chunks<'a, (Timestamp, Vec<u8>, u32)>);
+
+impl ChunkSource for InChunks<'_> {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        let Some(packets) = self.0.next() else {
+            return false;
+        };
+        chunk.clear();
+        for (time, data, original_length) in packets {
+            let packet = CapturedPacket {
+                timestamp: *time,
+                link_type: LinkType(1),
+                original_length: *original_length,
+                data,
+            };
+            place(packet, chunk.len());
+            chunk.extend_from_slice(data);
+        }
+        true
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Entry {
     /// Why it was refused.
     pub reason: Option<String>,
     pub attempted_at: Option<Timestamp>,
+    /// When it was received first.
+    pub arrived_at: Option<Timestamp>,
     /// When it was refused or sent.
     pub settled_at: Option<Timestamp>,
     pub by_sender: Option<Header>,
@@ -102,6 +104,7 @@ impl Entry {
         } += 1;
         match record.event {
             Event::Attempted => self.attempted_at = Some(record.time),
+            Event::Arrived => self.arrived_at = self.arrived_at.or(Some(record.time)),
             Event::Refused | Event::Sent => self.settled_at = Some(record.time),
             _ => {}
         }

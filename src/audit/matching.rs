@@ -61,6 +61,8 @@ pub enum Finding {
     MaybeLostByCapture,
     /// It was refused without a connection that was.
     RefusedUnseen,
+    /// It was withheld as by an injected drop, and none was injected.
+    SuppressedUnasked,
     /// It was withheld or refused, and is on the wire.
     WithheldYetSeen,
     /// Its sender lives, and does not say what became of it.
@@ -90,7 +92,7 @@ pub enum Finding {
 impl Finding {
     /// All of them, from the best to the worst.
     #[cfg(test)]
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 29] = [
         Self::Suppressed,
         Self::Refused,
         Self::SenderClosed,
@@ -107,6 +109,7 @@ impl Finding {
         Self::Waiting,
         Self::MaybeLostByCapture,
         Self::RefusedUnseen,
+        Self::SuppressedUnasked,
         Self::WithheldYetSeen,
         Self::NoOutcome,
         Self::NotOnWire,
@@ -133,7 +136,7 @@ impl Finding {
     }
 
     /// What is said of messages with this finding, after their number.
-    pub(super) fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Suppressed => "withheld by an injected drop",
             Self::Refused => "refused: the wire shows the refused connections",
@@ -159,6 +162,9 @@ impl Finding {
             Self::RefusedUnseen => {
                 "refused by the ledger without a refused connection on a capture that is proven \
                  complete"
+            }
+            Self::SuppressedUnasked => {
+                "withheld as by an injected drop, and the run had no such fault"
             }
             Self::WithheldYetSeen => "not sent by the ledger, and on the wire",
             Self::NoOutcome => {
@@ -190,9 +196,15 @@ pub struct Circumstances {
     pub completeness: CompletenessState,
     /// Which process listens where.
     pub listeners: BTreeMap<SocketAddr, u32>,
-    /// Processes that were killed, or died of themselves. Those that began again are found out by
-    /// their incarnations.
+    /// When incarnations of processes were gone at the latest: by process and incarnation. That an
+    /// incarnation died of which a later one sent is found out from that one's first message.
+    pub deaths: BTreeMap<(u32, u32), Timestamp>,
+    /// Processes whose last incarnation died, and nobody knows when.
     pub killed: BTreeSet<u32>,
+    /// Whether receivers hold a message back until all before it on its channel have come.
+    pub holds_back: bool,
+    /// Whether messages may have been suppressed on purpose.
+    pub suppresses: bool,
     /// Whether the capture ended before its connections had to be over.
     pub broken_off: bool,
 }
@@ -205,7 +217,10 @@ pub struct MessageAudit {
     pub matched: Messages,
     /// Of those, transmitted again by TCP, in whole or in part. They count once.
     pub retransmitted: Messages,
-    /// All others. A message of several findings counts with each.
+    /// Messages of which any of them says something else, or with a remark.
+    #[serde(default)]
+    pub others: Messages,
+    /// What was found of those. A message of several findings counts with each.
     pub findings: Vec<FindingCount>,
     /// The first of the others, the worst findings first; no more than 100.
     pub unmatched: Vec<Unmatched>,
@@ -259,6 +274,8 @@ impl fmt::Display for Unmatched {
 pub struct Matching {
     pub(super) audit: MessageAudit,
     pub(super) by_kind: BTreeMap<String, BTreeMap<Finding, u64>>,
+    /// Whole messages on the wire that were looked at.
+    pub(super) on_wire: BTreeMap<String, u64>,
     /// Reasons that nodes gave for refusals which the wire does not show.
     pub(super) reasons: BTreeMap<String, BTreeSet<String>>,
     /// Refused connections that belong to no message.
@@ -306,10 +323,27 @@ struct Matcher<'a> {
     /// Refused messages whose connection the wire shows, and what became of that.
     shown_refused: BTreeMap<MessageId, Finding>,
     stray_refusals: u64,
-    interrupted: BTreeSet<u32>,
-    last_incarnation: BTreeMap<u32, u32>,
-    /// The first message of each channel that was not handled: what comes behind it waits.
-    held_from: BTreeMap<(u32, u32, u32), u64>,
+    /// By process: the incarnations that died, and when each was gone at the latest, if known.
+    deaths: BTreeMap<u32, BTreeMap<u32, Option<Timestamp>>>,
+    /// How far each stream of a connection was read: to the end of the last message that its
+    /// receiver has of it.
+    read_to: BTreeMap<(u64, usize), u64>,
+    /// The greatest sequence number that each connection shows of each channel.
+    shown_to: BTreeMap<(u64, Channel), u64>,
+    /// Messages of each channel that never came, in order.
+    missing: BTreeMap<Channel, Vec<u64>>,
+    /// By channel and incarnation of its receiver that died (none: that lives): the last message
+    /// that was handled, and when it had come.
+    handled_to: BTreeMap<(Channel, Option<u32>), (u64, Option<Timestamp>)>,
+    /// When each incarnation attempted the last message that it tried to send.
+    last_tried: BTreeMap<(u32, u32), Timestamp>,
+}
+
+/// The sender, its incarnation, the receiver.
+type Channel = (u32, u32, u32);
+
+fn channel(id: MessageId) -> Channel {
+    (id.sender, id.incarnation, id.receiver)
 }
 
 impl<'a> Matcher<'a> {
@@ -356,31 +390,9 @@ impl<'a> Matcher<'a> {
             repeated.entry(stream).or_default().push(repetition.bytes);
         }
         repeated.values_mut().for_each(join);
-        let mut last_incarnation: BTreeMap<u32, u32> = BTreeMap::new();
-        for id in book.messages.keys().chain(frames.keys()) {
-            let last = last_incarnation.entry(id.sender).or_default();
-            *last = id.incarnation.max(*last);
-        }
-        let restarted = last_incarnation
-            .iter()
-            .filter(|(_, last)| **last > 1)
-            .map(|(process, _)| *process);
-        let interrupted = circumstances
-            .killed
-            .iter()
-            .copied()
-            .chain(restarted)
-            .collect();
-        let mut held_from: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
-        for (id, entry) in &book.messages {
-            if entry.arrived == 0 {
-                let channel = (id.sender, id.incarnation, id.receiver);
-                let first = held_from.entry(channel).or_insert(id.sequence);
-                *first = id.sequence.min(*first);
-            }
-        }
         let (shown_refused, stray_refusals) = refusals(book, log, &circumstances.listeners);
-        Self {
+        let deaths = deaths(book, &frames, circumstances);
+        let mut matcher = Self {
             book,
             circumstances,
             frames,
@@ -390,9 +402,53 @@ impl<'a> Matcher<'a> {
             repeated,
             shown_refused,
             stray_refusals,
-            interrupted,
-            last_incarnation,
-            held_from,
+            deaths,
+            read_to: BTreeMap::new(),
+            shown_to: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            handled_to: BTreeMap::new(),
+            last_tried: BTreeMap::new(),
+        };
+        matcher.note_order();
+        matcher
+    }
+
+    /// What follows from the order of streams and channels: how far each has come.
+    fn note_order(&mut self) {
+        for (id, entry) in &self.book.messages {
+            if entry.arrived == 0 {
+                // Entries of a channel come in the order of their numbers.
+                self.missing
+                    .entry(channel(*id))
+                    .or_default()
+                    .push(id.sequence);
+            }
+            if entry.handled > 0 {
+                let life = self.death_after(id.receiver, entry.arrived_at);
+                let handled = (id.sequence, entry.arrived_at);
+                self.handled_to.insert((channel(*id), life), handled);
+            }
+            if entry.reason.as_deref() != Some(ledger::CLOSING)
+                && let Some(time) = entry.attempted_at
+            {
+                let last = self.last_tried.entry((id.sender, id.incarnation));
+                let last = last.or_insert(time);
+                *last = time.max(*last);
+            }
+        }
+        for (id, frames) in &self.frames {
+            for frame in frames.iter().filter(|frame| frame.whole) {
+                let shown = self.shown_to.entry((frame.connection, channel(*id)));
+                let shown = shown.or_default();
+                *shown = id.sequence.max(*shown);
+            }
+            let entry = self.book.messages.get(id);
+            // Of one that was there twice nobody knows which of both was read.
+            if let ([frame], Some(1..)) = (&frames[..], entry.map(|entry| entry.arrived)) {
+                let stream = (frame.connection, frame.way as usize);
+                let read = self.read_to.entry(stream).or_default();
+                *read = frame.end.max(*read);
+            }
         }
     }
 
@@ -401,7 +457,7 @@ impl<'a> Matcher<'a> {
             stray_refusals: self.stray_refusals,
             ..Matching::default()
         };
-        let (mut matched, mut retransmitted) = (0, 0);
+        let (mut matched, mut retransmitted, mut others) = (0, 0, 0);
         let mut counts: BTreeMap<Finding, u64> = BTreeMap::new();
         let mut unmatched: BTreeMap<Finding, Vec<Unmatched>> = BTreeMap::new();
         let nothing = Entry::default();
@@ -415,12 +471,16 @@ impl<'a> Matcher<'a> {
         for id in ids {
             let entry = self.book.messages.get(&id).unwrap_or(&nothing);
             let frames = self.frames.get(&id).map_or(&[][..], Vec::as_slice);
+            for frame in frames.iter().filter(|frame| frame.whole) {
+                *matching.on_wire.entry(header_of(frame).kind).or_default() += 1;
+            }
             let (findings, difference) = self.look_at(id, entry, frames);
             let Some(worst) = findings.iter().max().copied() else {
                 matched += 1;
                 retransmitted += u64::from(frames.iter().any(|frame| self.is_repeated(frame)));
                 continue;
             };
+            others += 1;
             let kind = kind_of(entry, frames);
             let of_kind = matching.by_kind.entry(kind.clone()).or_default();
             for finding in &findings {
@@ -459,6 +519,7 @@ impl<'a> Matcher<'a> {
         matching.audit = MessageAudit {
             matched: Messages::new(matched),
             retransmitted: Messages::new(retransmitted),
+            others: Messages::new(others),
             findings: counts
                 .into_iter()
                 .rev()
@@ -521,8 +582,13 @@ impl<'a> Matcher<'a> {
             return Some(if !frames.is_empty() {
                 Finding::WithheldYetSeen
             } else if entry.suppressed > 0 {
-                Finding::Suppressed
-            } else if entry.reason.as_deref() == Some(ledger::CLOSING) {
+                match self.circumstances.suppresses {
+                    true => Finding::Suppressed,
+                    false => Finding::SuppressedUnasked,
+                }
+            } else if entry.reason.as_deref() == Some(ledger::CLOSING)
+                && !self.went_on_sending(id, entry)
+            {
                 Finding::SenderClosed
             } else {
                 let shown = self.shown_refused.get(&id).copied();
@@ -531,10 +597,14 @@ impl<'a> Matcher<'a> {
         }
         if entry.sent > 0 {
             return (!on_wire).then(|| {
-                let reset = |link: &Link<'_>| link.reset() >= since(entry.attempted_at);
-                let open = |link: &Link<'_>| !link.seen.closed;
-                self.if_proven(if !frames.is_empty() {
+                let reset = |link: &Link<'_>| {
+                    link.reset() >= since(entry.attempted_at) && !self.carried_later(link, id)
+                };
+                let open = |link: &Link<'_>| !link.seen.closed && !self.carried_later(link, id);
+                self.if_proven(if frames.iter().any(|frame| self.is_torn_off(frame, id)) {
                     Finding::CutOff
+                } else if !frames.is_empty() {
+                    Finding::NotOnWire
                 } else if self.has_link(id, reset) {
                     Finding::ResetUnsent
                 } else if self.circumstances.broken_off && self.has_link(id, open) {
@@ -545,8 +615,10 @@ impl<'a> Matcher<'a> {
             });
         }
         // Without an outcome.
-        let killed = self.is_killed(id.sender, id.incarnation);
-        let was_reset = self.has_link(id, |link| link.reset().is_some());
+        let killed = self.sender_died(id, entry);
+        let was_reset = self.has_link(id, |link| {
+            link.reset().is_some() && !self.carried_later(link, id)
+        });
         Some(match (on_wire, killed) {
             (true, true) => Finding::OutcomeUnrecorded,
             (false, true) if !frames.is_empty() => self.if_proven(Finding::CutOff),
@@ -554,7 +626,7 @@ impl<'a> Matcher<'a> {
             (true, false) => Finding::NoOutcome,
             (false, false) if was_reset && !frames.is_empty() => self.if_proven(Finding::CutOff),
             (false, false) if was_reset => self.if_proven(Finding::ResetUnsent),
-            (false, false) if self.interrupted.contains(&id.receiver) => {
+            (false, false) if self.died_after(id.receiver, since(entry.attempted_at)) => {
                 self.if_proven(Finding::ReceiverGone)
             }
             (false, false) => Finding::NoOutcome,
@@ -570,7 +642,6 @@ impl<'a> Matcher<'a> {
         whole: &[&MessageSeen],
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let receiver_killed = self.interrupted.contains(&id.receiver);
         match (whole, entry.arrived) {
             ([], 0) => {
                 if entry.attempted == 0 && !frames.is_empty() {
@@ -578,21 +649,27 @@ impl<'a> Matcher<'a> {
                 }
             }
             ([], _) => findings.push(self.if_proven(Finding::ReceivedFromNowhere)),
-            ([frame, ..], 0) => findings.push(self.unread(frame, receiver_killed)),
+            ([frame, ..], 0) => findings.push(self.unread(frame, id.receiver)),
             (_, 1) => {}
             (_, _) => findings.push(Finding::ReceivedTwice),
         }
         if entry.handled > entry.arrived || entry.handled > 1 {
             findings.push(Finding::HandledTwice);
         } else if entry.handled == 0 && entry.arrived > 0 {
-            let channel = (id.sender, id.incarnation, id.receiver);
-            let waits = self
-                .held_from
-                .get(&channel)
-                .is_some_and(|first| *first < id.sequence);
-            findings.push(if receiver_killed {
+            let life = self.death_after(id.receiver, entry.arrived_at);
+            let handled = self.handled_to.get(&(channel(id), life)).copied();
+            // Processes handle what has come in the order in which it came, or in the channel's.
+            let passed_over = handled.is_some_and(|(sequence, arrived_at)| {
+                sequence > id.sequence && arrived_at > entry.arrived_at
+            });
+            let handled_to = handled.map_or(0, |(sequence, _)| sequence);
+            let waits_for = self.missing.get(&channel(id)).is_some_and(|missing| {
+                let first = missing.partition_point(|sequence| *sequence <= handled_to);
+                missing.get(first).is_some_and(|first| *first < id.sequence)
+            });
+            findings.push(if life.is_some() && !passed_over {
                 Finding::KilledUnhandled
-            } else if waits {
+            } else if self.circumstances.holds_back && waits_for {
                 Finding::Waiting
             } else {
                 Finding::NotHandled
@@ -602,13 +679,19 @@ impl<'a> Matcher<'a> {
     }
 
     /// Why a message that is on the wire was not received.
-    fn unread(&self, frame: &MessageSeen, receiver_killed: bool) -> Finding {
+    fn unread(&self, frame: &MessageSeen, receiver: u32) -> Finding {
         let link = self.links.get(&frame.connection);
         let reset_by = |way: Way| {
             let reset = link.and_then(|link| link.seen.reset[way as usize]);
             reset.is_some_and(|reset| reset >= frame.time)
         };
-        if receiver_killed {
+        let stream = (frame.connection, frame.way as usize);
+        let read_to = self.read_to.get(&stream).copied().unwrap_or(0);
+        if frame.end <= read_to {
+            // A stream is read in order, and a message behind this one was received.
+            Finding::NotReceived
+        } else if self.died_after(receiver, since(link.map(|link| link.seen.opened))) {
+            // Whoever was at the end of a connection that had been opened before has died with it.
             Finding::KilledUnread
         } else if reset_by(frame.way.opposite()) || reset_by(frame.way) {
             Finding::ResetUnread
@@ -627,9 +710,50 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    fn is_killed(&self, process: u32, incarnation: u32) -> bool {
-        let last = self.last_incarnation.get(&process).copied().unwrap_or(0);
-        incarnation < last || self.circumstances.killed.contains(&process)
+    /// The incarnation of a process that died first after this time, if one did.
+    fn death_after(&self, process: u32, time: Option<Timestamp>) -> Option<u32> {
+        let deaths = self.deaths.get(&process)?;
+        let mut after = deaths
+            .iter()
+            .filter(|(_, by)| by.is_none_or(|by| Some(by) >= time));
+        after.next().map(|(incarnation, _)| *incarnation)
+    }
+
+    fn died_after(&self, process: u32, time: Option<Timestamp>) -> bool {
+        self.death_after(process, time).is_some()
+    }
+
+    /// Whether the incarnation that attempted it died, and not before.
+    fn sender_died(&self, id: MessageId, entry: &Entry) -> bool {
+        let deaths = self.deaths.get(&id.sender);
+        let death = deaths.and_then(|deaths| deaths.get(&id.incarnation));
+        death.is_some_and(|by| by.is_none_or(|by| Some(by) >= since(entry.attempted_at)))
+    }
+
+    /// Whether its sender tried to send another message after it: then it was not closing.
+    fn went_on_sending(&self, id: MessageId, entry: &Entry) -> bool {
+        let last = self.last_tried.get(&(id.sender, id.incarnation));
+        last.copied() > entry.attempted_at
+    }
+
+    /// Whether a connection shows a later message of the same channel: a stream loses its end, and
+    /// nothing before that.
+    fn carried_later(&self, link: &Link<'_>, id: MessageId) -> bool {
+        let shown = self.shown_to.get(&(link.seen.serial, channel(id)));
+        shown.is_some_and(|shown| *shown > id.sequence)
+    }
+
+    /// Whether there is a reason why a connection shows a part of a message only: it was reset, one
+    /// of its ends died, or the capture ended first.
+    fn is_torn_off(&self, frame: &MessageSeen, id: MessageId) -> bool {
+        let Some(link) = self.links.get(&frame.connection) else {
+            return false;
+        };
+        let died = |process| self.died_after(process, since(Some(link.seen.opened)));
+        link.reset().is_some()
+            || (self.circumstances.broken_off && !link.seen.closed)
+            || died(id.sender)
+            || died(id.receiver)
     }
 
     /// Whether a connection between a message's processes, or one to either of them that carried
@@ -732,6 +856,47 @@ fn refusals(
     let left = by_listener.values().flat_map(BTreeMap::values);
     let stray = left.filter(|left| **left == Finding::Refused).count() as u64;
     (shown, stray)
+}
+
+/// The incarnations that died, by process.
+fn deaths(
+    book: &Book,
+    frames: &BTreeMap<MessageId, Vec<&MessageSeen>>,
+    circumstances: &Circumstances,
+) -> BTreeMap<u32, BTreeMap<u32, Option<Timestamp>>> {
+    let mut begun: BTreeMap<(u32, u32), Option<Timestamp>> = BTreeMap::new();
+    let by_ledger = book.messages.iter();
+    let by_ledger = by_ledger.map(|(id, entry)| (id, entry.attempted_at));
+    let on_wire = frames.iter().map(|(id, frames)| {
+        let times = frames.iter().map(|frame| frame.time);
+        (id, times.min())
+    });
+    for (id, time) in by_ledger.chain(on_wire) {
+        let first = begun.entry((id.sender, id.incarnation)).or_insert(time);
+        *first = match (*first, time) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+    let mut deaths: BTreeMap<u32, BTreeMap<u32, Option<Timestamp>>> = BTreeMap::new();
+    let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+    for ((process, incarnation), first) in &begun {
+        let earlier = deaths.entry(*process).or_default();
+        for incarnation in 1..*incarnation {
+            earlier.entry(incarnation).or_insert(*first);
+        }
+        last.insert(*process, *incarnation);
+    }
+    for ((process, incarnation), by) in &circumstances.deaths {
+        let of_process = deaths.entry(*process).or_default();
+        of_process.insert(*incarnation, Some(*by));
+    }
+    for process in &circumstances.killed {
+        let incarnation = last.get(process).copied().unwrap_or(1);
+        let of_process = deaths.entry(*process).or_default();
+        of_process.entry(incarnation).or_insert(None);
+    }
+    deaths
 }
 
 fn header_of(frame: &MessageSeen) -> Header {

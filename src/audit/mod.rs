@@ -37,8 +37,8 @@ pub struct Account {
     pub expected: Option<Expected>,
     /// That formula, with where it is from.
     pub formula: Option<Formula>,
-    /// Injected faults, in words, for which the formula may have no case: then attempts which it
-    /// does not say are explained by them, where the other accounts agree.
+    /// What happened, in words, for which the formula has no case: then it is not held against the
+    /// others, and says nothing.
     pub outside_formula: Option<String>,
     /// Messages that nodes set out to send.
     pub attempted: Messages,
@@ -190,7 +190,7 @@ pub struct Row {
     pub wire: Messages,
     /// How these agree.
     pub verdict: Verdict,
-    /// Why, in words. Empty where the row is exact.
+    /// Why, in words. Empty where the row is exact, unless its formula was not held against it.
     pub explanation: String,
     /// The formula behind `expected`.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
@@ -220,6 +220,13 @@ impl Audit {
     /// The rows of one protocol.
     pub fn rows_of<'a>(&'a self, protocol: &'a str) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |row| row.protocol == protocol)
+    }
+
+    /// The same audit, and no better a verdict than this one, with the reason.
+    pub fn no_better_than(mut self, verdict: Verdict, reason: String) -> Self {
+        self.verdict = self.verdict.max(verdict);
+        self.remarks.push(reason);
+        self
     }
 
     /// The verdict on one protocol, or nothing where no account names it.

@@ -204,7 +204,7 @@ fn sum_of_kinds(accounts: &[&Account]) -> Account {
             .reduce(|sum, next| Some(sum?.plus(next?)))
             .flatten(),
         formula: None,
-        outside_formula: accounts[0].outside_formula.clone(),
+        outside_formula: accounts.iter().find_map(|one| one.outside_formula.clone()),
         attempted: sum(|account| account.attempted),
         suppressed: sum(|account| account.suppressed),
         refused: sum(|account| account.refused),
@@ -266,7 +266,7 @@ fn judge(account: &Account, wire: u64, acknowledged: u64, evidence: &mut Evidenc
     match evidence.matching {
         Some(matching) => {
             let before_wire = findings.0.len();
-            messages_match(account, matching, &mut findings);
+            messages_match(account, wire, matching, &mut findings);
             let told = findings.0[before_wire..].iter();
             if told.map(|(verdict, _)| *verdict).max() <= Some(Verdict::Explained) {
                 doubt_equality(evidence, &mut findings);
@@ -295,7 +295,7 @@ fn judge(account: &Account, wire: u64, acknowledged: u64, evidence: &mut Evidenc
 }
 
 /// What was found of the kind's messages, one by one.
-fn messages_match(account: &Account, matching: &Matching, findings: &mut Findings) {
+fn messages_match(account: &Account, wire: u64, matching: &Matching, findings: &mut Findings) {
     let found = matching.by_kind.get(&account.kind).into_iter().flatten();
     for (finding, messages) in found {
         let mut words = format!("{messages} {}", finding.words());
@@ -306,6 +306,13 @@ fn messages_match(account: &Account, matching: &Matching, findings: &mut Finding
             words.push_str(&format!(" ({})", reasons.join(", ")));
         }
         findings.add(finding.verdict(), words);
+    }
+    let looked_at = matching.on_wire.get(&account.kind).copied().unwrap_or(0);
+    if wire != looked_at {
+        findings.add(
+            Verdict::Mismatch,
+            format!("{wire} on the wire, {looked_at} of them between the run's processes"),
+        );
     }
 }
 
@@ -349,6 +356,11 @@ fn ledger_adds_up(account: &Account, findings: &mut Findings) {
 }
 
 fn formula_holds(account: &Account, findings: &mut Findings) {
+    if let Some(happened) = &account.outside_formula {
+        let told = format!("no formula was held against it: none has a case for the {happened}");
+        findings.add(Verdict::Exact, told);
+        return;
+    }
     let Some(expected) = account.expected else {
         return;
     };
@@ -357,13 +369,7 @@ fn formula_holds(account: &Account, findings: &mut Findings) {
             "the formula says {expected}, {} attempted",
             account.attempted
         );
-        match &account.outside_formula {
-            Some(faults) => findings.add(
-                Verdict::Explained,
-                format!("{told}: it has no case for the injected {faults}"),
-            ),
-            None => findings.add(Verdict::Mismatch, told),
-        }
+        findings.add(Verdict::Mismatch, told);
     } else if matches!(expected, Expected::Interval { .. }) {
         findings.add(
             Verdict::Within,

@@ -1,15 +1,18 @@
 //! `wirewatt analyze`: the report on saved captures.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::{ProtocolOptions, ReportOptions};
 use super::{Outcome, warn};
-use crate::analysis::{Analyzer, Completeness, SourceLosses};
-use crate::capture::{Ending, Merged};
+use crate::analysis::{self, Analyzer, ChunkSource, Completeness, SourceLosses};
+use crate::capture::{CapturedPacket, Ending, Merged};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
@@ -25,6 +28,11 @@ pub(super) struct AnalyzeArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
 
+    /// Threads; of themselves as many as there are processors, up to 4, for 64 MB and more. The
+    /// report does not depend on it
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<NonZeroU16>,
+
     #[command(flatten)]
     protocols: ProtocolOptions,
 
@@ -32,18 +40,75 @@ pub(super) struct AnalyzeArgs {
     report: ReportOptions,
 }
 
+/// Threads that are used without being asked for: more would wait for the one that reads.
+const MOST_THREADS: u16 = 4;
+
+/// Smaller captures are read before a second thread has begun to help.
+const WORTH_THREADS: u64 = 64 << 20;
+
+fn threads(text: &str) -> Result<NonZeroU16, String> {
+    let number = text.parse().ok().filter(|n: &NonZeroU16| n.get() <= 64);
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn threads_for(capture: &Merged) -> NonZeroU16 {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let threads = u16::try_from(processors)
+        .unwrap_or(MOST_THREADS)
+        .min(MOST_THREADS);
+    let large = capture.size().is_some_and(|size| size.0 >= WORTH_THREADS);
+    NonZeroU16::new(threads)
+        .filter(|_| large)
+        .unwrap_or(NonZeroU16::MIN)
+}
+
+/// A capture that is being read, and how far.
+struct Reading {
+    capture: Merged,
+    progress: ProgressBar,
+}
+
+impl Reading {
+    fn show_progress(&self) {
+        self.progress.set_position(self.capture.bytes_read().0);
+    }
+}
+
+impl ChunkSource for &mut Reading {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        let goes_on = self.capture.take_chunk(chunk, place);
+        self.show_progress();
+        goes_on
+    }
+}
+
 pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
-    let mut capture = Merged::open(&args.files)?;
-    let mut analyzer = Analyzer::new(plan);
+    let capture = Merged::open(&args.files)?;
     let progress = progress_bar(capture.size().map(|size| size.0));
-    while capture.read_chunk(|packet| analyzer.packet(&packet)) {
-        progress.set_position(capture.bytes_read().0);
-    }
-    progress.finish_and_clear();
+    let threads = args.threads.unwrap_or_else(|| threads_for(&capture));
+    let mut reading = Reading { capture, progress };
+    let analysis = if threads == NonZeroU16::MIN {
+        let mut analyzer = Analyzer::new(plan);
+        while reading
+            .capture
+            .read_chunk(|packet| analyzer.packet(&packet))
+        {
+            reading.show_progress();
+        }
+        analyzer.finish()
+    } else {
+        let analyzer = || Analyzer::new(Arc::clone(&plan));
+        analysis::analyze(&mut reading, threads, analyzer)
+    };
+    reading.progress.finish_and_clear();
+    let capture = reading.capture;
 
-    let analysis = analyzer.finish();
     let mut losses = SourceLosses::default();
     let mut source = Source {
         kind: if args.files == ["-"] {

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::algorithm::Options;
 use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
 use crate::energy::{self, EnergyError};
+use crate::node::MAX_PAYLOAD;
 use crate::report::{Models, Report, Style, json, text};
 pub(super) use crate::units::duration;
 
@@ -86,6 +87,21 @@ pub(super) fn grid_models(grid: &str) -> Result<Models, EnergyError> {
     let library = energy::Library::built_in();
     let grid = library.grid(grid)?;
     Models::of(&library, grid)
+}
+
+/// How many processes: each listens on a port of its own.
+pub(super) fn processes(text: &str) -> Result<u32, String> {
+    let n = text.parse().ok();
+    n.filter(|n| (1..=u32::from(u16::MAX)).contains(n))
+        .ok_or_else(|| format!("expected how many processes, from 1 to {}", u16::MAX))
+}
+
+/// How many bytes of payload.
+pub(super) fn payload(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok();
+    bytes
+        .filter(|bytes| *bytes <= MAX_PAYLOAD)
+        .ok_or_else(|| format!("expected bytes, from 0 to {MAX_PAYLOAD}"))
 }
 
 /// An algorithm's own options from `NAME=VALUE`s.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{ReportOptions, algorithm_options, duration, style};
+use super::options::{ReportOptions, algorithm_options, duration, payload, processes, style};
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
 use crate::experiment::fault::Fault;
@@ -29,6 +29,8 @@ use crate::report::{self, Compared, Report};
 
 /// Run algorithms beside the sniffer and hold formula, counters and wire against each other
 #[derive(Debug, Args)]
+#[command(override_usage = "wirewatt run [OPTIONS] ALGORITHM...
+       wirewatt run [OPTIONS] --scenario FILE.toml [ALGORITHM]")]
 #[command(after_help = "Examples:
   wirewatt run two-phase-commit -n 4
   wirewatt run ring -n 8 --rounds 100 --connections per-message
@@ -53,12 +55,12 @@ What a run leaves in its folder: run.toml (what was run), capture.pcapng, ledger
 nodes counted), history.jsonl (operations), report.json, report.html and charts.
 `wirewatt audit FOLDER` makes the same verdict again from it.")]
 pub(super) struct RunArgs {
-    /// Algorithms, or `all`; `wirewatt list algorithms` names them. A scenario may name one
+    /// Algorithms, or `all`; `wirewatt list algorithms` names them. None where --scenario names it
     #[arg(required_unless_present = "scenario", value_name = "ALGORITHM")]
     algorithms: Vec<String>,
 
     /// How many processes [default: 4, or as the scenario says]
-    #[arg(short, value_name = "N")]
+    #[arg(short, value_name = "N", value_parser = processes, allow_negative_numbers = true)]
     n: Option<u32>,
 
     /// How often each initiator repeats its operation [default: 1, or as the scenario says]
@@ -70,14 +72,14 @@ pub(super) struct RunArgs {
     connections: Connections,
 
     /// Bytes of payload beside every message's body
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = payload)]
     payload: usize,
 
     /// Process i listens on this port + i; by default the algorithm's own range
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     base_port: Option<u16>,
 
-    /// How long the operations may take, as in 30s, 500ms, 5m [default: 30s, or as the scenario says]
+    /// How long the operations may take, as in 30s, 500ms, 5m; a bare number is seconds [default: 30s, or as the scenario says]
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     timeout: Option<Duration>,
 
@@ -276,6 +278,14 @@ impl Plan {
         for fault in &args.faults {
             scenario.add(fault)?;
         }
+        if let Some(path) = &args.scenario
+            && scenario.faults.is_empty()
+        {
+            let path = path.display();
+            warn(&format_args!(
+                "{path} has no [[fault]]: nothing is injected"
+            ));
+        }
         let mut node_commands = BTreeMap::new();
         for text in &args.node_commands {
             let (id, command) = node_command(text)?;
@@ -469,6 +479,8 @@ fn warn_of_ephemeral_ports(base_port: u16, n: u32) {
         .filter_map(|end| end.parse::<u32>().ok());
     if let (Some(low), Some(high)) = (ends.next(), ends.next())
         && u32::from(base_port) <= high
+        // Beyond the last port is an error of its own.
+        && u32::from(base_port) + n <= 1 << 16
         && u32::from(base_port) + n > low
     {
         warn(&format_args!(

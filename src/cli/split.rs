@@ -61,8 +61,12 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
     while outcome.is_ok()
         && capture.read_chunk_with_facts(|packet, facts| {
             if outcome.is_ok() {
-                let part = sharder.part_of(&packet);
-                outcome = parts.write(usize::from(part), &packet, facts);
+                let interface = parts.interface(packet.link_type, facts);
+                outcome = match (interface, sharder.part_of(&packet)) {
+                    (Err(error), _) => Err(error.into()),
+                    (Ok(interface), Some(part)) => parts.write(part, interface, &packet),
+                    (Ok(_), None) => parts.write_due(&mut sharder),
+                };
             }
         })
     {
@@ -70,6 +74,8 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
     }
     progress.finish_and_clear();
     outcome?;
+    sharder.end();
+    parts.write_due(&mut sharder)?;
 
     let packets = parts.packets();
     let mut losses = Losses::default();
@@ -200,16 +206,30 @@ impl<'a> Parts<'a> {
 
     fn write(
         &mut self,
-        part: usize,
+        part: u16,
+        interface: InterfaceId,
         packet: &CapturedPacket<'_>,
-        facts: &FileFacts,
     ) -> Result<(), Box<dyn Error>> {
         if packet.timestamp < Timestamp::default() {
             return Err("a packet's time is before 1970, which a part cannot hold".into());
         }
-        let interface = self.interface(packet.link_type, facts)?;
         self.last = self.last.max(packet.timestamp);
-        self.recorders[part].write(interface, packet)?;
+        self.recorders[usize::from(part)].write(interface, packet)?;
+        Ok(())
+    }
+
+    /// Writes fragments whose parts are known by now. Their interfaces have been described when they
+    /// came.
+    fn write_due(&mut self, sharder: &mut Sharder) -> Result<(), Box<dyn Error>> {
+        for (part, kept) in sharder.due() {
+            let packet = kept.packet();
+            let is_it = |(known, _): &&(InterfaceDescription, InterfaceId)| {
+                known.link_type == packet.link_type
+            };
+            if let Some((_, interface)) = self.interfaces.iter().find(is_it) {
+                self.write(part, *interface, &packet)?;
+            }
+        }
         Ok(())
     }
 

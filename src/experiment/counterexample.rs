@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(written(&blocks), ["kill=0@after-votes"]);
         let mut split = model("three-phase-commit");
         split.bounds.splits = 1;
-        split.history = crate::simulation::check::per_process;
+        split.history = commitment::votes_and_decisions;
         let split = explore(&split);
         assert_eq!(written(&split), ["delay=300ms", "split=0@450ms"]);
         // And a run reads them.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::algorithm::{Algorithm, ProcessId};
-use crate::units;
+use crate::units::{self, duration_text};
 
 /// A fault to inject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -411,8 +411,20 @@ fn known_faults() -> String {
 }
 
 fn time(setting: &Setting) -> Result<Duration, FaultError> {
-    units::duration(&setting.value)
-        .map_err(|problem| setting.wrong(format!("{}: {problem}", setting.key)))
+    let read = time_with_unit(&setting.value);
+    read.map_err(|problem| setting.wrong(format!("{}: {problem}", setting.key)))
+}
+
+/// Seconds or milliseconds make two different runs: nobody guesses which was meant.
+fn time_with_unit(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text)?;
+    if text.ends_with(char::is_alphabetic) {
+        Ok(time)
+    } else {
+        Err(format!(
+            "'{text}' has no unit: expected us, ms, s, m or h after it, as in {text}ms"
+        ))
+    }
 }
 
 fn number<T: std::str::FromStr>(setting: &Setting) -> Result<T, FaultError> {
@@ -460,7 +472,8 @@ fn target(setting: &Setting) -> Result<Target, FaultError> {
         Err(_) => return Err(wrong()),
     };
     let when = if when.starts_with(|c: char| c.is_ascii_digit()) {
-        When::Time(units::duration(when).map_err(|_| wrong())?)
+        let because = |problem| setting.wrong(format!("{key} '{value}': {problem}"));
+        When::Time(time_with_unit(when).map_err(because)?)
     } else {
         let (name, pass) = match when.split_once('#') {
             Some((name, pass)) => (name, pass.parse().map_err(|_| wrong())?),
@@ -485,9 +498,10 @@ fn side(setting: &Setting) -> Result<(BTreeSet<ProcessId>, Duration), FaultError
     let (ids, at) = value.split_once('@').ok_or_else(wrong)?;
     let ids: Result<BTreeSet<ProcessId>, _> =
         ids.split('+').map(|id| id.parse().map(ProcessId)).collect();
+    let because = |problem| setting.wrong(format!("{key} '{value}': {problem}"));
     Ok((
         ids.map_err(|_| wrong())?,
-        units::duration(at).map_err(|_| wrong())?,
+        time_with_unit(at).map_err(because)?,
     ))
 }
 
@@ -498,16 +512,18 @@ impl fmt::Display for Fault {
             Self::Kill { target, restart } => {
                 write!(f, "kill={target}")?;
                 if let Some(Restart { after, storage }) = restart {
-                    write!(f, ",restart={after:?}")?;
+                    write!(f, ",restart={}", duration_text(*after))?;
                     if *storage == Storage::Lost {
                         f.write_str(",storage=lost")?;
                     }
                 }
                 Ok(())
             }
-            Self::Stop { target, time } => write!(f, "stop={target},for={time:?}"),
+            Self::Stop { target, time } => {
+                write!(f, "stop={target},for={}", duration_text(*time))
+            }
             Self::Delay { by, of } => {
-                write!(f, "delay={by:?}")?;
+                write!(f, "delay={}", duration_text(*by))?;
                 of.map_or(Ok(()), |id| write!(f, ",of={id}"))
             }
             Self::Drop {
@@ -527,8 +543,8 @@ impl fmt::Display for Fault {
             }
             Self::Split { side, at, time } => {
                 let side: Vec<String> = side.iter().map(ToString::to_string).collect();
-                write!(f, "split={}@{at:?}", side.join("+"))?;
-                time.map_or(Ok(()), |time| write!(f, ",for={time:?}"))
+                write!(f, "split={}@{}", side.join("+"), duration_text(*at))?;
+                time.map_or(Ok(()), |time| write!(f, ",for={}", duration_text(time)))
             }
             Self::Loss { share } => write!(f, "loss={share}"),
         }
@@ -542,7 +558,7 @@ impl fmt::Display for Target {
             Who::Role(role) => write!(f, "{role}@")?,
         }
         match &self.when {
-            When::Time(time) => write!(f, "{time:?}"),
+            When::Time(time) => f.write_str(&duration_text(*time)),
             When::Point { name, pass: 1 } => f.write_str(name),
             When::Point { name, pass } => write!(f, "{name}#{pass}"),
         }
@@ -571,7 +587,7 @@ mod tests {
             "delay=5ms,of=3",
             "drop=5%",
             "drop=100%,of=2,kind=token,most=1",
-            "split=0+1@0ns,for=1s",
+            "split=0+1@0s,for=1s",
             "split=4@10ms",
             "loss=0.25%",
         ] {
@@ -591,7 +607,11 @@ mod tests {
             ("kill=2", "expected a process's id or its role, @"),
             ("kill=2@", "expected a process's id"),
             ("kill=-2@1s", "expected a process's id"),
-            ("kill=2@1parsec", "expected a process's id"),
+            ("kill=2@1parsec", "'1parsec' is no duration"),
+            ("kill=2@5", "'5' has no unit: expected us, ms, s"),
+            ("delay=5", "delay: '5' has no unit"),
+            ("split=0+1@5", "'5' has no unit"),
+            ("stop=1@1s,for=1.5", "for: '1.5' has no unit"),
             ("kill=leader@won#0", "expected a process's id"),
             ("kill=2@1s,restart=soon", "restart: 'soon' is no duration"),
             ("kill=2@1s,storage=lost", "expected restart=TIME"),

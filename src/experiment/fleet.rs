@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::runtime::Runtime;
@@ -28,11 +29,12 @@ use super::fault::{Fault, Restart, Storage};
 use crate::algorithm::{
     Algorithm, Event, FailureModel, Options, Phase, ProcessId, SetupError, catalog,
 };
+use crate::ledger;
 use crate::node::control::{
     self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault,
     NodeNotice, NoticeKind, Reply,
 };
-use crate::units::Messages;
+use crate::units::{Messages, Timestamp};
 
 mod inject;
 
@@ -446,6 +448,8 @@ pub struct FleetOutcome {
     pub notices: Vec<FleetNotice>,
     /// What injected faults did, in the order in which they did it.
     pub injected: Vec<Injected>,
+    /// Processes that ended before they were told to, each as often as it did, in that order.
+    pub deaths: Vec<Death>,
     /// How long it took from the start until the nodes were told to begin nothing more.
     pub time: Duration,
     /// The last lines of each node's standard error, where it wrote any.
@@ -465,6 +469,18 @@ impl FleetOutcome {
     pub fn is_clean(&self) -> bool {
         self.ending == Ending::Complete && self.quiescent && self.faults.is_empty()
     }
+}
+
+/// The end of one incarnation of a process, that it was not told to come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The process.
+    pub node: ProcessId,
+    /// Which of its starts, from 1.
+    pub incarnation: u32,
+    /// When it was gone at the latest, by the clock of ledgers and captures. No later incarnation
+    /// had begun by then.
+    pub by: Timestamp,
 }
 
 /// Counters as several nodes told them.
@@ -566,6 +582,7 @@ struct Inner {
     /// The side of a split that holds now.
     split: Option<BTreeSet<ProcessId>>,
     injected: Vec<Injected>,
+    deaths: Vec<Death>,
     /// Nothing is injected any more: the run comes to its end.
     over: bool,
 }
@@ -601,6 +618,7 @@ impl Fleet {
                 at_points: at_points.collect(),
                 split: None,
                 injected: Vec::new(),
+                deaths: Vec::new(),
                 over: false,
                 config: config.clone(),
                 algorithm,
@@ -811,6 +829,7 @@ impl Inner {
             faults: std::mem::take(&mut self.faults),
             notices: std::mem::take(&mut self.notices),
             injected: std::mem::take(&mut self.injected),
+            deaths: std::mem::take(&mut self.deaths),
             time,
             stderr: self
                 .ids()
@@ -1152,6 +1171,13 @@ impl Inner {
                 let member = &mut self.members[id.index()];
                 member.ended = true;
                 member.commands = None;
+                if !member.finished {
+                    self.deaths.push(Death {
+                        node: id,
+                        incarnation: member.incarnation,
+                        by: ledger::now(),
+                    });
+                }
                 if let Some((fault, restart)) = member.comes_back.take() {
                     if !self.over {
                         self.timed.push(Timed {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::fleet::Injected;
+use super::fleet::{Death, Injected};
 use crate::algorithm::{Event, Options};
 use crate::node::control::Connections;
 use crate::units::{Packets, Timestamp};
@@ -236,19 +236,21 @@ impl RunFolder {
     }
 
     /// Reads history and notes, in the order of their times.
-    pub fn read_events(&self) -> Result<Vec<Event>, FolderError> {
-        let mut events = Self::read_event_file(self.history())?;
+    pub fn read_events(&self) -> Result<History, FolderError> {
+        let mut history = Self::read_event_file(self.history())?;
         let notes = self.events();
         if notes.exists() {
-            events.extend(Self::read_event_file(notes)?);
+            let notes = Self::read_event_file(notes)?;
+            history.events.extend(notes.events);
+            history.torn |= notes.torn;
         }
-        events.sort_by_key(|event| event.time);
-        Ok(events)
+        history.events.sort_by_key(|event| event.time);
+        Ok(history)
     }
 
     /// Reads events, which a run writes one by one: a killed one may leave its last line torn, which
     /// is legal.
-    fn read_event_file(path: PathBuf) -> Result<Vec<Event>, FolderError> {
+    fn read_event_file(path: PathBuf) -> Result<History, FolderError> {
         let text = fs::read(&path).map_err(|source| FolderError::Io {
             doing: "read",
             path: path.clone(),
@@ -259,7 +261,7 @@ impl RunFolder {
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |end| end + 1);
         let lines = text[..whole].split(|byte| *byte == b'\n').enumerate();
-        lines
+        let events = lines
             .filter(|(_, line)| !line.is_empty())
             .map(|(i, line)| {
                 serde_json::from_slice(line).map_err(|error| FolderError::Content {
@@ -267,7 +269,28 @@ impl RunFolder {
                     problem: format!("line {}: {error}", i + 1),
                 })
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok(History {
+            events,
+            torn: whole < text.len(),
+        })
+    }
+}
+
+/// What processes reported of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// The events, in the order of their times.
+    pub events: Vec<Event>,
+    /// Whether a file of them ended in a torn line.
+    pub torn: bool,
+}
+
+impl History {
+    /// All of it.
+    pub fn whole(events: Vec<Event>) -> Self {
+        let torn = false;
+        Self { events, torn }
     }
 }
 
@@ -313,6 +336,14 @@ pub struct RunRecord {
     pub capture: Option<RecordedCapture>,
 }
 
+impl RunRecord {
+    /// Whether every node could write its ledger, as far as is known.
+    pub fn ledger_is_whole(&self) -> bool {
+        let outcome = self.outcome.as_ref();
+        outcome.is_none_or(|outcome| !outcome.ledger_failed)
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedOutcome {
@@ -338,6 +369,12 @@ pub struct RecordedOutcome {
     /// What the injected faults did, in the order in which they did it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub injected: Vec<Injected>,
+    /// When processes died, each as often as it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deaths: Vec<Death>,
+    /// Whether a node could not write its ledger: what there is of it is not all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ledger_failed: bool,
 }
 
 /// What a capture knows of itself beyond its packets.

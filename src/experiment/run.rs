@@ -13,21 +13,23 @@ use super::fault::Fault;
 use super::fleet::{
     Deed, Ending, Fleet, FleetConfig, FleetError, FleetFault, FleetOutcome, Injected, Progress,
 };
-use super::folder::{FolderError, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA};
+use super::folder::{
+    FolderError, History, RecordedCapture, RecordedOutcome, RunFolder, RunRecord, SCHEMA,
+};
 use super::limits::{LimitError, Machine, Needs};
 use super::loss::{Loss, LossError};
 use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
 use crate::algorithm::{
-    self, Algorithm, Case, Event, Execution, FailureModel, Options, Phase, ProcessId, Property,
-    catalog,
+    self, Algorithm, Case, Channels, Event, Execution, FailureModel, Judgement, Options, Phase,
+    ProcessId, Property, catalog,
 };
 use crate::analysis::{
     Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
     ProtocolPlan, SourceLosses,
 };
-use crate::audit::{self, Account, Audit, Book, Circumstances, Formula};
+use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
@@ -40,13 +42,16 @@ use crate::report::{
     SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
-use crate::units::Messages;
+use crate::units::{Messages, Timestamp, duration_text};
 
 /// More notices of strangers than these are told by their number.
 const MOST_NOTICES: usize = 5;
 
 /// What is wrong with a run whose folder does not say how it ended.
 const KILLED: &str = "the run was killed before it had ended";
+
+/// Why there is no audit where a node could not write down what it did.
+const UNWRITTEN_LEDGER: &str = "the nodes could not write their ledger";
 
 /// How long a pump of the capture waits before it looks whether the run is over.
 const PUMP: Duration = Duration::from_millis(20);
@@ -267,17 +272,17 @@ pub fn run(
     };
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
-    let ledger = if observed.ledger_is_whole {
+    let ledger = if observed.record.ledger_is_whole() {
         Ledger::read(&folder.ledger(), run).map_err(|error| error.to_string())
     } else {
-        Err("the nodes could not write their ledger".to_owned())
+        Err(UNWRITTEN_LEDGER.to_owned())
     };
     if let Err(problem) = &ledger {
         problems.push(format!("there is no audit: {problem}"));
     }
     let report = conclude(
         &observed.record,
-        &observed.events,
+        &History::whole(observed.events),
         ledger.ok().as_ref(),
         &observed.analysis,
         observed.completeness,
@@ -330,7 +335,6 @@ struct Observed {
     analysis: Analysis,
     completeness: Completeness,
     source: Source,
-    ledger_is_whole: bool,
     problems: Vec<String>,
 }
 
@@ -389,6 +393,8 @@ fn observe(
         stalled,
         packets_lost: loss.and_then(|loss| loss.lost()),
         injected: outcome.injected.clone(),
+        deaths: outcome.deaths.clone(),
+        ledger_failed: outcome.faults.iter().any(is_of_storage),
     });
     record.capture = Some(RecordedCapture {
         packets_dropped: sniffed.losses.packets_dropped.unwrap_or_default(),
@@ -418,7 +424,6 @@ fn observe(
     Ok(Observed {
         record,
         events: outcome.events,
-        ledger_is_whole: !outcome.faults.iter().any(is_of_storage),
         analysis,
         completeness,
         source,
@@ -477,11 +482,14 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         ..Source::default()
     };
     let events = folder.read_events()?;
-    let ledger = Ledger::read(&folder.ledger(), record.run)?;
+    let ledger = match record.ledger_is_whole() {
+        true => Some(Ledger::read(&folder.ledger(), record.run)?),
+        false => None,
+    };
     let report = conclude(
         &record,
         &events,
-        Some(&ledger),
+        ledger.as_ref(),
         &analysis,
         completeness,
         source,
@@ -501,6 +509,9 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         None => vec![KILLED.to_owned()],
     };
     problems.extend(ending);
+    if ledger.is_none() {
+        problems.push(format!("there is no audit: {UNWRITTEN_LEDGER}"));
+    }
     Ok(Finished {
         report,
         folder: path.to_owned(),
@@ -513,7 +524,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
 /// for a folder. Without a ledger there is no audit.
 fn conclude(
     record: &RunRecord,
-    events: &[Event],
+    history: &History,
     ledger: Option<&Ledger>,
     analysis: &Analysis,
     completeness: Completeness,
@@ -531,11 +542,13 @@ fn conclude(
         n: record.n,
         rounds: record.rounds,
         options: &record.options,
-        events,
+        events: &history.events,
         died: &died,
     };
-    // The formula needs to know how the run ended, and one that was killed itself does not say.
-    let expectations = outcome.map(|_| (algorithm.expected)(&case));
+    // The formula needs to know how the run ended, and one that was killed itself does not say. Nor
+    // does a history of which a part is missing.
+    let known = outcome.filter(|_| !history.torn);
+    let expectations = known.map(|_| (algorithm.expected)(&case));
     let observed: Vec<ProtocolTally> = analysis
         .protocols
         .iter()
@@ -546,22 +559,27 @@ fn conclude(
         let totals = &ledger.totals;
         let expectations = expectations.as_deref().unwrap_or_default();
         let killed = |node: u32| outcome.is_none_or(|outcome| outcome.died.contains(&node));
+        let has_time = |node| deaths(record).keys().any(|(died, _)| *died == node);
         let circumstances = Circumstances {
             completeness: completeness.state,
             listeners: addresses_by_process(record).collect(),
+            deaths: deaths(record),
             killed: addresses_by_process(record)
                 .map(|(_, node)| node)
-                .filter(|node| killed(*node))
+                .filter(|node| killed(*node) && !has_time(*node))
                 .collect(),
+            holds_back: algorithm.channels == Channels::Fifo
+                && record.connections != Connections::Persistent,
+            suppresses: record.faults.iter().any(|fault| suppresses(fault)),
             broken_off: source.partial,
         };
         let log = analysis.messages.as_ref();
         let matching = log.and_then(|log| audit::match_messages(&ledger.book, log, &circumstances));
-        let outside_formula = outside_formula(record, totals);
+        let outside_formula = outside_formula(algorithm, record, totals);
         let accounts = accounts(
             algorithm,
             expectations,
-            outside_formula,
+            &outside_formula,
             totals,
             &observed,
             |node| matching.is_some() || killed(node),
@@ -570,14 +588,7 @@ fn conclude(
             Some(matching) => {
                 audit::reconcile_matched(&accounts, &observed, completeness.state, matching)
             }
-            None => {
-                let mut audit = audit::reconcile(&accounts, &observed, completeness.state);
-                audit.remarks.push(format!(
-                    "more than {} messages: their numbers were compared, and not one by one",
-                    crate::analysis::MOST_MESSAGES
-                ));
-                audit
-            }
+            None => audit::reconcile(&accounts, &observed, completeness.state),
         };
         if outcome.is_some_and(|outcome| outcome.clean && outcome.died.is_empty()) {
             audit = with_identities(audit, algorithm, completeness.state);
@@ -592,18 +603,17 @@ fn conclude(
                 .remarks
                 .push(format!("and {more} more notices of the kind"));
         }
-        if totals.torn > 0 {
-            let torn = totals.torn;
-            audit.remarks.push(format!(
-                "the ledger has {torn} torn line(s): an event on each is not counted"
-            ));
+        if outcome.is_some() && history.torn {
+            let remark = "the history ends in a torn line: no formula is held against what is left";
+            audit = audit.no_better_than(Verdict::Inconclusive, remark.to_owned());
         }
-        audit
+        ledger.limits(audit)
     });
     let report = Report::new(analysis, completeness, source, audit, models);
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
     let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
     let suppressed = ledger.is_some_and(suppressed);
+    let events = &history.events;
     summary.properties = properties(algorithm, record, events, &down(record), suppressed);
     Ok(report.of_run(summary))
 }
@@ -652,47 +662,87 @@ fn ended_after(events: &[Event], record: &RunRecord) -> Option<u64> {
     (times(false).count() as u64 >= wanted).then(|| u64::try_from(last - first).unwrap_or_default())
 }
 
-/// The faults that had an effect on who sends what, in words. Those that only take time have none that
-/// a formula does not know.
-fn outside_formula(record: &RunRecord, totals: &Totals) -> Option<String> {
-    let outcome = record.outcome.as_ref()?;
-    let injected = outcome.injected.iter();
-    let struck = injected.filter(|injected| {
-        matches!(
-            injected.deed,
-            Deed::Killed { .. } | Deed::Restarted { .. } | Deed::Stopped { .. }
-        )
-    });
-    let mut names: BTreeSet<&str> = struck
-        .filter_map(|injected| record.faults.get(injected.fault))
-        .map(String::as_str)
-        .collect();
+/// For each kind whose formula has no case for what happened in the run: what that was, in words.
+/// Stops, delays and lost packets only take time, and formulas hold whatever the timing.
+fn outside_formula(
+    algorithm: &Algorithm,
+    record: &RunRecord,
+    totals: &Totals,
+) -> BTreeMap<&'static str, String> {
+    let Some(outcome) = record.outcome.as_ref() else {
+        return BTreeMap::new();
+    };
+    let injected_by = |is_meant: fn(&Deed) -> bool| -> BTreeSet<String> {
+        let injected = outcome.injected.iter();
+        let meant = injected.filter(|injected| is_meant(&injected.deed));
+        meant
+            .filter_map(|injected| record.faults.get(injected.fault))
+            .map(|fault| format!("injected {fault}"))
+            .collect()
+    };
+    let mut deaths = injected_by(|deed| matches!(deed, Deed::Killed { .. }));
+    let was_killed = |id: &u32| {
+        let mut injected = outcome.injected.iter();
+        injected
+            .any(|one| one.node == Some(ProcessId(*id)) && matches!(one.deed, Deed::Killed { .. }))
+    };
+    let died = outcome.died.iter().filter(|id| !was_killed(id));
+    deaths.extend(died.map(|id| format!("death of process {id}")));
+    let returns = injected_by(|deed| matches!(deed, Deed::Restarted { .. }));
+    let mut losses = BTreeSet::new();
     if totals.all().suppressed > Messages::ZERO {
-        let suppresses = |fault: &&str| fault.starts_with("drop=") || fault.starts_with("split=");
-        names.extend(record.faults.iter().map(String::as_str).filter(suppresses));
+        let suppressing = record.faults.iter().filter(|fault| suppresses(fault));
+        losses.extend(suppressing.map(|fault| format!("injected {fault}")));
     }
-    let names: Vec<&str> = names.into_iter().collect();
-    (!names.is_empty()).then(|| names.join(" and "))
+    let outside = &algorithm.outside_formula;
+    let mut why: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+    for (kinds, faults) in [
+        (outside.deaths, deaths),
+        (outside.returns, returns),
+        (outside.losses, losses),
+    ] {
+        for kind in kinds.iter().filter(|_| !faults.is_empty()) {
+            why.entry(kind).or_default().extend(faults.iter().cloned());
+        }
+    }
+    let words = |faults: BTreeSet<String>| faults.into_iter().collect::<Vec<_>>().join(" and ");
+    why.into_iter()
+        .map(|(kind, faults)| (kind, words(faults)))
+        .collect()
 }
 
-/// Processes that are down at the end: that died, without those that were started again.
+/// Whether this fault keeps messages from being sent.
+fn suppresses(fault: &str) -> bool {
+    fault.starts_with("drop=") || fault.starts_with("split=")
+}
+
+/// When incarnations of processes were gone at the latest.
+fn deaths(record: &RunRecord) -> BTreeMap<(u32, u32), Timestamp> {
+    let deaths = record.outcome.iter().flat_map(|outcome| &outcome.deaths);
+    deaths
+        .map(|death| ((death.node.0, death.incarnation), death.by))
+        .collect()
+}
+
+/// Processes that are down at the end: those of which no incarnation was started again after the last
+/// one that died.
 fn down(record: &RunRecord) -> Vec<ProcessId> {
     let Some(outcome) = &record.outcome else {
         return Vec::new();
     };
-    // Its last death or return decides.
-    let came_back = |id: &u32| {
-        let mut injected = outcome.injected.iter().rev();
-        let last = injected.find_map(|injected| match injected.deed {
-            _ if injected.node != Some(ProcessId(*id)) => None,
-            Deed::Killed { .. } => Some(false),
-            Deed::Restarted { .. } => Some(true),
+    let is_down = |id: &u32| {
+        let id = ProcessId(*id);
+        let of_it = outcome.injected.iter().filter(|one| one.node == Some(id));
+        let started = of_it.filter_map(|injected| match injected.deed {
+            Deed::Restarted { incarnation, .. } => Some(incarnation),
             _ => None,
         });
-        last == Some(true)
+        let deaths = outcome.deaths.iter().filter(|death| death.node == id);
+        let died = deaths.map(|death| death.incarnation).max();
+        died.is_none_or(|died| Some(died) >= started.max())
     };
     let died = outcome.died.iter().copied();
-    died.filter(|id| !came_back(id)).map(ProcessId).collect()
+    died.filter(is_down).map(ProcessId).collect()
 }
 
 /// The faults that were to be injected, and what each did.
@@ -766,9 +816,10 @@ fn properties(
         };
         let (holds, why) = match unjudged {
             Some(why) => (None, format!("not judged: {why}")),
-            None => match (property.check)(&execution) {
-                Ok(()) => (Some(true), String::new()),
-                Err(why) => (Some(false), why),
+            None => match property.judge(&execution) {
+                Judgement::Holds => (Some(true), String::new()),
+                Judgement::Broken(why) => (Some(false), why),
+                Judgement::NotJudged(why) => (None, format!("not judged: {why}")),
             },
         };
         PropertyRow {
@@ -802,6 +853,28 @@ impl Ledger {
         }
         totals.torn = reader.torn();
         Ok(Self { totals, book })
+    }
+
+    /// The audit with what this ledger leaves open: then it is no agreement.
+    pub fn limits(&self, mut audit: Audit) -> Audit {
+        if audit.messages.is_none() {
+            audit.remarks.push(format!(
+                "more than {} messages: their numbers were compared, and not one by one",
+                crate::analysis::MOST_MESSAGES
+            ));
+        }
+        match self.totals.torn {
+            0 => audit,
+            torn => audit.no_better_than(
+                Verdict::Inconclusive,
+                match torn {
+                    1 => "the ledger has 1 torn line: the event on it is in no account".to_owned(),
+                    _ => format!(
+                        "the ledger has {torn} torn lines: the events on them are in no account"
+                    ),
+                },
+            ),
+        }
     }
 
     /// Processes that recorded anything, and those that others sent to.
@@ -840,12 +913,12 @@ fn with_identities(audit: Audit, algorithm: &Algorithm, completeness: Completene
     audit.with_identities(algorithm.name, &identities, completeness)
 }
 
-/// What formula and ledger say of each kind. Nodes that were `killed` may have left attempts without an
+/// What formula and ledger say of each kind; no formula where it has no case for what happened. Nodes that were `killed` may have left attempts without an
 /// outcome.
 pub(super) fn accounts(
     algorithm: &Algorithm,
     expectations: &[Expectation],
-    outside_formula: Option<String>,
+    outside_formula: &BTreeMap<&str, String>,
     totals: &Totals,
     observed: &[ProtocolTally],
     killed: impl Fn(u32) -> bool,
@@ -858,7 +931,9 @@ pub(super) fn accounts(
     kinds
         .filter_map(|kind| {
             let counted = totals.kind(algorithm.name, kind);
-            let expectation = expectations.iter().find(|row| row.kind == kind);
+            let outside_formula = outside_formula.get(kind).cloned();
+            let held = expectations.iter().filter(|_| outside_formula.is_none());
+            let expectation = held.into_iter().find(|row| row.kind == kind);
             let expected = expectation.map(|row| row.count);
             let on_wire = observed
                 .iter()
@@ -870,7 +945,7 @@ pub(super) fn accounts(
             let unsettled = totals.unsettled(algorithm.name, kind).into_iter();
             let unknown = unsettled.filter(|(node, _)| killed(*node));
             (!silent).then(|| Account {
-                outside_formula: outside_formula.clone(),
+                outside_formula,
                 protocol: algorithm.name.to_owned(),
                 kind: kind.to_owned(),
                 expected: expected.map(|count| match count {
@@ -928,7 +1003,13 @@ fn problems_of(
         Ending::TimeLimit | Ending::Broken | Ending::Stalled => {
             let told = format!("{ended} of {wanted} operations ended");
             let how = match outcome.ending {
-                Ending::TimeLimit => format!("{told} within {timeout:?} (--timeout)"),
+                Ending::TimeLimit => {
+                    let rest = match ended < wanted {
+                        true => "",
+                        false => ", but the nodes did not come to rest",
+                    };
+                    format!("{told}{rest} within {} (--timeout)", duration_text(timeout))
+                }
                 Ending::Stalled => format!(
                     "{told}; {:.1} s after the start nothing could happen any more: no message \
                      was on its way, no timer ran",
@@ -1045,4 +1126,117 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
     folder.write("traffic.svg", chart::traffic(&seen)?.as_bytes())?;
     folder.write("bytes-by-layer.svg", chart::layers(&seen)?.as_bytes())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet::Death;
+    use super::*;
+
+    /// A run of three processes with these faults, deaths and deeds of process 1.
+    fn record(faults: &[&str], deaths: &[u32], deeds: &[Deed]) -> RunRecord {
+        let injected = deeds.iter().map(|deed| Injected {
+            fault: 0,
+            node: Some(ProcessId(1)),
+            after: 0,
+            deed: deed.clone(),
+        });
+        RunRecord {
+            schema: SCHEMA.to_owned(),
+            version: String::new(),
+            command: Vec::new(),
+            started: Timestamp::from_nanos(0),
+            run: 9,
+            algorithm: "two-phase-commit".to_owned(),
+            n: 3,
+            rounds: 1,
+            connections: Connections::Persistent,
+            payload: 0,
+            addresses: Vec::new(),
+            options: Options::default(),
+            faults: faults.iter().map(ToString::to_string).collect(),
+            seed: 0,
+            outcome: Some(RecordedOutcome {
+                clean: false,
+                partial: false,
+                operations: 1,
+                problems: Vec::new(),
+                died: if deaths.is_empty() { vec![] } else { vec![1] },
+                notices: Vec::new(),
+                stalled: None,
+                packets_lost: None,
+                injected: injected.collect(),
+                deaths: deaths
+                    .iter()
+                    .map(|incarnation| Death {
+                        node: ProcessId(1),
+                        incarnation: *incarnation,
+                        by: Timestamp::from_nanos(0),
+                    })
+                    .collect(),
+                ledger_failed: false,
+            }),
+            capture: None,
+        }
+    }
+
+    fn killed() -> Deed {
+        Deed::Killed { point: None }
+    }
+
+    fn restarted() -> Deed {
+        Deed::Restarted {
+            incarnation: 2,
+            storage_lost: false,
+        }
+    }
+
+    #[test]
+    fn a_process_that_died_again_after_it_came_back_is_down() {
+        let fault = ["kill=1@1s,restart=1s"];
+        let is_down =
+            |deaths: &[u32], deeds: &[Deed]| !down(&record(&fault, deaths, deeds)).is_empty();
+        assert!(is_down(&[1], &[killed()]));
+        assert!(!is_down(&[1], &[killed(), restarted()]));
+        // By itself: no deed tells of it.
+        assert!(is_down(&[1, 2], &[killed(), restarted()]));
+        assert!(is_down(&[1, 2], &[killed(), restarted(), killed()]));
+        // It was gone again before it had come back.
+        assert!(is_down(&[1, 2], &[killed()]));
+    }
+
+    #[test]
+    fn a_formula_is_left_out_for_kinds_alone_of_which_it_has_no_case_for_what_happened() {
+        let outside = |algorithm: &str, faults: &[&str], deeds: &[Deed], suppressed: u64| {
+            let algorithm = catalog::by_name(algorithm).unwrap();
+            let mut totals = Totals::default();
+            let vote = ("two-phase-commit".to_owned(), "vote-yes".to_owned());
+            totals.kinds.entry(vote).or_default().suppressed = Messages::new(suppressed);
+            let deaths: &[u32] = if deeds.contains(&killed()) { &[1] } else { &[] };
+            let record = record(faults, deaths, deeds);
+            outside_formula(algorithm, &record, &totals)
+        };
+        let nothing = BTreeMap::new();
+        let kill = ["kill=1@1s,restart=1s"];
+        assert_eq!(
+            outside("two-phase-commit", &kill, &[killed(), restarted()], 0),
+            nothing
+        );
+        let stopped = Deed::Stopped { point: None };
+        assert_eq!(
+            outside("maekawa", &["stop=1@1s,for=1s"], &[stopped], 0),
+            nothing
+        );
+        // A drop that dropped nothing has changed nothing.
+        let drop = ["drop=1%"];
+        assert_eq!(outside("two-phase-commit", &drop, &[], 0), nothing);
+        let dropped = outside("two-phase-commit", &drop, &[], 1);
+        assert_eq!(dropped, [("ack", "injected drop=1%".to_owned())].into());
+        let died = outside("central-mutex", &kill, &[killed()], 0);
+        let why = "injected kill=1@1s,restart=1s".to_owned();
+        assert_eq!(died, [("release", why)].into());
+        let came_back = outside("central-mutex", &kill, &[killed(), restarted()], 0);
+        let kinds: Vec<&str> = came_back.into_keys().collect();
+        assert_eq!(kinds, ["grant", "release", "request"]);
+    }
 }

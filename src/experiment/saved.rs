@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::folder::FolderError;
 use super::run::{Finished, Ledger, RunError, accounts};
-use crate::algorithm::catalog;
+use crate::algorithm::{Channels, catalog};
 use crate::analysis::{
     Analyzer, Completeness, MessageLog, ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
@@ -70,7 +70,11 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
     let circumstances = Circumstances {
         completeness: completeness.state,
         listeners: listeners(&log, run, &processes),
+        // Of others than the last, the first message of the next incarnation tells.
+        deaths: BTreeMap::new(),
         killed: saved.killed.clone(),
+        holds_back: algorithm.channels == Channels::Fifo,
+        suppresses: true,
         broken_off: ending.is_some(),
     };
     let matching = audit::match_messages(&ledger.book, &log, &circumstances);
@@ -80,9 +84,14 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
         .filter(|tally| tally.name == protocol)
         .cloned()
         .collect();
-    let accounts = accounts(algorithm, &[], None, &ledger.totals, &observed, |node| {
-        matching.is_some() || saved.killed.contains(&node)
-    });
+    let accounts = accounts(
+        algorithm,
+        &[],
+        &BTreeMap::new(),
+        &ledger.totals,
+        &observed,
+        |node| matching.is_some() || saved.killed.contains(&node),
+    );
     let audit = match &matching {
         Some(matching) => {
             audit::reconcile_matched(&accounts, &observed, completeness.state, matching)
@@ -99,7 +108,13 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
         ..Source::default()
     };
     Ok(Finished {
-        report: Report::new(&analysis, completeness, source, Some(audit), models),
+        report: Report::new(
+            &analysis,
+            completeness,
+            source,
+            Some(ledger.limits(audit)),
+            models,
+        ),
         folder: saved.capture.clone(),
         problems: ending.into_iter().collect(),
         n: processes.len() as u32,

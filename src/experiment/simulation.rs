@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::fault::{Fault, FaultError, Storage, When, Who};
-use crate::algorithm::{Expected, Phase, PropertyKind, SetupError};
+use crate::algorithm::{Expected, Judgement, Phase, PropertyKind, SetupError};
 use crate::audit;
 use crate::report::Models;
 use crate::report::simulation::{
@@ -235,16 +235,20 @@ fn promises(run: &Run) -> Vec<Promise> {
             () if total.lost > 0 => Some("messages were lost"),
             () => None,
         };
-        let checked = (property.check)(&execution);
+        let (holds, why) = match open {
+            Some(open) => (None, Some(open.to_owned())),
+            None => match property.judge(&execution) {
+                Judgement::Holds => (Some(true), None),
+                Judgement::Broken(why) => (Some(false), Some(why)),
+                Judgement::NotJudged(why) => (None, Some(why.to_owned())),
+            },
+        };
         promises.push(Promise {
             name: property.name.to_owned(),
             kind: if liveness { "liveness" } else { "safety" },
             about: property.about.to_owned(),
-            holds: open.is_none().then_some(checked.is_ok()),
-            why: match open {
-                Some(open) => Some(open.to_owned()),
-                None => checked.err(),
-            },
+            holds,
+            why,
         });
     }
     promises

@@ -178,6 +178,9 @@ fn lists(table: &str, peer: SocketAddr) -> bool {
     })
 }
 
+const HEADING: &str =
+    "        time  process  what                                       Lamport  sent  received";
+
 /// What happens at a node, a line each: when, who, what, the Lamport clock, the counters.
 struct Trace {
     me: ProcessId,
@@ -196,9 +199,6 @@ struct Counts {
 
 impl Trace {
     fn new(me: ProcessId, protocol: Option<&'static Protocol>, print: Rc<dyn Fn(&str)>) -> Self {
-        print(
-            "        time  process  what                                       Lamport  sent  received",
-        );
         Self {
             me,
             protocol,
@@ -263,7 +263,10 @@ impl Trace {
 impl Voice for Trace {
     fn say(&self, reply: Reply) -> Result<(), RunError> {
         match reply {
-            Reply::Listening { address } => self.line(&format!("listens on {address}"), None),
+            Reply::Listening { address } => {
+                (self.print)(HEADING);
+                self.line(&format!("listens on {address}"), None);
+            }
             Reply::History { outcome, .. } => {
                 let words = match outcome.phase {
                     Phase::Invoke => "begins",

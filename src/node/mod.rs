@@ -46,6 +46,8 @@ use sockets::{Connection, Event, Identity, Network};
 const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 /// Room that a body leaves for the algorithm's own item beside a payload.
 const ROOM_FOR_ITEM: usize = 64 * 1024;
+/// The most bytes of payload that fit beside a body.
+pub const MAX_PAYLOAD: usize = codec::MAX_FRAME_LEN - codec::HEADER_LEN - ROOM_FOR_ITEM;
 
 /// Why a node ended before its controller finished it.
 #[derive(Debug, thiserror::Error)]
@@ -213,11 +215,10 @@ impl Node {
             let asked = &configuration.protocol;
             return Err(refuse(format!("this node runs {algorithm}, not {asked}")));
         }
-        let most = codec::MAX_FRAME_LEN - codec::HEADER_LEN - ROOM_FOR_ITEM;
-        if configuration.payload > most {
+        if configuration.payload > MAX_PAYLOAD {
             let payload = configuration.payload;
             return Err(refuse(format!(
-                "a payload of {payload} bytes; at most {most} fit"
+                "a payload of {payload} bytes; at most {MAX_PAYLOAD} fit"
             )));
         }
         let algorithm = catalog::by_name(algorithm).map_err(|error| refuse(error.to_string()))?;
@@ -689,8 +690,12 @@ impl Node {
                 biased;
                 Some(event) = events.recv() => self.take(event).await?,
                 () = &mut work => return Ok(()),
-                // Nothing may follow `finish`: its sender is broken, or gone.
-                _ = next_command(&mut self.commands) => return Err(RunError::ControllerGone),
+                command = next_command(&mut self.commands) => match command {
+                    // The answer to a point that was announced before `finish` was read.
+                    Ok(Command::GoOn) => {}
+                    // Nothing else may follow `finish`: its sender is broken, or gone.
+                    _ => return Err(RunError::ControllerGone),
+                },
             }
         }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{CountsByKind, Scenario, Sent, WireCost};
 use crate::algorithm::{
-    Algorithm, Case, Event, Execution, FailureModel, Phase, ProcessId, PropertyKind, ProtocolError,
+    Algorithm, Case, Event, Execution, FailureModel, Judgement, Phase, ProcessId, PropertyKind,
+    ProtocolError,
 };
 use crate::units::Messages;
 
@@ -137,7 +138,7 @@ impl Run {
         self.check(PropertyKind::Safety)
     }
 
-    /// Whether every property holds, safety and liveness. Liveness properties speak of executions
+    /// Whether no property is broken, safety or liveness. Liveness properties speak of executions
     /// in which every message between live processes came: ask [`Run::safety`] of others.
     ///
     /// # Errors
@@ -156,8 +157,10 @@ impl Run {
     fn check(&self, kind: PropertyKind) -> Result<(), String> {
         let execution = self.execution();
         for property in self.algorithm.properties {
-            if property.kind == kind {
-                (property.check)(&execution).map_err(|why| self.broken(property.name, &why))?;
+            if property.kind == kind
+                && let Judgement::Broken(why) = property.judge(&execution)
+            {
+                return Err(self.broken(property.name, &why));
             }
         }
         Ok(())

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::algorithm::{
-    Body, Channels, Expected, FailureModel, KindNumber, OperationId, Phase, Point, Process,
-    ProtocolError, Setup, Step, Synchrony, TimerId, Topology, catalog, two_phase_commit,
+    Body, Channels, Expected, FailureModel, KindNumber, OperationId, OutsideFormula, Phase, Point,
+    Process, ProtocolError, Setup, Step, Synchrony, TimerId, Topology, catalog, two_phase_commit,
 };
 
 const PACKET: KindNumber = KindNumber(1);
@@ -99,6 +99,7 @@ static COUNTER: Algorithm = Algorithm {
     per_operation: |_, _| Expected::exactly(1),
     operations: |_, _, _| 1,
     expected: |_| Vec::new(),
+    outside_formula: OutsideFormula::NOTHING,
     identities: &[],
     properties: &[],
     points: &[Point {

@@ -72,6 +72,9 @@ pub struct ProtocolTally {
     pub operations: Operations,
     /// The same exchange as Ethernet frames.
     pub projection: Projection,
+    /// ICMP errors about packets of these connections, by what they say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub icmp_errors: BTreeMap<String, Packets>,
 }
 
 impl ProtocolTally {
@@ -101,6 +104,7 @@ impl ProtocolTally {
             series,
             operations,
             projection,
+            icmp_errors,
         } = other;
         self.connections += *connections;
         self.refused_connections += *refused_connections;
@@ -117,12 +121,19 @@ impl ProtocolTally {
         self.series.merge(series);
         self.operations.merge(operations);
         self.projection.merge(projection);
+        merge_packets(&mut self.icmp_errors, icmp_errors);
     }
 }
 
 fn merge_kinds(mine: &mut BTreeMap<String, Messages>, other: &BTreeMap<String, Messages>) {
     for (kind, messages) in other {
         *mine.entry(kind.clone()).or_default() += *messages;
+    }
+}
+
+fn merge_packets(mine: &mut BTreeMap<String, Packets>, other: &BTreeMap<String, Packets>) {
+    for (name, packets) in other {
+        *mine.entry(name.clone()).or_default() += *packets;
     }
 }
 
@@ -147,12 +158,15 @@ impl DirectionTally {
 }
 
 /// Packets that were decoded and belong to no protocol's ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unclassified {
     /// Packets by class.
     pub packets: PacketCounts,
     /// Bytes by layer; payload stands under `unframed`.
     pub bytes: LayerBytes,
+    /// Packets by the name of what the IP packet carries, TCP and UDP among them.
+    #[serde(default)]
+    pub by_name: BTreeMap<String, Packets>,
 }
 
 /// Packets that could not be decoded to a transport header. They stay in the totals.
@@ -173,9 +187,14 @@ pub struct Undecoded {
 impl Unclassified {
     /// Adds another part's packets.
     pub fn merge(&mut self, other: &Self) {
-        let Self { packets, bytes } = other;
+        let Self {
+            packets,
+            bytes,
+            by_name,
+        } = other;
         self.packets.merge(packets);
         self.bytes.merge(bytes);
+        merge_packets(&mut self.by_name, by_name);
     }
 }
 
@@ -191,8 +210,6 @@ impl Undecoded {
         self.packets.merge(packets);
         self.bytes.merge(bytes);
         self.not_ip += *not_ip;
-        for (reason, packets) in reasons {
-            *self.reasons.entry(reason.clone()).or_default() += *packets;
-        }
+        merge_packets(&mut self.reasons, reasons);
     }
 }

@@ -9,9 +9,10 @@ pub mod sharkd;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,15 +84,24 @@ pub fn is_root() -> bool {
 }
 
 /// The first of `n` TCP ports in a row that nobody listens on, below the range that the kernel
-/// gives to clients and outside the built-in plan.
+/// gives to clients and outside the built-in plan. They are this program's until it ends: it holds
+/// their UDP twins, so that no other caller, of this program or of one beside it, is given them
+/// before somebody listens there.
 pub fn free_ports(n: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     // Test programs that run side by side begin at different places.
     let place = (std::process::id() % 113) as u16 * 100;
     loop {
         let offset = NEXT.fetch_add(n, Ordering::Relaxed);
         let base = 20_000 + (place + offset) % 12_000;
-        if (base..base + n).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        let hold = |port| {
+            let held = UdpSocket::bind(("127.0.0.1", port)).ok()?;
+            let is_free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+            is_free.then_some(held)
+        };
+        if let Some(held) = (base..base + n).map(hold).collect::<Option<Vec<_>>>() {
+            HELD.lock().expect("no holder panics").extend(held);
             return base;
         }
     }

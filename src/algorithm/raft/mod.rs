@@ -39,8 +39,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, Channels, Expected, FailureModel, Identity, KindNumber, OptionSpec, Point, Process,
-    Relation, Setup, SetupError, Synchrony, TimerId, Topology,
+    Algorithm, Channels, Expected, FailureModel, Identity, KindNumber, OptionSpec, OutsideFormula,
+    Point, Process, Relation, Setup, SetupError, Synchrony, TimerId, Topology,
 };
 
 mod formula;
@@ -108,6 +108,11 @@ pub static ALGORITHM: Algorithm = Algorithm {
     per_operation: |n, _| Expected::exactly(2 * u64::from(n - 1)),
     operations: |_, rounds, _| rounds.into(),
     expected: formula::expected,
+    outside_formula: OutsideFormula {
+        deaths: &[],
+        returns: &[],
+        losses: &["vote-denied", "heartbeat-reply", "append-accepted"],
+    },
     identities: &[
         Identity {
             text: "vote-granted + vote-denied = request-vote",

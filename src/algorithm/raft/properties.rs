@@ -3,37 +3,42 @@
 
 use std::collections::BTreeMap;
 
-use crate::algorithm::{Event, Execution, Phase, Property, PropertyKind};
+use crate::algorithm::{ALWAYS, Event, Execution, Phase, Property, PropertyKind};
 
 pub const ALL: &[Property] = &[
     Property {
         name: "election safety",
         kind: PropertyKind::Safety,
         about: "at most one leader is elected in a term",
+        premise: ALWAYS,
         check: election_safety,
     },
     Property {
         name: "log matching",
         kind: PropertyKind::Safety,
         about: "logs that have an entry with the same index and term are identical up to it",
+        premise: ALWAYS,
         check: log_matching,
     },
     Property {
         name: "leader completeness",
         kind: PropertyKind::Safety,
         about: "an entry that is committed in a term is in the log of the leader of every later term",
+        premise: ALWAYS,
         check: leader_completeness,
     },
     Property {
         name: "state machine safety",
         kind: PropertyKind::Safety,
         about: "no two servers apply different entries for the same index",
+        premise: ALWAYS,
         check: state_machine_safety,
     },
     Property {
         name: "progress",
         kind: PropertyKind::Liveness,
-        about: "where a majority of servers lives, as many commands end as there were to be",
+        about: "where a majority of servers lives, as many commands are answered as there were to be",
+        premise: can_progress,
         check: progress,
     },
 ];
@@ -117,18 +122,29 @@ fn state_machine_safety(execution: &Execution<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// An `info` is the end of a command for its client, and the workload is over when so many have ended:
+/// then nobody answers the command that nobody knows about.
+fn can_progress(execution: &Execution<'_>) -> Result<(), &'static str> {
+    let rounds = execution.rounds.into();
+    if !execution.has_majority() {
+        Err("no majority of servers lives")
+    } else if answered(execution) < rounds && execution.ended(Phase::ends) >= rounds {
+        Err("the workload ended with commands of which nobody knows whether they took effect")
+    } else {
+        Ok(())
+    }
+}
+
 fn progress(execution: &Execution<'_>) -> Result<(), String> {
-    let live = execution.n as usize - execution.crashed.len();
-    if live <= execution.n as usize / 2 {
-        return Ok(());
+    match answered(execution) {
+        answered if answered >= execution.rounds.into() => Ok(()),
+        answered => Err(format!(
+            "{answered} of {} commands were answered",
+            execution.rounds
+        )),
     }
-    let phases = execution.events.iter().map(|event| event.outcome.phase);
-    let ended = phases.filter(|phase| Phase::ends(*phase)).count();
-    if ended < execution.rounds as usize {
-        return Err(format!(
-            "{ended} commands ended, of {}, with {live} of {} servers alive",
-            execution.rounds, execution.n
-        ));
-    }
-    Ok(())
+}
+
+fn answered(execution: &Execution<'_>) -> u64 {
+    execution.ended(|phase| matches!(phase, Phase::Ok | Phase::Fail))
 }

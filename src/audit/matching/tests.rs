@@ -29,7 +29,10 @@ impl World {
             circumstances: Circumstances {
                 completeness: Proven,
                 listeners: (0..4).map(|id| (address(id), id)).collect(),
+                deaths: BTreeMap::new(),
                 killed: BTreeSet::new(),
+                holds_back: true,
+                suppresses: true,
                 broken_off: false,
             },
             clock: 1_000_000_000_000,
@@ -659,6 +662,7 @@ fn a_part_of_a_message_on_the_wire_is_a_message_cut_off() {
     world.forget(Event::Arrived, (0, 1, 1));
     world.forget(Event::Handled, (0, 1, 1));
     world.log.messages[0].whole = false;
+    world.reset(1, Way::FromListener);
     assert_eq!(world.findings(), [(Finding::CutOff, 1)]);
     assert_eq!(world.audit().verdict, Verdict::Explained);
 }
@@ -675,6 +679,175 @@ fn what_waited_in_its_senders_kernel_when_a_run_was_broken_off_is_explained() {
     assert_eq!(world.findings(), [(Finding::InSender, 1)]);
     world.circumstances.broken_off = false;
     assert_eq!(world.findings(), [(Finding::NotOnWire, 1)]);
+}
+
+/// That a process had ever died excused whatever a later incarnation of it lost.
+#[test]
+fn a_death_excuses_nothing_on_a_connection_that_was_opened_after_it() {
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    let died = world.now();
+    world.circumstances.deaths.insert((1, 1), died);
+    world.delivered((0, 1, 2));
+    world.forget(Event::Arrived, (0, 1, 2));
+    world.forget(Event::Handled, (0, 1, 2));
+    assert_eq!(world.findings(), [(Finding::NotReceived, 1)]);
+    // It was on its way when the process died.
+    let later = world.now();
+    world.circumstances.deaths.insert((1, 1), later);
+    assert_eq!(world.findings(), [(Finding::KilledUnread, 1)]);
+    // A second incarnation died too, but it had not even begun when the first one had gone.
+    world.circumstances.deaths.insert((1, 1), died);
+    world.circumstances.deaths.insert((1, 2), later);
+    assert_eq!(world.findings(), [(Finding::KilledUnread, 1)]);
+}
+
+#[test]
+fn a_death_excuses_nothing_that_came_before_a_message_that_was_read() {
+    let mut world = World::new();
+    let connection = world.delivered((0, 1, 1));
+    world.record(Event::Attempted, (0, 1, 2));
+    world.frame((0, 1, 2), connection);
+    world.record(Event::Sent, (0, 1, 2));
+    world.record(Event::Arrived, (0, 1, 2));
+    world.record(Event::Handled, (0, 1, 2));
+    world.circumstances.killed.insert(1);
+    world.forget(Event::Arrived, (0, 1, 1));
+    world.forget(Event::Handled, (0, 1, 1));
+    assert_eq!(world.findings(), [(Finding::NotReceived, 1)]);
+    // Nor does a reset.
+    world.circumstances.killed.clear();
+    world.reset(connection, Way::FromListener);
+    assert_eq!(world.findings(), [(Finding::NotReceived, 1)]);
+}
+
+#[test]
+fn a_death_excuses_no_message_that_came_after_it_or_was_passed_over() {
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    let died = world.now();
+    world.circumstances.deaths.insert((1, 1), died);
+    world.delivered((0, 1, 2));
+    world.forget(Event::Handled, (0, 1, 2));
+    assert_eq!(world.findings(), [(Finding::NotHandled, 1)]);
+    let later = world.now();
+    world.circumstances.deaths.insert((1, 1), later);
+    assert_eq!(world.findings(), [(Finding::KilledUnhandled, 1)]);
+    // One behind it was handled by the same incarnation.
+    world.delivered((0, 1, 3));
+    let last = world.now();
+    world.circumstances.deaths.insert((1, 1), last);
+    assert_eq!(world.findings(), [(Finding::NotHandled, 1)]);
+    // By the next one it was not passed over.
+    world.circumstances.deaths.insert((1, 1), later);
+    assert_eq!(world.findings(), [(Finding::KilledUnhandled, 1)]);
+}
+
+#[test]
+fn a_death_excuses_no_attempt_of_a_later_incarnation_or_to_one() {
+    let mut world = World::new();
+    let died = world.now();
+    world.record(Event::Attempted, (0, 1, 1));
+    assert_eq!(world.findings(), [(Finding::NoOutcome, 1)]);
+    for process in [0, 1] {
+        world.circumstances.deaths = [((process, 1), died)].into();
+        assert_eq!(world.findings(), [(Finding::NoOutcome, 1)], "{process}");
+    }
+    let later = world.now();
+    world.circumstances.deaths = [((0, 1), later)].into();
+    assert_eq!(world.findings(), [(Finding::SenderKilled, 1)]);
+    // The second incarnation lived, and says as little.
+    world.circumstances.deaths = [((0, 1), died)].into();
+    world.records[0].incarnation = 2;
+    assert_eq!(world.findings(), [(Finding::NoOutcome, 1)]);
+    world.circumstances.deaths = [((1, 1), later)].into();
+    assert_eq!(world.findings(), [(Finding::ReceiverGone, 1)]);
+}
+
+#[test]
+fn a_part_of_a_message_needs_a_reason() {
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    world.forget(Event::Arrived, (0, 1, 1));
+    world.forget(Event::Handled, (0, 1, 1));
+    world.log.messages[0].whole = false;
+    assert_eq!(world.findings(), [(Finding::NotOnWire, 1)]);
+    let later = world.now();
+    world.circumstances.deaths.insert((0, 1), later);
+    assert_eq!(world.findings(), [(Finding::CutOff, 1)]);
+}
+
+#[test]
+fn a_reset_excuses_nothing_that_came_before_a_message_on_the_same_connection() {
+    for event in [Some(Event::Sent), None] {
+        let mut world = World::new();
+        world.record(Event::Attempted, (0, 1, 1));
+        if let Some(event) = event {
+            world.record(event, (0, 1, 1));
+        }
+        let connection = world.delivered((0, 1, 2));
+        world.reset(connection, Way::FromListener);
+        let lost = match event {
+            Some(_) => Finding::NotOnWire,
+            None => Finding::NoOutcome,
+        };
+        assert_eq!(world.findings(), [(lost, 1)]);
+    }
+}
+
+#[test]
+fn who_was_closing_its_connections_sent_nothing_afterwards() {
+    let mut world = World::new();
+    world.record(Event::Attempted, (0, 1, 1));
+    world.record(Event::Refused, (0, 1, 1));
+    world.records[1].reason = Some(ledger::CLOSING.to_owned());
+    assert_eq!(world.findings(), [(Finding::SenderClosed, 1)]);
+    world.delivered((0, 2, 1));
+    assert_eq!(world.findings(), [(Finding::RefusedUnseen, 1)]);
+}
+
+#[test]
+fn no_message_withholds_itself_in_a_run_without_drops() {
+    let mut world = World::new();
+    world.record(Event::Attempted, (0, 1, 1));
+    world.record(Event::Suppressed, (0, 1, 1));
+    assert_eq!(world.findings(), [(Finding::Suppressed, 1)]);
+    world.circumstances.suppresses = false;
+    assert_eq!(world.findings(), [(Finding::SuppressedUnasked, 1)]);
+    assert_eq!(world.audit().verdict, Verdict::Mismatch);
+}
+
+#[test]
+fn nothing_waits_where_channels_hold_nothing_back_or_the_gap_was_passed() {
+    let mut world = World::new();
+    world.record(Event::Attempted, (0, 1, 1));
+    world.record(Event::Suppressed, (0, 1, 1));
+    world.delivered((0, 1, 2));
+    world.forget(Event::Handled, (0, 1, 2));
+    let waiting = [(Finding::Suppressed, 1), (Finding::Waiting, 1)];
+    assert_eq!(world.findings(), waiting);
+    let unhandled = [(Finding::Suppressed, 1), (Finding::NotHandled, 1)];
+    world.circumstances.holds_back = false;
+    assert_eq!(world.findings(), unhandled);
+    world.circumstances.holds_back = true;
+    world.delivered((0, 1, 3));
+    assert_eq!(world.findings(), unhandled);
+}
+
+/// The tally counted it, and the matching left it aside: six on the wire, five received, exact.
+#[test]
+fn a_message_on_a_connection_that_is_none_of_the_run_s_is_a_mismatch() {
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    assert_eq!(world.audit().verdict, Verdict::Exact);
+    let elsewhere = world.connection(5);
+    world.frame((0, 1, 2), elsewhere);
+    let audit = world.audit();
+    assert_eq!(audit.verdict, Verdict::Mismatch);
+    assert_eq!(
+        audit.rows[0].explanation,
+        "2 on the wire, 1 of them between the run's processes"
+    );
 }
 
 #[test]

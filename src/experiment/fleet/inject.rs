@@ -262,7 +262,8 @@ impl Inner {
 
     fn kill(&mut self, id: ProcessId, fault: usize, point: Option<&str>) {
         let member = &mut self.members[id.index()];
-        if member.ended || member.silent {
+        // Who is dying already is killed no second time: the first fault says how it comes back.
+        if member.ended || member.silent || member.incarnation_killed {
             return;
         }
         let restart = match &self.config.faults[fault] {
@@ -272,6 +273,7 @@ impl Inner {
         member.killed = true;
         member.incarnation_killed = true;
         member.stopped = false;
+        member.coming_back = None;
         member.comes_back = restart.map(|restart| (fault, restart));
         member.kill.notify_one();
         let point = point.map(str::to_owned);
@@ -280,7 +282,8 @@ impl Inner {
 
     fn stop(&mut self, id: ProcessId, fault: usize, time: Duration, point: Option<&str>) {
         let member = &mut self.members[id.index()];
-        if member.ended || member.silent || !send_signal(member.pid, Signal::STOP) {
+        let gone = member.ended || member.silent || member.incarnation_killed;
+        if gone || !send_signal(member.pid, Signal::STOP) {
             return;
         }
         member.stopped = true;

@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 
 use super::{Counterexample, Did, Happened, Model, Order, Storage, Time};
 use crate::algorithm::{
-    Action, Body, Channels, Event, Execution, Message, Phase, Process, ProcessId, PropertyKind,
-    Setup, SetupError, Step, TimerId,
+    Action, Body, Channels, Event, Execution, Judgement, Message, Phase, Process, ProcessId,
+    PropertyKind, Setup, SetupError, Step, TimerId,
 };
 use crate::units::Timestamp;
 
@@ -797,7 +797,7 @@ impl<'a> Space<'a> {
             if !due || !model.only.as_ref().is_none_or(named) {
                 continue;
             }
-            if let Err(why) = (property.check)(&execution) {
+            if let Judgement::Broken(why) = property.judge(&execution) {
                 return Some(Broken {
                     property: property.name.to_owned(),
                     why,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::algorithm::{
-    Body, Channels, Execution, KindNumber, Message, OperationId, Process, PropertyKind,
+    ALWAYS, Body, Channels, Execution, KindNumber, Message, OperationId, Process, PropertyKind,
     ProtocolError, Setup, Step, TimerId, centralized,
 };
 
@@ -156,6 +156,7 @@ static BOTH_OR_NONE: [Property; 1] = [Property {
     name: "both or none",
     kind: PropertyKind::Liveness,
     about: "",
+    premise: ALWAYS,
     check: |execution| {
         let nodes: std::collections::BTreeSet<_> =
             execution.notes("got").map(|event| event.node).collect();
@@ -212,6 +213,7 @@ static DURABLE: [Property; 1] = [Property {
     name: "durability",
     kind: PropertyKind::Safety,
     about: "what was said to be written is found",
+    premise: ALWAYS,
     check: |execution| {
         let written = execution.notes("written").next().is_some();
         let lost = |event: &Event| event.field::<Vec<u8>>("record") != Some(vec![1]);
@@ -287,6 +289,7 @@ static RIGHTLY_SUSPECTED: [Property; 1] = [Property {
     name: "accuracy",
     kind: PropertyKind::Safety,
     about: "who is suspected is down",
+    premise: ALWAYS,
     check: |execution| match execution.notes("suspected").count() {
         1.. if execution.crashed.is_empty() => Err("nobody is down".to_owned()),
         _ => Ok(()),
@@ -366,6 +369,7 @@ static MUTUAL_EXCLUSION: [Property; 2] = [
         name: "mutual exclusion",
         kind: PropertyKind::Safety,
         about: "",
+        premise: ALWAYS,
         check: |execution| {
             let mut inside = Vec::new();
             for event in execution.events {
@@ -385,6 +389,7 @@ static MUTUAL_EXCLUSION: [Property; 2] = [
         name: "no deadlock",
         kind: PropertyKind::Liveness,
         about: "",
+        premise: ALWAYS,
         check: |execution: &Execution<'_>| {
             let entered = execution.notes("left").count();
             match entered == execution.n as usize {
