@@ -235,7 +235,9 @@ impl Analyzer {
 
     /// Counts packets that could not be decoded.
     fn count_undecoded(&mut self, reason: Reason, packets: &[Carrier]) {
-        *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        if !packets.is_empty() {
+            *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        }
         for packet in packets {
             self.undecoded.packet(PacketClass::Other, &packet.lengths);
         }

@@ -246,10 +246,12 @@ impl<C> Fragments<C> {
         None
     }
 
-    /// Nothing for a packet whose fragments were all told of already.
+    /// Nothing for a packet whose fragments were all told of already, unless it was forgotten that they
+    /// were, and what else comes of it may be taken for another.
     fn drop_packet(&mut self, key: &Key, reason: Reason) -> Option<Broken<C>> {
         let carriers = self.remove(key)?.carriers;
-        (!carriers.is_empty()).then_some(Broken { reason, carriers })
+        let is_news = !carriers.is_empty() || reason == Reason::FragmentGivenUp;
+        is_news.then_some(Broken { reason, carriers })
     }
 
     fn remove(&mut self, key: &Key) -> Option<Incomplete<C>> {
