@@ -73,6 +73,18 @@ impl Run {
         self.spawn().run(PLENTY, &NEVER)
     }
 
+    /// Runs until the first message has been handled, and interrupts then.
+    fn cancelled(&self, fleet: Fleet) -> FleetOutcome {
+        let cancel = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                await_record(&self.ledger(), Event::Handled);
+                cancel.store(true, Ordering::Relaxed);
+            });
+            fleet.run(PLENTY, &cancel)
+        })
+    }
+
     fn totals(&self) -> Totals {
         Totals::read(&self.ledger(), RUN).unwrap()
     }
@@ -280,8 +292,11 @@ fn a_run_waits_until_processes_that_go_on_after_the_last_operation_have_come_to_
 
 #[test]
 fn an_absent_process_is_never_started_and_refuses_what_is_sent_to_it_in_every_mode() {
-    for mode in MODES {
-        let run = Run::new("bully", 5, mode);
+    let check = |mode| {
+        // A stall as long as this would make another leader.
+        let run = Run::new("bully", 5, mode)
+            .option("ok-timeout", "5s")
+            .option("coordinator-timeout", "15s");
         let fleet = run.spawn();
         let pids = fleet.pids();
         assert_eq!(pids.iter().position(|&pid| pid == 0), Some(4));
@@ -291,7 +306,12 @@ fn an_absent_process_is_never_started_and_refuses_what_is_sent_to_it_in_every_mo
         let counts = [all.attempted, all.refused, all.sent, all.handled];
         assert_eq!(counts.map(Messages::get), [19, 4, 15, 15]);
         run.assert_formula(&outcome);
-    }
+    };
+    std::thread::scope(|scope| {
+        for mode in MODES {
+            scope.spawn(move || check(mode));
+        }
+    });
 }
 
 #[test]
@@ -483,16 +503,7 @@ fn cancelling_leaves_no_node() {
     let run = Run::new("ring", 4, Connections::Persistent).rounds(100_000_000);
     let fleet = run.spawn();
     let pids = fleet.pids();
-    let cancel = std::sync::Arc::new(AtomicBool::new(false));
-    let canceller = std::thread::spawn({
-        let (cancel, ledger) = (cancel.clone(), run.ledger());
-        move || {
-            await_record(&ledger, Event::Handled);
-            cancel.store(true, Ordering::Relaxed);
-        }
-    });
-    let outcome = fleet.run(PLENTY, &cancel);
-    canceller.join().unwrap();
+    let outcome = run.cancelled(fleet);
     assert_eq!(outcome.ending, Ending::Interrupted);
     assert!(!outcome.events.is_empty());
     assert_eq!(outcome.faults, []);
@@ -571,8 +582,12 @@ impl ByHand {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    fn configure(&mut self, base: u16, ledger: &Path) {
-        self.configure_as(base, ledger, "per-message");
+    /// Process 1 of a ring of two, which listens for connections per message.
+    fn listening(base: u16, ledger: &Path) -> Self {
+        let mut node = Self::start("ring");
+        node.configure_as(base, ledger, "per-message");
+        assert_eq!(node.hear()["type"], "listening");
+        node
     }
 
     fn configure_as(&mut self, base: u16, ledger: &Path, connections: &str) {
@@ -632,9 +647,7 @@ fn assert_foreign(notice: &serde_json::Value, stranger: &TcpStream) {
 #[test]
 fn a_node_ignores_sigint_and_ends_with_its_controller() {
     let folder = tempfile::tempdir().unwrap();
-    let mut node = ByHand::start("ring");
-    node.configure(free_ports(2), &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(free_ports(2), &folder.path().join("ledger.jsonl"));
     signal(node.child.id(), Signal::INT);
     node.say(r#"{"v":1,"type":"counters","poll":1}"#);
     assert_eq!(
@@ -650,9 +663,7 @@ fn what_arrives_before_the_start_waits_and_foreign_bytes_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
     let next = TcpListener::bind((Ipv4Addr::LOCALHOST, base)).unwrap();
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
 
     let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -708,16 +719,7 @@ fn a_cancelled_run_has_handled_all_that_it_received() {
         let mut run = Run::new("centralized", 6, mode).rounds(1_000_000);
         run.config.history = Some(run.folder.path().join("history.jsonl"));
         let fleet = run.spawn();
-        let cancel = std::sync::Arc::new(AtomicBool::new(false));
-        let canceller = std::thread::spawn({
-            let (cancel, ledger) = (cancel.clone(), run.ledger());
-            move || {
-                await_record(&ledger, Event::Handled);
-                cancel.store(true, Ordering::Relaxed);
-            }
-        });
-        let outcome = fleet.run(PLENTY, &cancel);
-        canceller.join().unwrap();
+        let outcome = run.cancelled(fleet);
         assert_eq!(outcome.ending, Ending::Interrupted);
         assert_eq!(outcome.faults, [], "{mode:?}");
         let all = run.totals().all();
@@ -771,9 +773,7 @@ fn the_answer_to_a_point_may_come_after_finish() {
 fn what_arrives_while_a_node_finishes_is_handled() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
     node.say(r#"{"v":1,"type":"start"}"#);
     let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     sender.write_all(&token(5, 1)).unwrap();
@@ -809,9 +809,7 @@ fn what_arrives_while_a_node_finishes_is_handled() {
 fn a_connection_that_comes_while_a_node_finishes_is_closed_too() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
     // A connection of process 0's that stays open keeps the node from ending.
     let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     let mut first = connect();
@@ -896,9 +894,7 @@ fn strangers_are_named_and_waited_for_by_nobody() {
 fn a_frame_of_another_run_is_a_notice_and_in_no_account() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(2);
-    let mut node = ByHand::start("ring");
-    node.configure(base, &folder.path().join("ledger.jsonl"));
-    assert_eq!(node.hear()["type"], "listening");
+    let mut node = ByHand::listening(base, &folder.path().join("ledger.jsonl"));
     node.say(r#"{"v":1,"type":"start"}"#);
     let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 1)).unwrap();
     // Once a connection, however many come.

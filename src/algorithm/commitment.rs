@@ -35,6 +35,23 @@ impl Decision {
     }
 }
 
+/// The votes that a coordinator has.
+#[derive(Debug, Clone, Default, Hash)]
+pub struct Votes {
+    /// Who voted yes.
+    pub yes: BTreeSet<ProcessId>,
+    /// Who voted no.
+    pub no: BTreeSet<ProcessId>,
+}
+
+impl Votes {
+    /// Those of `asked` that have not voted.
+    pub fn silent(&self, asked: impl Iterator<Item = ProcessId>) -> BTreeSet<ProcessId> {
+        let voted = |id: &ProcessId| self.yes.contains(id) || self.no.contains(id);
+        asked.filter(|id| !voted(id)).collect()
+    }
+}
+
 /// Notes how a process votes.
 pub fn note_vote(says_yes: bool, operation: OperationId, step: &mut Step<'_>) {
     let vote = if says_yes { "yes" } else { "no" };
@@ -146,7 +163,7 @@ fn validity(execution: &Execution<'_>) -> Result<(), String> {
         }
     }
     for event in execution.events {
-        let ended: Option<Ended> = serde_json::from_value(event.outcome.value.clone()).ok();
+        let ended: Option<Ended> = Ended::deserialize(&*event.outcome.value).ok();
         if event.outcome.phase == Phase::Fail
             && ended.is_some_and(|ended| ended.no.is_empty() && ended.silent.is_empty())
         {
@@ -264,7 +281,7 @@ mod tests {
         let outcome = Outcome {
             phase,
             operation: OperationId(1),
-            value,
+            value: value.into(),
         };
         Event {
             node: ProcessId(node),

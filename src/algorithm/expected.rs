@@ -100,6 +100,23 @@ pub struct Expectation {
     pub citation: &'static str,
 }
 
+impl Expectation {
+    /// A row.
+    pub fn new(
+        kind: &'static str,
+        count: Expected,
+        formula: &'static str,
+        citation: &'static str,
+    ) -> Self {
+        Self {
+            kind,
+            count,
+            formula,
+            citation,
+        }
+    }
+}
+
 /// The case that a formula is asked about: how large, and what came of each operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {

@@ -341,12 +341,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         }
     }
     let [promise, accepted, reject] = replies;
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row("prepare", prepare, "N-1 a ballot", CITATION),
         row(

@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
+use super::commitment::{self, Decision, Votes, VotesNo, note_decision, note_vote};
 use super::{
     Algorithm, Body, Case, Channels, Event, Expectation, Expected, FailureModel, Identity,
     KindNumber, Message, OperationId, OptionSpec, OutsideFormula, Phase, Point, Process, ProcessId,
@@ -84,7 +84,7 @@ pub static ALGORITHM: Algorithm = Algorithm {
     outside_formula: OutsideFormula {
         deaths: &[],
         returns: &[],
-        losses: &["pre-commit", "ack", "do-commit", "have-committed", "abort"],
+        losses: &["have-committed"],
     },
     identities: &[
         Identity {
@@ -210,15 +210,15 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         report,
     ] = &mut rows;
     let add = |row: &mut Expected, low: u64, high: u64| *row = *row + Expected::between(low, high);
-    let ended = |event: &Event| -> Option<(OperationId, (ProcessId, Ended))> {
+    let of = |event: &Event| (event.outcome.operation, event.node);
+    let ended = |event: &Event| -> Option<((OperationId, ProcessId), Ended)> {
         if !event.outcome.phase.ends() {
             return None;
         }
-        let ended = serde_json::from_value(event.outcome.value.clone()).ok()?;
-        Some((event.outcome.operation, (event.node, ended)))
+        let ended = Ended::deserialize(&*event.outcome.value).ok()?;
+        Some((of(event), ended))
     };
-    let ends: BTreeMap<OperationId, (ProcessId, Ended)> =
-        case.events.iter().filter_map(ended).collect();
+    let ends: BTreeMap<_, Ended> = case.events.iter().filter_map(ended).collect();
     let died = case.died.len() as u64;
     // What a coordinator sends when it knows the votes, or the states.
     let mut second_half = |end: &Ended| {
@@ -241,8 +241,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         }
         let asked: Vec<ProcessId> = event.field("participants").unwrap_or_default();
         let asked = asked.len() as u64;
-        let end = ends.get(&event.outcome.operation).map(|(_, end)| end);
-        let Some(end) = end.filter(|end| end.terminated.is_none()) else {
+        let Some(end) = ends.get(&of(event)).filter(|end| end.terminated.is_none()) else {
             for row in [&mut *can, &mut *yes, &mut *no] {
                 add(row, 0, asked);
             }
@@ -256,19 +255,25 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         add(no, voted_no, voted_no + silent);
         second_half(end);
     }
+    // A process that has followed a lower one may have to take over again, and ends it once.
+    let mut takeovers: BTreeMap<_, Vec<u64>> = BTreeMap::new();
     for event in case.notes("took-over") {
         let asked = event.field("asked").unwrap_or(0);
-        let end = ends.get(&event.outcome.operation);
-        match end.filter(|(process, _)| *process == event.node) {
-            Some((_, end)) => {
-                add(request, asked, asked);
-                add(report, end.terminated.unwrap_or(0), asked);
+        takeovers.entry(of(event)).or_default().push(asked);
+    }
+    for (taken_over, asked) in takeovers {
+        let all: u64 = asked.iter().sum();
+        match ends.get(&taken_over) {
+            Some(end) => {
+                add(request, all, all);
+                add(report, end.terminated.unwrap_or(0), all);
                 second_half(end);
+                asked_in_vain += all - asked.iter().min().copied().unwrap_or(0);
             }
             None => {
-                add(request, 0, asked);
-                add(report, 0, asked);
-                asked_in_vain += asked;
+                add(request, 0, all);
+                add(report, 0, all);
+                asked_in_vain += all;
             }
         }
     }
@@ -287,12 +292,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         request,
         report,
     ] = rows;
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row("can-commit", can, "N-1", CITATION),
         row("vote-yes", yes, "N-1, less the votes no", CITATION),
@@ -351,10 +351,7 @@ impl State {
 enum Role {
     Participant,
     /// It collects votes.
-    Voting {
-        yes: BTreeSet<ProcessId>,
-        no: BTreeSet<ProcessId>,
-    },
+    Voting(Votes),
     /// It has sent pre-commit and collects acknowledgements.
     Preparing {
         unacknowledged: BTreeSet<ProcessId>,
@@ -442,22 +439,18 @@ impl Site {
             self.operation(),
             json!({ "transaction": self.transaction, "participants": participants }),
         );
-        self.role = Role::Voting {
-            yes: BTreeSet::new(),
-            no: BTreeSet::new(),
-        };
+        self.role = Role::Voting(Votes::default());
         self.send_all(&participants, CAN_COMMIT, step);
         step.set_timer(REPLIES, self.timeout);
         self.count_votes(false, step);
     }
 
     fn count_votes(&mut self, timed_out: bool, step: &mut Step<'_>) {
-        let Role::Voting { yes, no } = &self.role else {
+        let Role::Voting(votes) = &self.role else {
             return;
         };
         let participants = self.unsuspected();
-        let voted: BTreeSet<_> = yes.union(no).copied().collect();
-        let silent: BTreeSet<_> = participants.difference(&voted).copied().collect();
+        let (no, silent) = (&votes.no, votes.silent(participants.iter().copied()));
         if !silent.is_empty() && !timed_out {
             return;
         }
@@ -754,12 +747,12 @@ impl Site {
     fn take_reply(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
         let from = message.from;
         match (message.kind, &mut self.role) {
-            (VOTE_YES, Role::Voting { yes, .. }) => {
-                yes.insert(from);
+            (VOTE_YES, Role::Voting(votes)) => {
+                votes.yes.insert(from);
                 self.count_votes(false, step);
             }
-            (VOTE_NO, Role::Voting { no, .. }) => {
-                no.insert(from);
+            (VOTE_NO, Role::Voting(votes)) => {
+                votes.no.insert(from);
                 self.count_votes(false, step);
             }
             (ACK, Role::Preparing { unacknowledged, .. }) => {
@@ -811,7 +804,7 @@ impl Process for Site {
         match id {
             REPLIES => match self.role {
                 Role::Participant => {}
-                Role::Voting { .. } => self.count_votes(true, step),
+                Role::Voting(_) => self.count_votes(true, step),
                 Role::Preparing { .. } => self.count_acknowledgements(true, step),
                 Role::Committing { .. } => self.count_committed(true, step),
                 Role::Terminating { .. } => self.count_reports(true, step),
@@ -971,6 +964,47 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Also where messages take longer than timeouts: then one takes over, follows a lower one that has
+    /// done so too, and takes over again when that has died.
+    #[test]
+    fn whoever_takes_over_from_whomever_the_formula_admits_it() {
+        let (mut taken_over, mut again) = (0, 0);
+        for seed in 0..3000 {
+            let n = 4 + (seed % 3) as u32;
+            let later = |salt: u64| Duration::from_millis(2_900 + seed * salt % 4_000);
+            let points = [
+                "after-votes",
+                "after-first-precommit",
+                "after-acks",
+                "after-first-decision",
+            ];
+            let mut scenario = Scenario::new(n, 2, seed)
+                .fault(at_point(0, points[seed as usize % 4]))
+                .fault(death(1, Moment::Time(later(7919))));
+            if seed % 2 == 0 {
+                scenario.network.delay = Duration::from_millis(1)..=Duration::from_millis(1500);
+            }
+            let run = simulate(&scenario);
+            let case = run.case();
+            let takers: Vec<_> = case
+                .notes("took-over")
+                .map(|event| (event.node, event.outcome.operation))
+                .collect();
+            let different: BTreeSet<_> = takers.iter().collect();
+            taken_over += takers.len();
+            again += takers.len() - different.len();
+            for row in expected(&case) {
+                let attempted = run.attempted(row.kind);
+                let admitted = row.count.admits(crate::units::Messages::new(attempted));
+                assert!(admitted, "{row:?}: {attempted}, seed {seed}");
+            }
+        }
+        assert!(
+            taken_over > 3000 && again > 10,
+            "{taken_over}, {again} again"
+        );
     }
 
     #[test]

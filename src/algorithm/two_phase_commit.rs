@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::commitment::{self, Decision, VotesNo, note_decision, note_vote};
+use super::commitment::{self, Decision, Votes, VotesNo, note_decision, note_vote};
 use super::{
     Algorithm, Body, Case, Channels, Event, Execution, Expectation, Expected, FailureModel,
     Identity, KindNumber, Message, OperationId, OptionSpec, Outcome, OutsideFormula, Phase, Point,
@@ -252,12 +252,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         add(ack, 0, told);
     }
     let [request, yes, no, commit, abort, ack] = rows;
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row("vote-request", request, "N-1", CITATION),
         row("vote-yes", yes, "N-1, less the votes no", CITATION),
@@ -279,7 +274,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
 }
 
 fn decided(outcome: &Outcome) -> Option<Decided> {
-    serde_json::from_value(outcome.value.clone()).ok()
+    Decided::deserialize(&*outcome.value).ok()
 }
 
 #[derive(Debug, Clone, Hash)]
@@ -298,10 +293,7 @@ struct Coordinator {
 #[derive(Debug, Clone, Hash)]
 enum CoordinatorPhase {
     Idle,
-    Voting {
-        yes: BTreeSet<ProcessId>,
-        no: BTreeSet<ProcessId>,
-    },
+    Voting(Votes),
     Deciding,
 }
 
@@ -337,10 +329,7 @@ impl Coordinator {
 
     fn begin(&mut self, step: &mut Step<'_>) {
         self.transaction += 1;
-        self.phase = CoordinatorPhase::Voting {
-            yes: BTreeSet::new(),
-            no: BTreeSet::new(),
-        };
+        self.phase = CoordinatorPhase::Voting(Votes::default());
         let operation = self.operation();
         let participants: Vec<_> = self.participants().collect();
         step.report(
@@ -361,27 +350,24 @@ impl Coordinator {
     }
 
     fn vote(&mut self, from: ProcessId, says_yes: bool, step: &mut Step<'_>) {
-        let CoordinatorPhase::Voting { yes, no } = &mut self.phase else {
+        let participants = self.participants();
+        let CoordinatorPhase::Voting(votes) = &mut self.phase else {
             return;
         };
-        if says_yes {
-            yes.insert(from)
-        } else {
-            no.insert(from)
+        match says_yes {
+            true => votes.yes.insert(from),
+            false => votes.no.insert(from),
         };
-        if yes.len() + no.len() == self.n as usize - 1 {
+        if votes.silent(participants).is_empty() {
             self.decide(step);
         }
     }
 
     fn decide(&mut self, step: &mut Step<'_>) {
-        let CoordinatorPhase::Voting { yes, no } = &self.phase else {
+        let CoordinatorPhase::Voting(votes) = &self.phase else {
             return;
         };
-        let silent: BTreeSet<_> = self
-            .participants()
-            .filter(|id| !yes.contains(id) && !no.contains(id))
-            .collect();
+        let (no, silent) = (&votes.no, votes.silent(self.participants()));
         let decision = if no.is_empty() && silent.is_empty() {
             Decision::Commit
         } else {
@@ -484,7 +470,7 @@ impl Coordinator {
     fn remember(&self, step: &mut Step<'_>) {
         let record = CoordinatorRecord {
             transaction: self.transaction,
-            voting: matches!(self.phase, CoordinatorPhase::Voting { .. }),
+            voting: matches!(self.phase, CoordinatorPhase::Voting(_)),
             unfinished: self.unfinished.clone(),
         };
         step.persist(Body::encode(&record).as_bytes().to_vec());
@@ -502,8 +488,8 @@ impl Process for Coordinator {
 
     fn receive(&mut self, message: &Message, step: &mut Step<'_>) -> Result<(), ProtocolError> {
         let transaction = message.operation.round(self.n);
-        let voting = transaction == self.transaction
-            && matches!(self.phase, CoordinatorPhase::Voting { .. });
+        let voting =
+            transaction == self.transaction && matches!(self.phase, CoordinatorPhase::Voting(_));
         match message.kind {
             VOTE_YES | VOTE_NO if voting => {
                 self.vote(message.from, message.kind == VOTE_YES, step);
@@ -520,7 +506,7 @@ impl Process for Coordinator {
 
     fn timer(&mut self, id: TimerId, step: &mut Step<'_>) {
         match (id, &self.phase) {
-            (VOTES, CoordinatorPhase::Voting { .. }) => self.decide(step),
+            (VOTES, CoordinatorPhase::Voting(_)) => self.decide(step),
             (ACKS, CoordinatorPhase::Deciding) => self.end(step),
             _ => {}
         }

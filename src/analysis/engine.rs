@@ -235,7 +235,9 @@ impl Analyzer {
 
     /// Counts packets that could not be decoded.
     fn count_undecoded(&mut self, reason: Reason, packets: &[Carrier]) {
-        *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        if !packets.is_empty() {
+            *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        }
         for packet in packets {
             self.undecoded.packet(PacketClass::Other, &packet.lengths);
         }
@@ -255,12 +257,8 @@ impl Analyzer {
     /// fragment again, of a packet in a tunnel.
     #[cold]
     fn fragment(&mut self, addresses: Addresses, fragment: &Fragment<'_>, packet: Carrier) {
-        while let Some(broken) = self.fragments.give_up(packet.time) {
-            self.broken_fragments(broken);
-        }
-        let mut assembly = self
-            .fragments
-            .take(addresses, fragment, packet.time, [packet]);
+        let time = packet.time;
+        let mut assembly = self.take_fragment(addresses, fragment, time, [packet]);
         loop {
             let mut whole = match assembly {
                 Assembly::Waits => return,
@@ -285,13 +283,24 @@ impl Analyzer {
                     transport: Transport::Fragment(fragment),
                     ..
                 }) => {
-                    assembly =
-                        self.fragments
-                            .take(addresses, &fragment, packet.time, whole.carriers);
+                    assembly = self.take_fragment(addresses, &fragment, time, whole.carriers);
                 }
-                _ => return self.decoded_packet(packet.time, &decoded, &whole.carriers),
+                _ => return self.decoded_packet(time, &decoded, &whole.carriers),
             }
         }
+    }
+
+    fn take_fragment(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+        carriers: impl IntoIterator<Item = Carrier>,
+    ) -> Assembly {
+        while let Some(broken) = self.fragments.give_up(addresses, fragment, time) {
+            self.broken_fragments(broken);
+        }
+        self.fragments.take(addresses, fragment, time, carriers)
     }
 
     /// Counts packets whose fragments will never be whole.

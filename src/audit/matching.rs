@@ -25,6 +25,9 @@ const MOST_NAMED: usize = 100;
 /// Clocks of ledger and capture are one; but each is read beside the event, not at it.
 const TOLERANCE: i64 = 1_000_000;
 
+/// A death may be noticed by so much later than the kernel closed the process's connections.
+const NOTICED_WITHIN: i64 = 1_000_000_000;
+
 /// What is wrong with a message, or special about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -335,6 +338,11 @@ struct Matcher<'a> {
     /// By channel and incarnation of its receiver that died (none: that lives): the last message
     /// that was handled, and when it had come.
     handled_to: BTreeMap<(Channel, Option<u32>), (u64, Option<Timestamp>)>,
+    /// By process and incarnation of it that died (none: that lives): when the last message had come
+    /// that it handled.
+    handled_until: BTreeMap<(u32, Option<u32>), Timestamp>,
+    /// The last message of each channel that its sender says it sent, or that is on the wire.
+    settled_to: BTreeMap<Channel, u64>,
     /// When each incarnation attempted the last message that it tried to send.
     last_tried: BTreeMap<(u32, u32), Timestamp>,
 }
@@ -407,6 +415,8 @@ impl<'a> Matcher<'a> {
             shown_to: BTreeMap::new(),
             missing: BTreeMap::new(),
             handled_to: BTreeMap::new(),
+            handled_until: BTreeMap::new(),
+            settled_to: BTreeMap::new(),
             last_tried: BTreeMap::new(),
         };
         matcher.note_order();
@@ -427,6 +437,14 @@ impl<'a> Matcher<'a> {
                 let life = self.death_after(id.receiver, entry.arrived_at);
                 let handled = (id.sequence, entry.arrived_at);
                 self.handled_to.insert((channel(*id), life), handled);
+                if let Some(time) = entry.arrived_at {
+                    let last = self.handled_until.entry((id.receiver, life));
+                    let last = last.or_insert(time);
+                    *last = time.max(*last);
+                }
+            }
+            if entry.sent > 0 {
+                self.settled_to.insert(channel(*id), id.sequence);
             }
             if entry.reason.as_deref() != Some(ledger::CLOSING)
                 && let Some(time) = entry.attempted_at
@@ -441,6 +459,8 @@ impl<'a> Matcher<'a> {
                 let shown = self.shown_to.entry((frame.connection, channel(*id)));
                 let shown = shown.or_default();
                 *shown = id.sequence.max(*shown);
+                let settled = self.settled_to.entry(channel(*id)).or_default();
+                *settled = id.sequence.max(*settled);
             }
             let entry = self.book.messages.get(id);
             // Of one that was there twice nobody knows which of both was read.
@@ -662,6 +682,9 @@ impl<'a> Matcher<'a> {
             let passed_over = handled.is_some_and(|(sequence, arrived_at)| {
                 sequence > id.sequence && arrived_at > entry.arrived_at
             });
+            let until = self.handled_until.get(&(id.receiver, life)).copied();
+            let passed_over =
+                passed_over || (!self.circumstances.holds_back && until > entry.arrived_at);
             let handled_to = handled.map_or(0, |(sequence, _)| sequence);
             let waits_for = self.missing.get(&channel(id)).is_some_and(|missing| {
                 let first = missing.partition_point(|sequence| *sequence <= handled_to);
@@ -690,8 +713,7 @@ impl<'a> Matcher<'a> {
         if frame.end <= read_to {
             // A stream is read in order, and a message behind this one was received.
             Finding::NotReceived
-        } else if self.died_after(receiver, since(link.map(|link| link.seen.opened))) {
-            // Whoever was at the end of a connection that had been opened before has died with it.
+        } else if link.is_some_and(|link| self.died_with(receiver, link)) {
             Finding::KilledUnread
         } else if reset_by(frame.way.opposite()) || reset_by(frame.way) {
             Finding::ResetUnread
@@ -723,11 +745,33 @@ impl<'a> Matcher<'a> {
         self.death_after(process, time).is_some()
     }
 
-    /// Whether the incarnation that attempted it died, and not before.
+    /// Whether the incarnation of a process that a connection belonged to died, and the connection was
+    /// not over before.
+    fn died_with(&self, process: u32, link: &Link<'_>) -> bool {
+        let Some(deaths) = self.deaths.get(&process) else {
+            return false;
+        };
+        let opened = since(Some(link.seen.opened));
+        let over = link
+            .seen
+            .last_seen
+            .as_nanos()
+            .saturating_add(NOTICED_WITHIN);
+        let mut after = deaths
+            .values()
+            .filter(|by| by.is_none_or(|by| Some(by) >= opened));
+        let first = after.next();
+        first.is_some_and(|by| by.is_none_or(|by| !link.seen.closed || by.as_nanos() <= over))
+    }
+
+    /// Whether the incarnation that attempted it died, not before, and with it in hand.
     fn sender_died(&self, id: MessageId, entry: &Entry) -> bool {
         let deaths = self.deaths.get(&id.sender);
         let death = deaths.and_then(|deaths| deaths.get(&id.incarnation));
-        death.is_some_and(|by| by.is_none_or(|by| Some(by) >= since(entry.attempted_at)))
+        // A channel's messages leave one after the other.
+        let settled = self.settled_to.get(&channel(id)).copied().unwrap_or(0);
+        id.sequence >= settled
+            && death.is_some_and(|by| by.is_none_or(|by| Some(by) >= since(entry.attempted_at)))
     }
 
     /// Whether its sender tried to send another message after it: then it was not closing.

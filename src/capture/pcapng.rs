@@ -260,10 +260,12 @@ impl Sections {
         self.interfaces.clear();
         self.limit = 0;
         for (code, value) in options(self.order, &block[24..block.len() - 4]) {
-            if code == OPT_COMMENT
-                && let Ok(Ok(part)) = std::str::from_utf8(value).map(str::parse)
-            {
-                facts.part = Some(part);
+            if code != OPT_COMMENT {
+                continue;
+            }
+            match std::str::from_utf8(value).map(str::parse) {
+                Ok(Ok(part)) => facts.part = Some(part),
+                _ => facts.comments += 1,
             }
         }
         Ok(())
@@ -279,6 +281,7 @@ impl Sections {
         let (mut resolution, mut offset_seconds) = (6, 0);
         for (code, value) in options(self.order, &body[8..]) {
             match (code, value) {
+                (OPT_COMMENT, _) => facts.comments += 1,
                 (IF_NAME, name) => remember_name(name, facts),
                 (IF_TSRESOL, &[value]) => resolution = value,
                 (IF_TSOFFSET, value) => {
@@ -314,7 +317,12 @@ impl Sections {
             return Err(Damage::UnknownInterface { index, described });
         };
         for (code, value) in options(order, &body[12..]) {
-            facts.part_of_cut |= code == OPT_COMMENT && value == CUT_SHORT.as_bytes();
+            if code == OPT_COMMENT {
+                match value == CUT_SHORT.as_bytes() {
+                    true => facts.part_of_cut = true,
+                    false => facts.comments += 1,
+                }
+            }
             let Ok(value) = value.try_into() else {
                 continue;
             };
@@ -393,6 +401,7 @@ impl Sections {
     #[cold]
     fn packet_options(&self, bytes: &[u8], facts: &mut FileFacts) {
         for (code, value) in options(self.order, bytes) {
+            facts.comments += u64::from(code == OPT_COMMENT);
             if let (EPB_DROPCOUNT, Ok(count)) = (code, value.try_into()) {
                 let count = Packets::new(self.order.u64(count));
                 facts.drops.between_packets = saturating(facts.drops.between_packets, count);

@@ -87,6 +87,19 @@ struct Key {
     protocol: u8,
 }
 
+impl Key {
+    fn of(addresses: Addresses, fragment: &Fragment<'_>) -> Self {
+        Self {
+            addresses,
+            identification: fragment.identification,
+            protocol: match addresses {
+                Addresses::V4 { .. } => fragment.protocol,
+                Addresses::V6 { .. } => 0,
+            },
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Incomplete<C> {
     serial: u64,
@@ -150,12 +163,8 @@ impl<C> Fragments<C> {
                 carriers: carriers.into_iter().collect(),
             });
         }
+        let key = Key::of(addresses, fragment);
         let is_v4 = matches!(addresses, Addresses::V4 { .. });
-        let key = Key {
-            addresses,
-            identification: fragment.identification,
-            protocol: if is_v4 { fragment.protocol } else { 0 },
-        };
         let packet = self.packets.entry(key).or_insert_with(|| {
             self.begun += 1;
             self.waiting.push_back((key, self.begun));
@@ -188,53 +197,61 @@ impl<C> Fragments<C> {
         }
     }
 
-    /// Gives up the packet that has waited longest, if it has waited too long or takes room that others
-    /// need.
-    pub fn give_up(&mut self, now: Timestamp) -> Option<Broken<C>> {
+    /// Gives up a packet, before this fragment is [taken](Self::take): its own, if that has waited too long, or
+    /// the one that has waited longest, if that was too long or takes room that others need.
+    pub fn give_up(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+    ) -> Option<Broken<C>> {
+        let is_late = |packet: &Incomplete<C>| {
+            time.as_nanos().saturating_sub(packet.began.as_nanos()) > PATIENCE
+        };
+        let key = Key::of(addresses, fragment);
+        if self.packets.get(&key).is_some_and(is_late)
+            && let Some(broken) = self.drop_packet(&key, Reason::FragmentAlone)
+        {
+            return Some(broken);
+        }
         loop {
             let &(key, serial) = self.waiting.front()?;
             let packet = self.packets.get(&key);
-            match packet.filter(|packet| packet.serial == serial) {
-                None => {
-                    self.waiting.pop_front();
-                }
-                Some(packet) => {
-                    let waited = now.as_nanos().saturating_sub(packet.began.as_nanos());
-                    let reason = if waited > PATIENCE {
-                        Reason::FragmentAlone
-                    } else if self.held > self.most {
-                        Reason::FragmentGivenUp
-                    } else {
-                        return None;
-                    };
-                    let broken = self.drop_first(reason);
-                    if broken.is_some() {
-                        return broken;
-                    }
-                }
+            let reason = match packet.filter(|packet| packet.serial == serial) {
+                // It is whole by now.
+                None => None,
+                Some(packet) if is_late(packet) => Some(Reason::FragmentAlone),
+                Some(_) if self.held > self.most => Some(Reason::FragmentGivenUp),
+                Some(_) => return None,
+            };
+            self.waiting.pop_front();
+            if let Some(reason) = reason
+                && let Some(broken) = self.drop_packet(&key, reason)
+            {
+                return Some(broken);
             }
         }
     }
 
     /// Gives up the packet that has waited longest: nothing more will come.
     pub fn end(&mut self) -> Option<Broken<C>> {
-        while !self.waiting.is_empty() {
-            let broken = self.drop_first(Reason::FragmentAlone);
-            if broken.is_some() {
-                return broken;
+        while let Some((key, serial)) = self.waiting.pop_front() {
+            let packet = self.packets.get(&key);
+            if packet.is_some_and(|packet| packet.serial == serial)
+                && let Some(broken) = self.drop_packet(&key, Reason::FragmentAlone)
+            {
+                return Some(broken);
             }
         }
         None
     }
 
-    /// Nothing for one that is whole by now, or whose fragments were all told of already.
-    fn drop_first(&mut self, reason: Reason) -> Option<Broken<C>> {
-        let (key, serial) = self.waiting.pop_front()?;
-        if self.packets.get(&key)?.serial != serial {
-            return None;
-        }
-        let carriers = self.remove(&key)?.carriers;
-        (!carriers.is_empty()).then_some(Broken { reason, carriers })
+    /// Nothing for a packet whose fragments were all told of already, unless it was forgotten that they
+    /// were, and what else comes of it may be taken for another.
+    fn drop_packet(&mut self, key: &Key, reason: Reason) -> Option<Broken<C>> {
+        let carriers = self.remove(key)?.carriers;
+        let is_news = !carriers.is_empty() || reason == Reason::FragmentGivenUp;
+        is_news.then_some(Broken { reason, carriers })
     }
 
     fn remove(&mut self, key: &Key) -> Option<Incomplete<C>> {

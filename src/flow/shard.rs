@@ -115,11 +115,8 @@ impl Sharder {
     /// finds the same.
     fn keep(&mut self, addresses: Addresses, fragment: &Fragment<'_>, packet: &CapturedPacket<'_>) {
         let time = packet.timestamp;
-        while let Some(broken) = self.fragments.give_up(time) {
-            self.broken(broken);
-        }
         let kept = [KeptPacket::of(packet)];
-        let mut assembly = self.fragments.take(addresses, fragment, time, kept);
+        let mut assembly = self.take_fragment(addresses, fragment, time, kept);
         loop {
             let whole = match assembly {
                 Assembly::Waits => return,
@@ -139,7 +136,7 @@ impl Sharder {
                     ..
                 }) => {
                     let carriers = whole.carriers;
-                    assembly = self.fragments.take(*addresses, fragment, time, carriers);
+                    assembly = self.take_fragment(*addresses, fragment, time, carriers);
                 }
                 _ => {
                     let part = self.part(hash_of_any(&decoded));
@@ -149,6 +146,19 @@ impl Sharder {
                 }
             }
         }
+    }
+
+    fn take_fragment(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+        carriers: impl IntoIterator<Item = KeptPacket>,
+    ) -> Assembly<KeptPacket> {
+        while let Some(broken) = self.fragments.give_up(addresses, fragment, time) {
+            self.broken(broken);
+        }
+        self.fragments.take(addresses, fragment, time, carriers)
     }
 
     fn broken(&mut self, broken: Broken<KeptPacket>) {

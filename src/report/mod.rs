@@ -30,6 +30,7 @@ use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
 pub use merge::{MergeError, MergedSource, merge};
+pub use number::{counted, grouped};
 pub use table::{Style, wrapped};
 pub use time::compact as compact_time;
 

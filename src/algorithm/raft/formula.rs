@@ -23,12 +23,7 @@ pub fn expected(case: &Case<'_>) -> Vec<Expectation> {
         .plus(servers.retries(case));
     let granted = servers.told(case, "voted");
     let refused = servers.told(case, "append-refused");
-    let row = |kind, count, formula, citation| Expectation {
-        kind,
-        count,
-        formula,
-        citation,
-    };
+    let row = Expectation::new;
     vec![
         row(
             "request-vote",

@@ -765,6 +765,53 @@ fn a_death_excuses_no_attempt_of_a_later_incarnation_or_to_one() {
 }
 
 #[test]
+fn a_death_excuses_nothing_on_a_connection_that_was_over_long_before() {
+    let mut world = World::new();
+    let connection = world.delivered((0, 1, 1));
+    world.forget(Event::Arrived, (0, 1, 1));
+    world.forget(Event::Handled, (0, 1, 1));
+    let opened = world.log.connections[0].last_seen;
+    let later = |nanos| Timestamp::from_nanos(opened.as_nanos() + nanos);
+    world
+        .circumstances
+        .deaths
+        .insert((1, 1), later(NOTICED_WITHIN));
+    assert_eq!(world.findings(), [(Finding::KilledUnread, 1)]);
+    world
+        .circumstances
+        .deaths
+        .insert((1, 1), later(NOTICED_WITHIN + 1));
+    assert_eq!(world.findings(), [(Finding::NotReceived, 1)]);
+    world.log.connections[connection as usize - 1].closed = false;
+    assert_eq!(world.findings(), [(Finding::KilledUnread, 1)]);
+}
+
+#[test]
+fn a_death_excuses_no_message_behind_which_its_process_went_on() {
+    // It handled what came later, of another channel: only where messages are held back may it.
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    world.forget(Event::Handled, (0, 1, 1));
+    world.delivered((2, 1, 1));
+    world.circumstances.killed.insert(1);
+    assert_eq!(world.findings(), [(Finding::KilledUnhandled, 1)]);
+    world.circumstances.holds_back = false;
+    assert_eq!(world.findings(), [(Finding::NotHandled, 1)]);
+    // It sent the next one of the channel.
+    let mut world = World::new();
+    world.delivered((0, 1, 1));
+    world.forget(Event::Sent, (0, 1, 1));
+    world.record(Event::Attempted, (0, 1, 2));
+    world.circumstances.killed.insert(0);
+    assert_eq!(
+        world.findings(),
+        [(Finding::SenderKilled, 1), (Finding::OutcomeUnrecorded, 1)]
+    );
+    world.delivered((0, 1, 3));
+    assert_eq!(world.findings(), [(Finding::NoOutcome, 2)]);
+}
+
+#[test]
 fn a_part_of_a_message_needs_a_reason() {
     let mut world = World::new();
     world.delivered((0, 1, 1));
