@@ -203,7 +203,8 @@ fn reassembly(criterion: &mut Criterion) {
     let payload = [7_u8; 100];
     let mut group = criterion.benchmark_group("reassembly");
     group.throughput(Throughput::Elements(u64::from(SEGMENTS)));
-    let orders: [(&str, fn(u32) -> u32); 2] = [
+    type Order = fn(u32) -> u32;
+    let orders: [(&str, Order); 2] = [
         ("in order", |i| i),
         // The second of each four comes last.
         ("one in four late", |i| {
