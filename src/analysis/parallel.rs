@@ -6,6 +6,7 @@
 //! work. What the shards found adds up to what one analyzer would have found, bit for bit.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -241,15 +242,24 @@ impl Chunk {
         goes_on
     }
 
+    /// A shard's packets, in capture order. Each is called into the cache some packets before it is
+    /// shown: the thread that has read it may be another, and no pattern foretells which is next.
     fn packets_of(&self, shard: usize) -> impl Iterator<Item = CapturedPacket<'_>> {
-        self.packets[shard].iter().map(|placed| CapturedPacket {
-            timestamp: placed.timestamp,
-            link_type: placed.link_type,
-            original_length: placed.original_length,
-            data: match placed.is_kept {
-                false => &self.bytes[placed.at as usize..][..placed.captured as usize],
-                true => &self.kept[placed.at as usize..][..placed.captured as usize],
-            },
+        const AHEAD: usize = 8;
+        let placed = &self.packets[shard];
+        placed.iter().enumerate().map(move |(i, packet)| {
+            if let Some(ahead) = placed.get(i + AHEAD) {
+                black_box(self.bytes.get(ahead.at as usize).copied());
+            }
+            CapturedPacket {
+                timestamp: packet.timestamp,
+                link_type: packet.link_type,
+                original_length: packet.original_length,
+                data: match packet.is_kept {
+                    false => &self.bytes[packet.at as usize..][..packet.captured as usize],
+                    true => &self.kept[packet.at as usize..][..packet.captured as usize],
+                },
+            }
         })
     }
 }
