@@ -6,6 +6,7 @@ use std::fs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::algorithm::{Algorithm, Options, ProcessId};
+use crate::analysis::Limits;
 use crate::node::control::Connections;
 
 /// Descriptors that the controller has open for each node: three pipes and the process itself.
@@ -22,7 +23,7 @@ const MEMORY_A_CONNECTION: u64 = 64 << 10;
 /// What the controller takes, in bytes: its capture's ring above all.
 const MEMORY: u64 = 300 << 20;
 /// Connections open at once that the analysis keeps apart.
-const MOST_CONNECTIONS: u64 = 32_768;
+const MOST_CONNECTIONS: u64 = Limits::USUAL.connections as u64;
 
 /// What a run needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
