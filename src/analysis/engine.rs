@@ -49,6 +49,7 @@ impl Limits {
         at_work: 1 << 15,
         ended: 1 << 10,
         held: 16 << 20,
+        fragments: Fragments::<Carrier>::ROOM,
     };
 }
 
