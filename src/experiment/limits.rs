@@ -289,10 +289,10 @@ mod tests {
             assert!(problem.contains(expected), "{problem}");
         }
         assert_eq!(check(ring, roomy), Ok(()));
-        let star = needs("two-phase-commit", 40_000, Connections::Persistent);
+        let star = needs("two-phase-commit", 1_048_578, Connections::Persistent);
         let problem = check(star, roomy).expect_err("too many connections");
-        assert!(problem.contains("39999 connections at once"), "{problem}");
-        let one_by_one = needs("two-phase-commit", 40_000, Connections::PerMessage);
+        assert!(problem.contains("1048577 connections at once"), "{problem}");
+        let one_by_one = needs("two-phase-commit", 1_048_578, Connections::PerMessage);
         assert_eq!(check(one_by_one, roomy), Ok(()));
     }
 }
