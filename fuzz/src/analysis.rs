@@ -111,6 +111,7 @@ pub fn check(case: &Case) {
         at_work: 1,
         ended: 0,
         held: 200,
+        fragments: 500,
     };
     let within = analysis(case, tiny);
     let totals = |analysis: &Analysis| {

@@ -21,8 +21,8 @@ pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
 pub use parallel::{ChunkSource, analyze};
 pub use plan::{
-    PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, parse_protocols_file,
-    read_protocols_file,
+    PlanError, PlanFingerprint, PlannedProtocol, ProtocolDefinition, ProtocolPlan,
+    parse_protocols_file, read_protocols_file,
 };
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ use crate::units::{GapBytes, Packets, Timestamp};
 /// What a capture held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Analysis {
+    /// What packets were sorted by.
+    pub plan: Option<PlanFingerprint>,
     /// The earliest packet's time.
     pub first_packet: Option<Timestamp>,
     /// The latest packet's time.
@@ -73,8 +75,12 @@ pub struct Evidence {
     pub late_bytes: u64,
     /// Stream bytes that the snap length cut where a message might have begun.
     pub cut_unframed_bytes: u64,
-    /// Overlapping stream bytes whose second copy differed from the first.
+    /// Overlapping bytes of streams or of IP fragments whose second copy differed from the first.
     pub conflicting_bytes: u64,
+    /// IP packets of which some fragments were seen and others were not.
+    pub unfinished_fragments: u64,
+    /// IP packets whose fragments were forgotten to keep memory flat.
+    pub forgotten_fragments: u64,
     /// Connections that were still open and were forgotten to keep memory flat.
     pub forgotten_connections: u64,
     /// Connections picked up in mid-stream that may be the rest of an ended one which had been

@@ -40,7 +40,9 @@ pub trait ChunkSource: Send {
 #[derive(Debug, Clone, Copy)]
 struct Placed {
     timestamp: Timestamp,
+    /// Where it begins in the chunk's bytes, or in those that were kept from earlier chunks.
     at: u32,
+    is_kept: bool,
     captured: u32,
     original_length: u32,
     link_type: LinkType,
@@ -50,6 +52,8 @@ struct Placed {
 #[derive(Debug, Default)]
 struct Chunk {
     bytes: Vec<u8>,
+    /// Of packets whose shard was not known when they were read.
+    kept: Vec<u8>,
     packets: Vec<Vec<Placed>>,
 }
 
@@ -211,18 +215,31 @@ impl Chunk {
     ) -> bool {
         self.packets.resize(shards, Vec::new());
         self.packets.iter_mut().for_each(Vec::clear);
-        let Self { bytes, packets } = self;
-        source.take_chunk(bytes, |packet, at| {
-            let (data, length) = (packet.data, packet.original_length);
-            let shard = sharder.part_of(packet.link_type, data, length);
+        self.kept.clear();
+        let Self {
+            bytes,
+            kept,
+            packets,
+        } = self;
+        let mut place = |shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool| {
             packets[usize::from(shard)].push(Placed {
                 timestamp: packet.timestamp,
                 at: at as u32,
+                is_kept,
                 captured: packet.data.len() as u32,
                 original_length: packet.original_length,
                 link_type: packet.link_type,
             });
-        })
+        };
+        let goes_on = source.take_chunk(bytes, |packet, at| match sharder.part_of(&packet) {
+            Some(shard) => place(shard, &packet, at, false),
+            None => place_due(sharder, kept, &mut place),
+        });
+        if !goes_on {
+            sharder.end();
+            place_due(sharder, kept, &mut place);
+        }
+        goes_on
     }
 
     /// A shard's packets, in capture order. Each is called into the cache some packets before it is
@@ -238,8 +255,25 @@ impl Chunk {
                 timestamp: packet.timestamp,
                 link_type: packet.link_type,
                 original_length: packet.original_length,
-                data: &self.bytes[packet.at as usize..][..packet.captured as usize],
+                data: match packet.is_kept {
+                    false => &self.bytes[packet.at as usize..][..packet.captured as usize],
+                    true => &self.kept[packet.at as usize..][..packet.captured as usize],
+                },
             }
         })
+    }
+}
+
+/// Places packets that were kept and whose shards are known by now.
+#[cold]
+fn place_due(
+    sharder: &mut Sharder,
+    kept: &mut Vec<u8>,
+    place: &mut impl FnMut(u16, &CapturedPacket<'_>, usize, bool),
+) {
+    for (shard, due) in sharder.due() {
+        let packet = due.packet();
+        place(shard, &packet, kept.len(), true);
+        kept.extend_from_slice(packet.data);
     }
 }

@@ -11,6 +11,8 @@ use crate::capture::CapturedPacket;
 use crate::flow::Sharder;
 use crate::units::LinkType;
 
+mod unusual;
+
 const CLIENT: u16 = 40_000;
 const RING: u16 = 7100;
 
@@ -170,8 +172,18 @@ impl Capture {
                 original_length: *original_length,
                 data,
             };
-            let part = sharder.part_of(packet.link_type, data, *original_length);
-            analyzers[usize::from(part)].packet(&packet);
+            match sharder.part_of(&packet) {
+                Some(part) => analyzers[usize::from(part)].packet(&packet),
+                None => {
+                    for (part, due) in sharder.due() {
+                        analyzers[usize::from(part)].packet(&due.packet());
+                    }
+                }
+            }
+        }
+        sharder.end();
+        for (part, due) in sharder.due() {
+            analyzers[usize::from(part)].packet(&due.packet());
         }
         let mut sum = Analysis::default();
         for analyzer in analyzers.into_iter().rev() {
@@ -194,7 +206,9 @@ impl Capture {
         let analysis = self.analyzer.finish();
         check_identities(&analysis);
         assert_eq!(analysis, self.thorough.finish());
-        if !analysis.evidence.is_limited() {
+        // Fragments that wait in vain come to a part when that is known, more of them at once.
+        let fits = |part: &Analysis| part.evidence.forgotten_fragments == 0;
+        if !analysis.evidence.is_limited() && parts.iter().all(fits) {
             let whole = Analysis {
                 messages: None,
                 ..analysis.clone()
@@ -257,6 +271,10 @@ fn check_identities(analysis: &Analysis) {
         none
     );
     assert_eq!(total, analysis.packets);
+    let named = analysis.unclassified.by_name.values().copied().sum();
+    assert_eq!(analysis.unclassified.packets.total, named);
+    let reasons = analysis.undecoded.reasons.values().copied().sum();
+    assert_eq!(analysis.undecoded.packets.total, reasons);
 }
 
 /// A frame of the ring's token, from docs/wire-format.md.
@@ -1001,6 +1019,57 @@ fn a_full_store_gives_up_holes_and_says_what_came_too_late() {
     // Three lines came behind a hole and three too late.
     let row = &analysis.protocols[0];
     assert_eq!((row.messages.get(), row.bytes.unframed.get()), (4, 300));
+}
+
+#[test]
+fn what_comes_late_belongs_to_the_ended_connection_for_a_minute_whoever_else_has_ended() {
+    for (seconds, others, connections, doubtful) in [
+        (59, 1, 2, 0),
+        (61, 1, 3, 0),
+        // There was room for one: it cannot be told any more what this is the rest of.
+        (59, 2, 4, 1),
+        (61, 2, 4, 0),
+    ] {
+        let limits = Limits {
+            ended: 2,
+            ..Limits::default()
+        };
+        let mut capture = Capture::within(limits, &["mine=80:segment"]).on_ports(CLIENT, 80);
+        capture.connect();
+        capture.send(Client, "A", b"first");
+        capture.close();
+        let ended = capture.time;
+        for other in 1..=others {
+            capture.ports[0] = CLIENT + other;
+            capture.connect();
+            capture.close();
+        }
+        capture.ports[0] = CLIENT;
+        capture.time = ended + seconds * 1_000_000_000 - 1_000_000;
+        capture.raw(Client, "A", 0, b"late");
+        let analysis = capture.finish();
+        let case = (seconds, others);
+        assert_eq!(
+            analysis.protocols[0].connections.get(),
+            connections,
+            "{case:?}"
+        );
+        assert_eq!(analysis.evidence.doubtful_connections, doubtful, "{case:?}");
+    }
+}
+
+#[test]
+fn segments_for_which_there_was_no_room_are_told() {
+    let limits = Limits {
+        held: 0,
+        ..Limits::default()
+    };
+    let mut capture = Capture::within(limits, &["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.connect();
+    capture.raw(Client, "A", 5, b"later");
+    let analysis = capture.finish();
+    assert_eq!(analysis.evidence.segments_without_room, 1);
+    assert!(analysis.evidence.is_limited());
 }
 
 proptest! {

@@ -72,33 +72,68 @@ pub struct ProtocolTally {
     pub operations: Operations,
     /// The same exchange as Ethernet frames.
     pub projection: Projection,
+    /// ICMP errors about packets of these connections, by what they say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub icmp_errors: BTreeMap<String, Packets>,
 }
 
 impl ProtocolTally {
     /// Adds the counts of the same protocol from another part of the traffic. Parts may share
     /// operations and pairs, but no connection.
     pub fn merge(&mut self, other: &Self) {
-        self.connections += other.connections;
-        self.refused_connections += other.refused_connections;
-        self.messages += other.messages;
-        self.incomplete_messages += other.incomplete_messages;
-        merge_kinds(&mut self.messages_by_kind, &other.messages_by_kind);
-        merge_kinds(&mut self.acknowledged_by_kind, &other.acknowledged_by_kind);
-        self.packets.merge(&other.packets);
-        self.bytes_by_class.merge(&other.bytes_by_class);
-        self.bytes.merge(&other.bytes);
-        self.to_listener.merge(&other.to_listener);
-        self.from_listener.merge(&other.from_listener);
-        pairs::merge(&mut self.pairs, &other.pairs);
-        self.series.merge(&other.series);
-        self.operations.merge(&other.operations);
-        self.projection.merge(&other.projection);
+        // So that nothing which is added to the tally is forgotten here.
+        let Self {
+            name: _,
+            place: _,
+            ports: _,
+            framing: _,
+            approximate: _,
+            foreign: _,
+            connections,
+            refused_connections,
+            messages,
+            incomplete_messages,
+            messages_by_kind,
+            acknowledged_by_kind,
+            packets,
+            bytes_by_class,
+            bytes,
+            to_listener,
+            from_listener,
+            pairs,
+            series,
+            operations,
+            projection,
+            icmp_errors,
+        } = other;
+        self.connections += *connections;
+        self.refused_connections += *refused_connections;
+        self.messages += *messages;
+        self.incomplete_messages += *incomplete_messages;
+        merge_kinds(&mut self.messages_by_kind, messages_by_kind);
+        merge_kinds(&mut self.acknowledged_by_kind, acknowledged_by_kind);
+        self.packets.merge(packets);
+        self.bytes_by_class.merge(bytes_by_class);
+        self.bytes.merge(bytes);
+        self.to_listener.merge(to_listener);
+        self.from_listener.merge(from_listener);
+        pairs::merge(&mut self.pairs, pairs);
+        self.series.merge(series);
+        self.operations.merge(operations);
+        self.projection.merge(projection);
+        merge_packets(&mut self.icmp_errors, icmp_errors);
     }
 }
 
 fn merge_kinds(mine: &mut BTreeMap<String, Messages>, other: &BTreeMap<String, Messages>) {
     for (kind, messages) in other {
         *mine.entry(kind.clone()).or_default() += *messages;
+    }
+}
+
+fn merge_packets(mine: &mut BTreeMap<String, Packets>, other: &BTreeMap<String, Packets>) {
+    for (name, packets) in other {
+        *mine.entry(name.clone()).or_default() += *packets;
     }
 }
 
@@ -123,12 +158,15 @@ impl DirectionTally {
 }
 
 /// Packets that were decoded and belong to no protocol's ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unclassified {
     /// Packets by class.
     pub packets: PacketCounts,
     /// Bytes by layer; payload stands under `unframed`.
     pub bytes: LayerBytes,
+    /// Packets by the name of what the IP packet carries, TCP and UDP among them.
+    #[serde(default)]
+    pub by_name: BTreeMap<String, Packets>,
 }
 
 /// Packets that could not be decoded to a transport header. They stay in the totals.
@@ -149,19 +187,29 @@ pub struct Undecoded {
 impl Unclassified {
     /// Adds another part's packets.
     pub fn merge(&mut self, other: &Self) {
-        self.packets.merge(&other.packets);
-        self.bytes.merge(&other.bytes);
+        let Self {
+            packets,
+            bytes,
+            by_name,
+        } = other;
+        self.packets.merge(packets);
+        self.bytes.merge(bytes);
+        merge_packets(&mut self.by_name, by_name);
     }
 }
 
 impl Undecoded {
     /// Adds another part's packets.
     pub fn merge(&mut self, other: &Self) {
-        self.packets.merge(&other.packets);
-        self.bytes.merge(&other.bytes);
-        self.not_ip += other.not_ip;
-        for (reason, packets) in &other.reasons {
-            *self.reasons.entry(reason.clone()).or_default() += *packets;
-        }
+        let Self {
+            packets,
+            bytes,
+            not_ip,
+            reasons,
+        } = other;
+        self.packets.merge(packets);
+        self.bytes.merge(bytes);
+        self.not_ip += *not_ip;
+        merge_packets(&mut self.reasons, reasons);
     }
 }
