@@ -901,7 +901,8 @@ impl Classic {
     #[inline]
     fn decode<'a>(&self, bytes: &'a [u8]) -> Decoded<'a> {
         let header = self.variant.record_header;
-        let Some(fields) = bytes.first_chunk::<16>() else {
+        let whole = bytes.first_chunk::<16>().filter(|_| bytes.len() >= header);
+        let Some(fields) = whole else {
             return Decoded::Need(header);
         };
         let order = Order {
