@@ -10,6 +10,7 @@ mod follow;
 mod live;
 mod pcapng;
 mod recorder;
+mod rotation;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use live::{
     RunningCapture,
 };
 pub use recorder::{InterfaceId, Recorder, RecorderError};
+pub use rotation::{FileName, Recording, Removed, RotatingRecorder, Rotation};
 
 use crate::units::{LinkType, Packets, Timestamp};
 

@@ -40,6 +40,14 @@ pub enum RecorderError {
         /// Length of the file.
         written: FileBytes,
     },
+    /// A file of a recording that rotates, of which only the latest are kept, stays.
+    #[error("{path}: cannot be removed, and takes room beside the latest files: {source}")]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
     /// Another write error. The file was cut back to its last whole block.
     #[error("{path}: cannot be written after {written}: {source}; check the disk it is on")]
     Write {
@@ -238,6 +246,16 @@ impl Recorder {
         &self.path
     }
 
+    /// Length of the file with all that was taken for it.
+    pub fn length(&self) -> FileBytes {
+        FileBytes(self.written + self.pending.len() as u64)
+    }
+
+    /// What a packet takes in the file.
+    pub fn packet_length(&self, packet: &CapturedPacket<'_>) -> FileBytes {
+        FileBytes(packet.data.len().next_multiple_of(4) as u64 + 32)
+    }
+
     /// Packets taken for recording, of all interfaces.
     pub fn packets(&self) -> Packets {
         self.interfaces
@@ -293,7 +311,7 @@ fn timestamp(body: &mut Vec<u8>, nanos: u64) {
     body.extend_from_slice(&(nanos as u32).to_le_bytes());
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
