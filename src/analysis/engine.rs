@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
 use super::connection::{Connection, Counts, Standing};
-use super::log::{MessageLog, Repetition};
+use super::log::{MessageLog, MessageSeen, Repetition};
+use super::observation::{Fate, Observation, Observer};
 use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
@@ -81,6 +82,8 @@ pub struct Analyzer {
     last_packet: Timestamp,
     evidence: Evidence,
     markers: Vec<MarkerSeen>,
+    /// Where packets are observed.
+    observer: Option<Box<Observer>>,
     /// Takes no segment on the shortest way.
     #[cfg(test)]
     pub(super) thorough: bool,
@@ -136,6 +139,7 @@ impl Analyzer {
             last_packet: Timestamp::from_nanos(i64::MIN),
             evidence: Evidence::default(),
             markers: Vec::new(),
+            observer: None,
             #[cfg(test)]
             thorough: false,
         }
@@ -153,12 +157,47 @@ impl Analyzer {
         self
     }
 
-    /// Counts one packet.
+    /// Counts one packet as [`Analyzer::packet`] does, and tells what became of it.
+    pub fn observe(&mut self, packet: &CapturedPacket<'_>) -> Observation {
+        if self.observer.is_none() {
+            self.observer = Some(Box::default());
+        }
+        for row in &mut self.rows {
+            row.notes.get_or_insert_default().clear();
+        }
+        let unclassified = self.unclassified.all_packets();
+        let reasons = self.reasons.clone();
+        self.see(packet);
+        self.thorough_packet(packet);
+        let Some(observer) = &mut self.observer else {
+            return Observation::default();
+        };
+        let mut observation = std::mem::take(&mut observer.observation);
+        if let Some(protocol) = observer.protocol.take() {
+            observation.protocol = Some(self.plan.get(protocol).name.clone());
+        }
+        if observation.fate == Fate::Nothing {
+            let grown = |(reason, n): &(&Reason, &u64)| reasons.get(reason) != Some(n);
+            if let Some((reason, _)) = self.reasons.iter().find(grown) {
+                observation.fate = Fate::Undecoded(*reason);
+            } else if self.unclassified.all_packets() > unclassified {
+                observation.fate = Fate::Unclassified;
+            }
+        }
+        observation
+    }
+
     #[inline(always)]
-    pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
+    fn see(&mut self, packet: &CapturedPacket<'_>) {
         self.packets += 1;
         self.first_packet = self.first_packet.min(packet.timestamp);
         self.last_packet = self.last_packet.max(packet.timestamp);
+    }
+
+    /// Counts one packet.
+    #[inline(always)]
+    pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
+        self.see(packet);
         if !self.count_flowing(packet) {
             self.thorough_packet(packet);
         }
@@ -446,6 +485,7 @@ impl Analyzer {
             connections,
             rows,
             space,
+            observer,
             ..
         } = self;
         let Some(connection) = connections[slot as usize].as_mut() else {
@@ -454,6 +494,9 @@ impl Analyzer {
         connection.in_use = true;
         connection.last_seen = time;
         let way = connection.way(direction);
+        if let Some(observer) = observer {
+            observer.arrives(connection);
+        }
         let mut row = row_of(connection).map(|row| &mut rows[row]);
         let length = lengths.payload;
         let special = flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
@@ -535,6 +578,9 @@ impl Analyzer {
             row.tick(time, 1, messages, lengths.ip());
         }
         connection.closed |= connection.has_fin && connection.is_finished();
+        if let Some(observer) = observer {
+            observer.arrived(connection, way, notes_of(connection, rows));
+        }
         if connection.closed && !was_closed {
             let ended = (connection.key, connection.serial);
             self.retire(ended);
@@ -841,6 +887,7 @@ impl Analyzer {
             connections,
             rows,
             plan,
+            observer,
             markers,
             ..
         } = self;
@@ -850,6 +897,9 @@ impl Analyzer {
         connection.in_use = true;
         connection.last_seen = time;
         let way = connection.way(direction);
+        if let Some(observer) = observer {
+            observer.arrives(connection);
+        }
         if connection.protocol == Some(plan.marker())
             && markers.len() < MOST_MARKERS
             && let Some(marker) = Marker::decode(datagram.payload)
@@ -878,7 +928,18 @@ impl Analyzer {
         } else if let Some(row) = row_of(connection) {
             rows[row].tick(time, 1, messages, lengths.ip());
         }
+        if let Some(observer) = observer {
+            observer.arrived(connection, way, notes_of(connection, rows));
+        }
     }
+}
+
+/// The messages that the packet at hand has brought to a connection's row, where they are noted.
+fn notes_of<'a>(
+    connection: &Connection,
+    rows: &'a mut [Accumulator],
+) -> Option<&'a mut Vec<MessageSeen>> {
+    rows.get_mut(row_of(connection)?)?.notes.as_mut()
 }
 
 /// A datagram is a stream of its own: frames where its flow is of ours, otherwise one message.

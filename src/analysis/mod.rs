@@ -10,11 +10,13 @@ mod completeness;
 mod connection;
 mod engine;
 mod log;
+mod observation;
 mod plan;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
+pub use observation::{Fate, Observation};
 pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
 
 use crate::message::Marker;
