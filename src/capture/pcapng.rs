@@ -152,6 +152,11 @@ impl Sections {
         }
     }
 
+    /// The byte order of the section at hand.
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
     #[inline(always)]
     fn plain_packet<'a>(&self, bytes: &'a [u8]) -> Option<(CapturedPacket<'a>, usize)> {
         let order = self.order;

@@ -5,6 +5,7 @@
 //! be told or not be run.
 
 mod analyze;
+mod annotate;
 mod audit;
 mod check;
 mod interrupt;
@@ -43,6 +44,7 @@ enum Command {
     Check(check::CheckArgs),
     Sniff(sniff::SniffArgs),
     Analyze(analyze::AnalyzeArgs),
+    Annotate(annotate::AnnotateArgs),
     Audit(audit::AuditArgs),
     List(list::ListArgs),
     Node(node::NodeArgs),
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Sniff(args) => sniff::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Annotate(args) => annotate::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::List(args) => list::run(&args),
         Command::Node(args) => node::run(&args),
