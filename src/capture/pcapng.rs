@@ -414,6 +414,9 @@ impl Sections {
             let dropped = Packets::new(u64::from(dropped));
             facts.drops.between_packets = saturating(facts.drops.between_packets, dropped);
         }
+        let options_at = 20 + packet.data.len().next_multiple_of(4);
+        let options = options(self.order, body.get(options_at..).unwrap_or_default());
+        facts.comments += options.filter(|(code, _)| *code == OPT_COMMENT).count() as u64;
         Ok(packet)
     }
 
