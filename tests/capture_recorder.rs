@@ -218,7 +218,7 @@ fn a_file_that_cannot_be_begun_ends_a_rotation_behind_a_whole_file() {
     assert!(matches!(error, RecorderError::DiskFull { .. }), "{error}");
     let (recording, problem) = recorder.finish(counters());
     assert!(problem.is_none());
-    assert_eq!(recording.files, [path.clone()]);
+    assert_eq!(recording.files, std::slice::from_ref(&path));
     let mut packets = 0;
     let mut file = CaptureFile::open(&path).expect("opened");
     assert!(file.for_each(|_| packets += 1).is_complete());
