@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
-use super::connection::{Connection, Counts, Standing};
+use super::connection::{Connection, Counts, LINGERS, Standing};
 use super::log::{MessageLog, MessageSeen, Repetition};
+use super::merge::in_order;
 use super::observation::{Fate, Observation, Observer};
-use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
+use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
-    Arrival, ConnectionKey, ConnectionTable, Direction, Ends, HalfStream, HoldingSpace,
-    ProtocolIndex, RecentFlows, TransportKind,
+    Arrival, Assembly, Broken, Carrier, ConnectionKey, ConnectionTable, Direction, Ends, Fragments,
+    HalfStream, HoldingSpace, ProtocolIndex, RecentFlows, TransportKind,
 };
 use crate::message::{Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way};
 use crate::packet::{
-    self, Addresses, Datagram, Lengths, Packet, Reason, Segment, TcpFlags, Transport,
+    self, Addresses, Datagram, Fragment, IcmpError, Lengths, Packet, QuotedTransport, Reason,
+    Segment, TcpFlags, Transport,
 };
 use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
@@ -36,17 +38,25 @@ pub struct Limits {
     pub ended: usize,
     /// Bytes of out-of-order data that are held for all connections.
     pub held: usize,
+    /// Bytes that IP fragments take while they wait for others. Past that, those that have waited
+    /// longest are given up.
+    pub fragments: usize,
+}
+
+impl Limits {
+    /// A million connections in less than 400 MB.
+    pub const USUAL: Self = Self {
+        connections: 1 << 20,
+        at_work: 1 << 15,
+        ended: 1 << 10,
+        held: 16 << 20,
+        fragments: Fragments::<Carrier>::ROOM,
+    };
 }
 
 impl Default for Limits {
-    /// A million connections in less than 400 MB.
     fn default() -> Self {
-        Self {
-            connections: 1 << 20,
-            at_work: 1 << 15,
-            ended: 1 << 10,
-            held: 16 << 20,
-        }
+        Self::USUAL
     }
 }
 
@@ -74,6 +84,9 @@ pub struct Analyzer {
     rows: Vec<Accumulator>,
     /// TCP and UDP outside all ports, as folded; and other IP protocols.
     unclassified: Counts,
+    /// Packets in `unclassified` by their IP protocol's number.
+    unclassified_protocols: BTreeMap<u8, Packets>,
+    fragments: Fragments,
     undecoded: Counts,
     not_ip: u64,
     reasons: BTreeMap<Reason, u64>,
@@ -81,6 +94,9 @@ pub struct Analyzer {
     first_packet: Timestamp,
     last_packet: Timestamp,
     evidence: Evidence,
+    beginning: Beginning,
+    /// Until when something may come of ended connections that made room for others.
+    ended_linger: Timestamp,
     markers: Vec<MarkerSeen>,
     /// Where packets are observed.
     observer: Option<Box<Observer>>,
@@ -131,6 +147,8 @@ impl Analyzer {
             hand: 0,
             space: HoldingSpace::new(limits.held),
             unclassified: Counts::default(),
+            unclassified_protocols: BTreeMap::new(),
+            fragments: Fragments::new(limits.fragments),
             undecoded: Counts::default(),
             not_ip: 0,
             reasons: BTreeMap::new(),
@@ -138,6 +156,8 @@ impl Analyzer {
             first_packet: Timestamp::from_nanos(i64::MAX),
             last_packet: Timestamp::from_nanos(i64::MIN),
             evidence: Evidence::default(),
+            beginning: Beginning::default(),
+            ended_linger: Timestamp::from_nanos(i64::MIN),
             markers: Vec::new(),
             observer: None,
             #[cfg(test)]
@@ -207,7 +227,7 @@ impl Analyzer {
     fn thorough_packet(&mut self, packet: &CapturedPacket<'_>) {
         match packet::decode_usual(packet.link_type, packet.data, packet.original_length) {
             Some((lengths, addresses, segment)) => {
-                self.segment(packet.timestamp, &lengths, &addresses, &segment);
+                self.segment(packet.timestamp, &lengths, &addresses, &segment, &[]);
             }
             None => self.unusual_packet(packet),
         }
@@ -219,37 +239,175 @@ impl Analyzer {
         if (packet.data.len() as u64) < u64::from(packet.original_length) {
             self.evidence.truncated_packets += 1;
         }
-        match packet::decode(packet.link_type, packet.data, packet.original_length) {
-            Ok(Packet {
-                lengths,
-                addresses,
-                transport: Transport::Tcp(segment),
-            }) => {
-                self.segment(packet.timestamp, &lengths, &addresses, &segment);
-            }
-            Ok(Packet {
-                lengths,
-                addresses,
-                transport: Transport::Udp(datagram),
-            }) => {
-                self.datagram(packet.timestamp, &lengths, &addresses, &datagram);
-            }
-            Ok(Packet {
-                lengths,
-                transport: Transport::Other { .. },
-                ..
-            }) => {
-                self.unclassified.packet(PacketClass::Other, &lengths);
-                self.unclassified.bytes.payload += u64::from(lengths.payload);
-                self.unclassified.bytes.unframed += u64::from(lengths.payload);
-            }
+        let decoded = packet::decode(packet.link_type, packet.data, packet.original_length);
+        self.decoded_packet(packet.timestamp, &decoded, &[]);
+    }
+
+    /// Counts a decoded packet; `carriers` are the captured packets that it came in where these are
+    /// fragments.
+    fn decoded_packet(
+        &mut self,
+        time: Timestamp,
+        decoded: &Result<Packet<'_>, packet::Undecoded>,
+        carriers: &[Carrier],
+    ) {
+        let (lengths, addresses, transport) = match decoded {
+            Ok(packet) => (&packet.lengths, &packet.addresses, &packet.transport),
             Err(undecoded) => {
-                *self.reasons.entry(undecoded.reason).or_default() += 1;
-                self.not_ip += u64::from(undecoded.lengths.not_ip);
-                self.undecoded
-                    .packet(PacketClass::Other, &undecoded.lengths);
+                let lengths = undecoded.lengths;
+                self.not_ip += u64::from(lengths.not_ip);
+                let itself = [Carrier { time, lengths }];
+                self.count_undecoded(undecoded.reason, or_itself(carriers, &itself));
+                return;
+            }
+        };
+        let itself = [Carrier {
+            time,
+            lengths: *lengths,
+        }];
+        match transport {
+            Transport::Tcp(segment) => self.segment(time, lengths, addresses, segment, carriers),
+            Transport::Udp(datagram) => self.datagram(time, lengths, addresses, datagram, carriers),
+            Transport::Fragment(fragment) => self.fragment(*addresses, fragment, itself[0]),
+            Transport::IcmpError(error) => self.icmp_error(error, or_itself(carriers, &itself)),
+            Transport::Other { protocol } => {
+                self.count_other(*protocol, or_itself(carriers, &itself));
             }
         }
+    }
+
+    /// Counts packets that could not be decoded.
+    fn count_undecoded(&mut self, reason: Reason, packets: &[Carrier]) {
+        if !packets.is_empty() {
+            *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        }
+        for packet in packets {
+            self.undecoded.packet(PacketClass::Other, &packet.lengths);
+        }
+    }
+
+    /// Counts packets of another IP protocol than TCP and UDP.
+    fn count_other(&mut self, protocol: u8, packets: &[Carrier]) {
+        *self.unclassified_protocols.entry(protocol).or_default() += packets.len() as u64;
+        for Carrier { lengths, .. } in packets {
+            self.unclassified.packet(PacketClass::Other, lengths);
+            self.unclassified.bytes.payload += u64::from(lengths.payload);
+            self.unclassified.bytes.unframed += u64::from(lengths.payload);
+        }
+    }
+
+    /// Keeps a fragment until its packet is whole, and counts that then. What it carries may be a
+    /// fragment again, of a packet in a tunnel.
+    #[cold]
+    fn fragment(&mut self, addresses: Addresses, fragment: &Fragment<'_>, packet: Carrier) {
+        let time = packet.time;
+        let mut assembly = self.take_fragment(addresses, fragment, time, [packet]);
+        loop {
+            let mut whole = match assembly {
+                Assembly::Waits => {
+                    if let Some(observer) = &mut self.observer {
+                        observer.observation.fate = Fate::Fragment;
+                    }
+                    return;
+                }
+                Assembly::Broken(broken) => return self.broken_fragments(broken),
+                Assembly::Whole(whole) => whole,
+            };
+            self.evidence.conflicting_bytes += whole.conflicting;
+            let captured = std::mem::take(&mut whole.captured);
+            let decoded = packet::decode_reassembled(
+                whole.addresses,
+                whole.protocol,
+                &captured,
+                whole.length,
+            );
+            whole.spread(match &decoded {
+                Ok(packet) => &packet.lengths,
+                Err(undecoded) => &undecoded.lengths,
+            });
+            match decoded {
+                Ok(Packet {
+                    addresses,
+                    transport: Transport::Fragment(fragment),
+                    ..
+                }) => {
+                    assembly = self.take_fragment(addresses, &fragment, time, whole.carriers);
+                }
+                _ => return self.decoded_packet(time, &decoded, &whole.carriers),
+            }
+        }
+    }
+
+    fn take_fragment(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+        carriers: impl IntoIterator<Item = Carrier>,
+    ) -> Assembly {
+        while let Some(broken) = self.fragments.give_up(addresses, fragment, time) {
+            self.broken_fragments(broken);
+        }
+        self.fragments.take(addresses, fragment, time, carriers)
+    }
+
+    /// Counts packets whose fragments will never be whole.
+    fn broken_fragments(&mut self, broken: Broken) {
+        match broken.reason {
+            Reason::FragmentAlone => self.evidence.unfinished_fragments += 1,
+            Reason::FragmentGivenUp => self.evidence.forgotten_fragments += 1,
+            _ => {}
+        }
+        self.count_undecoded(broken.reason, &broken.carriers);
+    }
+
+    /// Counts an ICMP error with the connection that it is about, where that is open and on a protocol's
+    /// ports: how long a closed one is kept depends on others. It comes from the end that the quoted
+    /// packet went to, or from a router on the way there.
+    #[cold]
+    fn icmp_error(&mut self, error: &IcmpError, packets: &[Carrier]) {
+        let kind = match error.transport {
+            QuotedTransport::Tcp => TransportKind::Tcp,
+            QuotedTransport::Udp => TransportKind::Udp,
+        };
+        let (source, destination) = (error.source_port, error.destination_port);
+        let (key, direction) = ConnectionKey::new(&error.addresses, source, destination, kind);
+        let is_its = |slot: &u32| {
+            let connection = self.connections[*slot as usize].as_ref();
+            connection.is_some_and(|connection| connection.protocol.is_some() && !connection.closed)
+        };
+        let Some(slot) = self.find(&key).filter(is_its) else {
+            return self.count_other(error.protocol, packets);
+        };
+        if self.is_idle(slot) {
+            self.employ(slot);
+        }
+        let Some(connection) = self.connections[slot as usize].as_mut() else {
+            return;
+        };
+        let way = connection.way(direction.opposite());
+        let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
+        for packet in packets {
+            let outside = Lengths {
+                payload: 0,
+                surplus: packet.lengths.surplus + packet.lengths.payload,
+                ..packet.lengths
+            };
+            counts.packet(PacketClass::Other, &outside);
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.observation.fate = Fate::IcmpError;
+            observer.protocol = connection.protocol;
+        }
+        let row = row_of(connection);
+        let errors = match &mut connection.early {
+            Some(early) => Some(&mut early.icmp_errors),
+            None => row.map(|row| &mut self.rows[row].icmp_errors),
+        };
+        if let Some(errors) = errors {
+            *errors.entry(error.kind).or_default() += 1;
+        }
+        tick_each(connection, &mut self.rows, packets, 0);
     }
 
     /// All packets so far.
@@ -298,7 +456,11 @@ impl Analyzer {
             }
         }
         totals.push(live("unclassified", unclassified));
-        let undecoded = add_totals(empty, &self.undecoded);
+        let mut undecoded = add_totals(empty, &self.undecoded);
+        for waiting in self.fragments.carriers() {
+            undecoded.0 += 1;
+            undecoded.2 += u64::from(waiting.lengths.ip());
+        }
         if undecoded != empty {
             totals.push(live("undecoded", undecoded));
         }
@@ -307,6 +469,9 @@ impl Analyzer {
 
     /// Ends every connection and gives the result.
     pub fn finish(mut self) -> Analysis {
+        while let Some(broken) = self.fragments.end() {
+            self.broken_fragments(broken);
+        }
         for slot in 0..self.connections.len() {
             self.fold(slot as u32);
         }
@@ -314,7 +479,7 @@ impl Analyzer {
         let mut protocols = Vec::new();
         let mut messages: Option<MessageLog> = None;
         let mut rows = self.rows.into_iter();
-        for protocol in plan.protocols() {
+        for (place, protocol) in plan.protocols().iter().enumerate() {
             for foreign in [false, true] {
                 let Some(mut row) = rows.next() else { break };
                 if let Some(log) = row.log.take() {
@@ -331,6 +496,7 @@ impl Analyzer {
                 self.evidence.gap_bytes += row.gap_bytes();
                 protocols.push(ProtocolTally {
                     name: protocol.name.clone(),
+                    place: place as u32,
                     ports: protocol.ports.to_string(),
                     framing: framing.name().to_owned(),
                     approximate: framing.is_approximate(),
@@ -343,14 +509,26 @@ impl Analyzer {
         let mut undecoded = self.undecoded.layers();
         undecoded.wire += self.not_ip;
         let seen = self.packets > 0;
+        let first_packet = seen.then_some(self.first_packet);
+        self.evidence.segments_without_room = self.space.turned_away();
+        self.beginning.settle(first_packet, &mut self.evidence);
+        in_order(&mut self.markers);
         Analysis {
-            first_packet: seen.then_some(self.first_packet),
+            plan: Some(plan.fingerprint()),
+            first_packet,
             last_packet: seen.then_some(self.last_packet),
             packets: Packets::new(self.packets),
             protocols,
             unclassified: Unclassified {
                 packets: PacketCounts::from_classes(self.unclassified.packets),
                 bytes: self.unclassified.layers(),
+                by_name: self
+                    .unclassified_protocols
+                    .iter()
+                    .map(|(protocol, packets)| {
+                        (packet::protocol_name(*protocol).into_owned(), *packets)
+                    })
+                    .collect(),
             },
             undecoded: Undecoded {
                 packets: PacketCounts::from_classes(self.undecoded.packets),
@@ -363,6 +541,7 @@ impl Analyzer {
                     .collect(),
             },
             evidence: self.evidence,
+            beginning: self.beginning,
             markers: self.markers,
             messages,
         }
@@ -375,6 +554,7 @@ impl Analyzer {
         lengths: &Lengths,
         addresses: &Addresses,
         segment: &Segment<'_>,
+        carriers: &[Carrier],
     ) {
         let (source, destination) = (segment.source_port, segment.destination_port);
         let ends = Ends::new(addresses, source, destination);
@@ -404,7 +584,13 @@ impl Analyzer {
                 (slot, direction)
             }
         };
-        self.enter(slot, direction, time, lengths, segment);
+        let slot = match &self.connections[slot as usize] {
+            Some(connection) if connection.is_over(time) => {
+                self.begin_anew(slot, addresses, segment, time)
+            }
+            _ => slot,
+        };
+        self.enter(slot, direction, time, lengths, segment, carriers);
     }
 
     /// Counts a segment on the shortest way, if there is nothing about it to think of.
@@ -467,7 +653,29 @@ impl Analyzer {
         }
     }
 
-    /// Enters a segment into its connection and into its protocol's row.
+    /// The place of the connection that a segment begins which comes too long after the end of
+    /// another between the same ports.
+    #[cold]
+    fn begin_anew(
+        &mut self,
+        ended: u32,
+        addresses: &Addresses,
+        segment: &Segment<'_>,
+        time: Timestamp,
+    ) -> u32 {
+        let (source, destination) = (segment.source_port, segment.destination_port);
+        let (key, direction) =
+            ConnectionKey::new(addresses, source, destination, TransportKind::Tcp);
+        self.fold(ended);
+        let slot = self.begin(None, key, direction, segment, time);
+        if let Some(ends) = Ends::new(addresses, source, destination) {
+            self.recent.remember(ends, slot, direction);
+        }
+        slot
+    }
+
+    /// Enters a segment into its connection and into its protocol's row. `carriers` are the packets that
+    /// it came in where these are fragments; each has the class of the whole.
     #[inline(always)]
     fn enter(
         &mut self,
@@ -476,6 +684,7 @@ impl Analyzer {
         time: Timestamp,
         lengths: &Lengths,
         segment: &Segment<'_>,
+        carriers: &[Carrier],
     ) {
         let flags = segment.flags;
         if self.is_idle(slot) {
@@ -556,7 +765,11 @@ impl Analyzer {
             PacketClass::Other
         };
         let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
-        counts.packet(class, lengths);
+        if carriers.is_empty() {
+            counts.packet(class, lengths);
+        } else {
+            counts.carriers(class, carriers);
+        }
         counts.bytes.payload += u64::from(arrival.new);
         if arrival.new < length {
             counts.bytes.retransmitted += u64::from(arrival.repeated);
@@ -572,7 +785,9 @@ impl Analyzer {
                 });
             }
         }
-        if connection.early.is_some() {
+        if !carriers.is_empty() {
+            tick_each(connection, rows, carriers, messages);
+        } else if connection.early.is_some() {
             tick_early(connection, rows, time, messages, lengths.ip());
         } else if let Some(row) = row {
             row.tick(time, 1, messages, lengths.ip());
@@ -668,8 +883,9 @@ impl Analyzer {
         };
         let mut connection = Connection::new(key, protocol, up_way, framer, time);
         connection.mid_stream = kind == TransportKind::Tcp && !syn;
-        connection.asked_before =
-            syn && !destination_listens && self.may_answer_what_came_before(time);
+        connection.began_with_answer = syn && !destination_listens;
+        let doubtful = connection.mid_stream && time < self.ended_linger;
+        self.evidence.doubtful_connections += u64::from(doubtful);
         self.opened += 1;
         connection.serial = self.opened;
         self.evidence.mid_stream_connections += u64::from(connection.mid_stream);
@@ -687,15 +903,6 @@ impl Analyzer {
         slot
     }
 
-    /// Whether a SYN-ACK of this time may answer a SYN from before the capture began: a SYN without
-    /// an answer is repeated after a second (RFC 6298, section 2), and what follows a marker of the
-    /// loopback, where SYN-ACK comes as soon as SYN is sent, answers what was sent behind it.
-    fn may_answer_what_came_before(&self, time: Timestamp) -> bool {
-        const INITIAL_TIMEOUT: i64 = 1_000_000_000;
-        let since = time.as_nanos().saturating_sub(self.first_packet.as_nanos());
-        self.markers.is_empty() && since < INITIAL_TIMEOUT
-    }
-
     /// Frees the place of a connection that has been silent for a whole round of the search.
     fn forget_a_silent_one(&mut self) -> u32 {
         loop {
@@ -706,7 +913,7 @@ impl Analyzer {
                 connection => {
                     let open = connection.is_some_and(|connection| !connection.closed);
                     self.evidence.forgotten_connections += u64::from(open);
-                    self.fold(slot);
+                    self.make_room(slot);
                     // `fold` has put it among the free ones.
                     return self.free.pop().unwrap_or(slot);
                 }
@@ -725,8 +932,19 @@ impl Analyzer {
                 .as_ref()
                 .is_some_and(|connection| connection.serial == serial)
         {
-            self.fold(slot);
+            self.make_room(slot);
         }
+    }
+
+    /// Ends a connection for the sake of others, and remembers until when that may matter.
+    fn make_room(&mut self, slot: u32) {
+        if let Some(connection) = &self.connections[slot as usize]
+            && connection.closed
+        {
+            let until = connection.last_seen.as_nanos().saturating_add(LINGERS);
+            self.ended_linger = self.ended_linger.max(Timestamp::from_nanos(until));
+        }
+        self.fold(slot);
     }
 
     /// Ends a connection and adds it to its row.
@@ -747,7 +965,14 @@ impl Analyzer {
         self.evidence.gaps += streams.map(HalfStream::gaps).sum::<u64>();
         let streams = connection.streams.iter();
         self.evidence.conflicting_bytes += streams.map(HalfStream::conflicting).sum::<u64>();
-        self.evidence.gaps += connection.unseen_beginnings();
+        for way in connection.unseen_beginnings() {
+            if connection.began_with_answer && way == Way::ToListener {
+                let (opened, first) = (connection.opened(), self.first_packet);
+                self.beginning.unasked(opened, first, &mut self.evidence);
+            } else {
+                self.evidence.gaps += 1;
+            }
+        }
         decide(&mut connection);
         let row = row_of(&connection);
         if let Some(row) = row {
@@ -828,9 +1053,14 @@ impl Analyzer {
         } else if let Some(row) = row_of(connection) {
             self.rows[row].add(connection, &counts);
         } else {
-            counts
-                .iter()
-                .for_each(|counts| self.unclassified.merge(counts));
+            let protocol = match connection.key.transport() {
+                TransportKind::Tcp => packet::TCP,
+                TransportKind::Udp => packet::UDP,
+            };
+            for counts in &counts {
+                self.unclassified.merge(counts);
+                *self.unclassified_protocols.entry(protocol).or_default() += counts.all_packets();
+            }
         }
     }
 
@@ -853,6 +1083,7 @@ impl Analyzer {
         lengths: &Lengths,
         addresses: &Addresses,
         datagram: &Datagram<'_>,
+        carriers: &[Carrier],
     ) {
         let (key, direction) = ConnectionKey::new(
             addresses,
@@ -889,6 +1120,8 @@ impl Analyzer {
             plan,
             observer,
             markers,
+            beginning,
+            evidence,
             ..
         } = self;
         let Some(connection) = connections[slot as usize].as_mut() else {
@@ -901,13 +1134,17 @@ impl Analyzer {
             observer.arrives(connection);
         }
         if connection.protocol == Some(plan.marker())
-            && markers.len() < MOST_MARKERS
             && let Some(marker) = Marker::decode(datagram.payload)
         {
-            markers.push(MarkerSeen {
-                timestamp: time,
-                marker,
-            });
+            beginning.marker(time);
+            if markers.len() < MOST_MARKERS {
+                markers.push(MarkerSeen {
+                    timestamp: time,
+                    marker,
+                });
+            } else {
+                evidence.markers_left_out += 1;
+            }
         }
 
         let length = u64::from(lengths.payload);
@@ -917,20 +1154,29 @@ impl Analyzer {
             PacketClass::Other
         };
         let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
-        counts.packet(class, lengths);
+        let itself = [Carrier {
+            time,
+            lengths: *lengths,
+        }];
+        let carriers = or_itself(carriers, &itself);
+        counts.carriers(class, carriers);
         counts.bytes.payload += length;
         let mut messages = 0;
         if length > 0 {
             messages = frame_datagram(connection, way, datagram.payload, length, rows);
         }
-        if connection.early.is_some() {
-            tick_early(connection, rows, time, messages, lengths.ip());
-        } else if let Some(row) = row_of(connection) {
-            rows[row].tick(time, 1, messages, lengths.ip());
-        }
+        tick_each(connection, rows, carriers, messages);
         if let Some(observer) = observer {
             observer.arrived(connection, way, notes_of(connection, rows));
         }
+    }
+}
+
+/// The packets that carried something: fragments, where it came in such, or it itself.
+fn or_itself<'a>(carriers: &'a [Carrier], itself: &'a [Carrier; 1]) -> &'a [Carrier] {
+    match carriers {
+        [] => itself,
+        _ => carriers,
     }
 }
 
@@ -993,6 +1239,26 @@ fn decide(connection: &mut Connection) {
             connection.standing = Standing::Foreign;
         } else if !connection.framer.is_undecided() {
             connection.standing = Standing::Ours;
+        }
+    }
+}
+
+/// Enters packets of a connection, each at its time, into the time series that it counts in, and the
+/// messages that the last of them completed.
+fn tick_each(
+    connection: &mut Connection,
+    rows: &mut [Accumulator],
+    packets: &[Carrier],
+    messages: u64,
+) {
+    for (index, packet) in packets.iter().enumerate() {
+        let is_last = index + 1 == packets.len();
+        let messages = if is_last { messages } else { 0 };
+        let ip = packet.lengths.ip();
+        if connection.early.is_some() {
+            tick_early(connection, rows, packet.time, messages, ip);
+        } else if let Some(row) = row_of(connection) {
+            rows[row].tick(packet.time, 1, messages, ip);
         }
     }
 }

@@ -56,7 +56,11 @@ pub enum Fate {
     Unclassified,
     /// Not decoded.
     Undecoded(Reason),
-    /// Nothing by itself: part of what other packets complete.
+    /// A fragment: what it counts under, the last one of its packet tells.
+    Fragment,
+    /// A protocol, as an ICMP error about one of its packets.
+    IcmpError,
+    /// It is not known.
     #[default]
     Nothing,
 }
@@ -161,7 +165,9 @@ impl fmt::Display for Observation {
             Fate::Foreign => write!(f, "{protocol} (foreign)")?,
             Fate::Unclassified => f.write_str("unclassified")?,
             Fate::Undecoded(reason) => write!(f, "undecoded: {reason}")?,
-            Fate::Nothing => f.write_str("counts with other packets")?,
+            Fate::Fragment => f.write_str("fragment: the last of its packet tells the rest")?,
+            Fate::IcmpError => write!(f, "{protocol}; ICMP error about one of its packets")?,
+            Fate::Nothing => f.write_str("not told")?,
         }
         if let Some(class) = self.class {
             write!(f, "; {class}")?;

@@ -50,7 +50,7 @@ impl AnnotatedCopy {
     pub fn create(path: impl AsRef<Path>, original: &CaptureFile) -> Result<Self, RecorderError> {
         let mut file = BlockFile::create(path.as_ref())?;
         if let Source::Classic(classic) = original.source() {
-            file.section_header();
+            file.section_header(None);
             file.block(INTERFACE_DESCRIPTION, |body| {
                 body.extend_from_slice(&classic.link_type.0.to_le_bytes());
                 body.extend_from_slice(&0_u16.to_le_bytes());

@@ -18,12 +18,12 @@ use thiserror::Error;
 use super::compression::Compression;
 use super::follow::Shrunk;
 use super::pcapng::{self, Sections};
-use super::{CapturedPacket, FileBytes, RecordedDrops};
+use super::{CapturedPacket, FileBytes, Part, RecordedDrops};
 use crate::units::{LinkType, Timestamp};
 
 /// Bytes asked of the operating system at a time: large enough that the system call is free,
 /// small enough to stay in the processor's second-level cache.
-const READ_BUFFER: usize = 1 << 20;
+const READ_BUFFER: usize = 256 << 10;
 
 /// The largest record believed unless the file's own snap length is larger: twenty times the
 /// largest frame that the kernel builds (BIG TCP, 512 KiB).
@@ -319,6 +319,10 @@ pub struct FileFacts {
     pub counts_interface_drops: bool,
     /// The same of `isb_osdrop`.
     pub counts_system_drops: bool,
+    /// Which part of a divided capture the file is, if it is one.
+    pub part: Option<Part>,
+    /// Whether the capture that it is a part of was cut short.
+    pub part_of_cut: bool,
 }
 
 /// A saved capture, open for reading.
@@ -504,19 +508,44 @@ impl CaptureFile {
         if self.ending.is_some() {
             return false;
         }
+        let pause = self.drain(&mut visit);
+        self.resume(pause)
+    }
+
+    /// Shows `visit` every packet that lies whole in the buffer.
+    #[inline(always)]
+    fn drain(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> Pause {
         if self.head.is_some() {
             self.drop_head();
         }
         if self.buffer.to_skip > 0 {
-            return self.resume(Pause::Skip(self.buffer.to_skip));
+            return Pause::Skip(self.buffer.to_skip);
         }
-        let pause = match &mut self.format {
+        match &mut self.format {
             Format::Classic(classic) => drain(&mut self.buffer, |b| classic.decode(b), &mut visit),
             Format::Sections(sections) => {
                 let facts = &mut self.facts;
                 drain(&mut self.buffer, |b| sections.decode(b, facts), &mut visit)
             }
-        };
+        }
+    }
+
+    /// The same as [`CaptureFile::read_chunk`], and gives what was read away, for others to look at:
+    /// `place` learns of each packet where it lies in `chunk`. Takes over the room that `chunk` has.
+    pub fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        let start = self.buffer.bytes.as_ptr() as usize;
+        let pause = self.drain(|packet| {
+            let at = packet.data.as_ptr() as usize - start;
+            place(packet, at);
+        });
+        self.buffer.give_away(chunk);
         self.resume(pause)
     }
 
@@ -1116,6 +1145,18 @@ impl Buffer {
         self.offset += bytes as u64;
     }
 
+    /// Exchanges the bytes for the room that `other` has, and keeps what was not consumed.
+    fn give_away(&mut self, other: &mut Vec<u8>) {
+        let rest = self.rest();
+        let length = rest.len();
+        if other.len() < self.bytes.len() {
+            other.resize(self.bytes.len(), 0);
+        }
+        other[..length].copy_from_slice(rest);
+        std::mem::swap(&mut self.bytes, other);
+        (self.start, self.end) = (0, length);
+    }
+
     /// Reads until `rest` has at least `needed` bytes; `false` when the stream ends before.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
         if self.end - self.start >= needed {
@@ -1265,27 +1306,46 @@ impl Merged {
     /// Shows `visit` the next packets, some ten thousand a call. `false` when all files have
     /// ended; [`CaptureFile::ending`] of each then says how.
     pub fn read_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> bool {
-        use std::cmp::Reverse;
-
         if let [file] = self.files.as_mut_slice() {
             return file.read_chunk(visit);
         }
-        if !self.started {
-            self.started = true;
-            for (index, file) in self.files.iter_mut().enumerate() {
-                if file.advance() {
-                    self.heads
-                        .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
-                }
+        self.merge_chunk(|packet, _| visit(packet))
+    }
+
+    /// The same, and slower, with each packet what its file had said of itself before it.
+    pub fn read_chunk_with_facts(
+        &mut self,
+        visit: impl FnMut(CapturedPacket<'_>, &FileFacts),
+    ) -> bool {
+        self.merge_chunk(visit)
+    }
+
+    /// Reads each file up to its first packet, for what it says of itself before that. Only
+    /// [`Merged::read_chunk_with_facts`] goes on from there.
+    pub fn begin(&mut self) {
+        use std::cmp::Reverse;
+
+        if self.started {
+            return;
+        }
+        self.started = true;
+        for (index, file) in self.files.iter_mut().enumerate() {
+            if file.advance() {
+                self.heads
+                    .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
             }
         }
+    }
+
+    fn merge_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>, &FileFacts)) -> bool {
+        self.begin();
         for _ in 0..Self::CHUNK {
             let Some(mut top) = self.heads.peek_mut() else {
                 return false;
             };
             let file = &mut self.files[top.0.1];
             if let Some(packet) = file.peek() {
-                visit(packet);
+                visit(packet, &file.facts);
             }
             file.advance();
             match file.peek() {
@@ -1294,6 +1354,22 @@ impl Merged {
             }
         }
         true
+    }
+
+    /// The same as [`CaptureFile::take_chunk`]. What is merged is copied.
+    pub fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        if let [file] = self.files.as_mut_slice() {
+            return file.take_chunk(chunk, place);
+        }
+        chunk.clear();
+        self.read_chunk(|packet| {
+            place(packet, chunk.len());
+            chunk.extend_from_slice(packet.data);
+        })
     }
 
     /// Shows `visit` every packet to the end of all files.

@@ -9,6 +9,7 @@ mod compression;
 mod file;
 mod follow;
 mod live;
+mod part;
 mod pcapng;
 mod recorder;
 mod rotation;
@@ -23,6 +24,7 @@ pub use live::{
     Batch, CaptureError, KernelCounters, LiveCapture, LiveOptions, MemoryBytes, Reading,
     RunningCapture,
 };
+pub use part::Part;
 pub use recorder::{InterfaceId, Recorder, RecorderError};
 pub use rotation::{FileName, Recording, Removed, RotatingRecorder, Rotation};
 

@@ -1,6 +1,7 @@
 //! `wirewatt analyze`: the report on saved captures.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +15,10 @@ use super::interrupt::interrupted_flag;
 use super::live_view::LiveView;
 use super::options::{ProtocolOptions, ReportOptions, duration};
 use super::{Outcome, tell, warn};
-use crate::analysis::{Analyzer, Completeness, ProtocolPlan, SourceLosses};
-use crate::capture::{CaptureFile, Ending, FileError, Followed, Merged};
+use crate::analysis::{
+    self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
+};
+use crate::capture::{CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
@@ -37,6 +40,11 @@ pub(super) struct AnalyzeArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
 
+    /// Threads; of themselves as many as there are processors, up to 4, for 64 MB and more. The
+    /// report does not depend on it
+    #[arg(long, value_name = "N", value_parser = threads, conflicts_with = "follow")]
+    threads: Option<NonZeroU16>,
+
     /// Go on reading one FILE, pipe or standard input while another program writes it, with live
     /// totals, and report on Ctrl-C
     #[arg(long)]
@@ -57,18 +65,63 @@ pub(super) struct AnalyzeArgs {
     report: ReportOptions,
 }
 
+/// Threads that are used without being asked for: more would wait for the one that reads.
+const MOST_THREADS: u16 = 4;
+
+/// Smaller captures are read before a second thread has begun to help.
+const WORTH_THREADS: u64 = 64 << 20;
+
+fn threads(text: &str) -> Result<NonZeroU16, String> {
+    let number = text.parse().ok().filter(|n: &NonZeroU16| n.get() <= 64);
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn threads_for(capture: &Merged) -> NonZeroU16 {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let threads = u16::try_from(processors)
+        .unwrap_or(MOST_THREADS)
+        .min(MOST_THREADS);
+    let large = capture.size().is_some_and(|size| size.0 >= WORTH_THREADS);
+    NonZeroU16::new(threads)
+        .filter(|_| large)
+        .unwrap_or(NonZeroU16::MIN)
+}
+
+/// A capture that is being read, and how far.
+struct Reading {
+    capture: Merged,
+    progress: ProgressBar,
+}
+
+impl Reading {
+    fn show_progress(&self) {
+        self.progress.set_position(self.capture.bytes_read().0);
+    }
+}
+
+impl ChunkSource for &mut Reading {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        let goes_on = self.capture.take_chunk(chunk, place);
+        self.show_progress();
+        goes_on
+    }
+}
+
 pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
-    let (analyzer, files, stopped) = match args.follow {
+    let (analysis, files, stopped) = match args.follow {
         true => follow(args, plan)?,
         false => {
-            let (analyzer, files) = read(args, plan)?;
-            (analyzer, files, false)
+            let (analysis, files) = read(args, plan)?;
+            (analysis, files, false)
         }
     };
 
-    let analysis = analyzer.finish();
     let mut losses = SourceLosses::default();
     let mut source = Source {
         kind: if args.files == ["-"] {
@@ -89,6 +142,14 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
         by_system += facts.drops.system;
         source.link_types.extend(&facts.link_types);
         source.snaplen = source.snaplen.max(facts.snaplen);
+        source.parts.extend(facts.part.clone());
+        if facts.part_of_cut {
+            losses.cut_short = true;
+            let name = file.name();
+            warn(&format_args!(
+                "{name}: the capture that it is a part of was cut short"
+            ));
+        }
         for interface in &facts.interfaces {
             source.interface.get_or_insert_with(|| interface.clone());
         }
@@ -132,15 +193,26 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
 fn read(
     args: &AnalyzeArgs,
     plan: Arc<ProtocolPlan>,
-) -> Result<(Analyzer, Vec<CaptureFile>), FileError> {
-    let mut capture = Merged::open(&args.files)?;
-    let mut analyzer = Analyzer::new(plan);
+) -> Result<(Analysis, Vec<CaptureFile>), FileError> {
+    let capture = Merged::open(&args.files)?;
     let progress = progress_bar(capture.size().map(|size| size.0));
-    while capture.read_chunk(|packet| analyzer.packet(&packet)) {
-        progress.set_position(capture.bytes_read().0);
-    }
-    progress.finish_and_clear();
-    Ok((analyzer, capture.into_files()))
+    let threads = args.threads.unwrap_or_else(|| threads_for(&capture));
+    let mut reading = Reading { capture, progress };
+    let analysis = if threads == NonZeroU16::MIN {
+        let mut analyzer = Analyzer::new(plan);
+        while reading
+            .capture
+            .read_chunk(|packet| analyzer.packet(&packet))
+        {
+            reading.show_progress();
+        }
+        analyzer.finish()
+    } else {
+        let analyzer = || Analyzer::new(Arc::clone(&plan));
+        analysis::analyze(&mut reading, threads, analyzer)
+    };
+    reading.progress.finish_and_clear();
+    Ok((analysis, reading.capture.into_files()))
 }
 
 /// Counts what comes into a file until its end is wanted; whether it was, and the file had none of
@@ -148,7 +220,7 @@ fn read(
 fn follow(
     args: &AnalyzeArgs,
     plan: Arc<ProtocolPlan>,
-) -> Result<(Analyzer, Vec<CaptureFile>, bool), Box<dyn std::error::Error>> {
+) -> Result<(Analysis, Vec<CaptureFile>, bool), Box<dyn std::error::Error>> {
     let [path] = args.files.as_slice() else {
         return Err("--follow takes one capture: several that grow have no order in time".into());
     };
@@ -187,11 +259,12 @@ fn follow(
         view.refresh(|| analyzer.live_totals());
     }
     view.clear();
-    Ok((analyzer, capture.into_file().into_iter().collect(), stopped))
+    let files = capture.into_file().into_iter().collect();
+    Ok((analyzer.finish(), files, stopped))
 }
 
 /// Progress on standard error where that is a terminal, by bytes where their number is known.
-fn progress_bar(size: Option<u64>) -> ProgressBar {
+pub(super) fn progress_bar(size: Option<u64>) -> ProgressBar {
     let bar = match size {
         Some(size) => ProgressBar::new(size),
         None => ProgressBar::new_spinner(),

@@ -11,12 +11,14 @@ mod check;
 mod interrupt;
 mod list;
 mod live_view;
+mod merge;
 mod node;
 mod options;
 mod progress;
 mod run;
 mod simulate;
 mod sniff;
+mod split;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -46,6 +48,8 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     Annotate(annotate::AnnotateArgs),
     Audit(audit::AuditArgs),
+    Split(split::SplitArgs),
+    Merge(merge::MergeArgs),
     List(list::ListArgs),
     Node(node::NodeArgs),
 }
@@ -63,6 +67,8 @@ pub fn main() -> ExitCode {
         Command::Analyze(args) => analyze::run(&args),
         Command::Annotate(args) => annotate::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Split(args) => split::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::List(args) => list::run(&args),
         Command::Node(args) => node::run(&args),
     };

@@ -302,10 +302,7 @@ pub fn tally(run: &Run) -> ProtocolTally {
             wire: WireBytes::new(cost.ip.get() + packets.get() * LINK_HEADER),
             ..LayerBytes::default()
         },
-        operations: Operations {
-            count: run.completed(),
-            kind: protocol.operation.clone(),
-        },
+        operations: Operations::counted(run.completed(), protocol.operation.clone()),
         projection: projection(cost, packets),
         ..ProtocolTally::default()
     }

@@ -1,5 +1,8 @@
 //! The report for people: plain text that stands on 80 columns.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
@@ -9,6 +12,7 @@ use super::{
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
 use crate::energy::{Carbon, Gas};
+use crate::units::Packets;
 
 /// Columns by which what belongs to a protocol is indented.
 const INDENT: usize = 2;
@@ -126,6 +130,17 @@ pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
         let span = format!("{} + {}", time::rfc3339(first), time::span(span));
         lines.extend(labelled("", &span, style));
     }
+    for part in &source.parts {
+        let part = format!("part {} of {} of a divided capture", part.number, part.of);
+        lines.extend(labelled("", &part, style));
+    }
+    for (i, merged) in source.merged.iter().enumerate() {
+        let label = if i == 0 { "merged from" } else { "" };
+        let packets = counted(merged.packets_seen.get(), "packet");
+        let state = state_word(merged.state);
+        let told = format!("{}: {packets}, {state}", merged.report);
+        lines.extend(labelled(label, &told, style));
+    }
     if let Some(filter) = &source.filter {
         let filter = format!("{filter} (what it kept out is not counted)");
         lines.extend(labelled("filter", &filter, style));
@@ -146,17 +161,17 @@ pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
         "{}: {} seen, {}, {}",
         state_word(completeness.state),
         counted(completeness.packets_seen.get(), "packet"),
-        dropped(completeness.packets_dropped, "capture"),
-        dropped(completeness.softnet_dropped, "kernel"),
+        dropped(completeness.losses.packets_dropped, "capture"),
+        dropped(completeness.losses.softnet_dropped, "kernel"),
     );
     lines.extend(labelled("completeness", &statement, style));
     for reason in &completeness.reasons {
         lines.extend(labelled("", reason, style));
     }
-    if completeness.truncated_packets.get() > 0 {
+    if completeness.evidence.truncated_packets.get() > 0 {
         let cut = format!(
             "{} cut by the snap length; original lengths are counted",
-            counted(completeness.truncated_packets.get(), "packet")
+            counted(completeness.evidence.truncated_packets.get(), "packet")
         );
         lines.extend(labelled("", &cut, style));
     }
@@ -321,10 +336,11 @@ pub(super) fn summary(protocol: &ProtocolReport) -> String {
     let connections = counted(tally.connections.get(), "connection");
     parts[1] = format!("{} {connections}{refused}", parts[1]);
     if tally.operations.count > 0 {
-        parts.push(counted(
-            tally.operations.count,
-            tables::operation_of(protocol),
-        ));
+        let operations = counted(tally.operations.count, tables::operation_of(protocol));
+        parts.push(match tally.operations.left_out {
+            true => format!("at least {operations}"),
+            false => operations,
+        });
     }
     if let Some(share) = protocol.goodput_share {
         parts.push(format!(
@@ -366,6 +382,14 @@ pub(super) fn remarks(protocol: &ProtocolReport) -> Vec<String> {
         remarks.push(format!(
             "{} of its streams that no packet showed are in no figure",
             counted(tally.bytes.gap_bytes.get(), "byte")
+        ));
+    }
+    if !tally.icmp_errors.is_empty() {
+        let errors: Packets = tally.icmp_errors.values().copied().sum();
+        remarks.push(format!(
+            "{} about its packets{}",
+            counted(errors.get(), "ICMP error"),
+            most_frequent(&tally.icmp_errors)
         ));
     }
     remarks
@@ -620,30 +644,50 @@ fn rest(report: &Report) -> Vec<(&'static str, String)> {
         rest.push((
             "other",
             format!(
-                "{} on no protocol's ports, {} IP bytes",
+                "{} on no protocol's ports, {} IP bytes{}",
                 counted(other.packets.total.get(), "packet"),
-                grouped(other.bytes.ip.get())
+                grouped(other.bytes.ip.get()),
+                most_frequent(&other.by_name)
             ),
         ));
     }
     let undecoded = &report.undecoded;
     if undecoded.packets.total.get() > 0 {
-        let reasons: Vec<_> = undecoded
-            .reasons
-            .iter()
-            .map(|(reason, packets)| format!("{reason} {}", grouped(packets.get())))
-            .collect();
         rest.push((
             "not decoded",
             format!(
-                "{}, {} wire bytes ({})",
+                "{}, {} wire bytes{}",
                 counted(undecoded.packets.total.get(), "packet"),
                 grouped(undecoded.bytes.wire.get()),
-                reasons.join(", ")
+                most_frequent(&undecoded.reasons)
             ),
         ));
     }
     rest
+}
+
+/// In brackets, what most of the packets are, the most frequent first.
+fn most_frequent(packets: &BTreeMap<String, Packets>) -> String {
+    const MOST: usize = 6;
+    let mut sorted: Vec<_> = packets.iter().collect();
+    sorted.sort_by_key(|(_, packets)| Reverse(packets.get()));
+    let mut words: Vec<_> = sorted
+        .iter()
+        .take(MOST)
+        .map(|(name, packets)| format!("{name} {}", grouped(packets.get())))
+        .collect();
+    let others: u64 = sorted
+        .iter()
+        .skip(MOST)
+        .map(|(_, packets)| packets.get())
+        .sum();
+    if others > 0 {
+        words.push(format!("others {}", grouped(others)));
+    }
+    match words.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", words.join(", ")),
+    }
 }
 
 pub(super) fn rest_lines(report: &Report, style: Style) -> Vec<String> {
