@@ -125,20 +125,14 @@ impl Accumulator {
     pub fn take_early(&mut self, connection: &mut Connection) {
         if let Some(early) = connection.early.take() {
             self.flush_bucket();
-            self.series.merge(&early);
+            self.series.merge(&early.series);
+            self.add(connection, &early.counts);
         }
     }
 
-    /// Adds a connection that has ended.
-    pub fn fold(&mut self, connection: &Connection) {
-        self.connections += 1;
-        if connection.refused {
-            self.refused += 1;
-        }
-        if let Some(log) = &mut self.log {
-            log.connection(connection.as_seen());
-        }
-        for (mine, theirs) in self.counts.iter_mut().zip(&connection.counts) {
+    /// Adds a part of a connection's counts.
+    pub fn add(&mut self, connection: &Connection, counts: &[Counts; 2]) {
+        for (mine, theirs) in self.counts.iter_mut().zip(counts) {
             mine.merge(theirs);
         }
         if !self.processes.is_empty() {
@@ -150,8 +144,9 @@ impl Accumulator {
             (Way::ToListener, (client, listener)),
             (Way::FromListener, (listener, client)),
         ] {
-            let counts = &connection.counts[way as usize];
-            if counts.bytes.payload == PayloadBytes::ZERO {
+            let counts = &counts[way as usize];
+            // A message may end, by a turn of direction, with a packet that brings none.
+            if (counts.messages, counts.bytes.payload) == Default::default() {
                 continue;
             }
             let room = self.hosts.len() < MOST_PAIRS || self.hosts.contains_key(&pair);
@@ -165,6 +160,17 @@ impl Accumulator {
         }
     }
 
+    /// Enters that a connection has ended whose counts were all added.
+    pub fn fold(&mut self, connection: &Connection) {
+        self.connections += 1;
+        if connection.refused {
+            self.refused += 1;
+        }
+        if let Some(log) = &mut self.log {
+            log.connection(connection.as_seen());
+        }
+    }
+
     /// Whether nothing was ever counted here.
     pub fn is_empty(&self) -> bool {
         self.connections == Connections::ZERO
@@ -172,10 +178,7 @@ impl Accumulator {
 
     /// Bytes that no packet showed.
     pub fn gap_bytes(&self) -> GapBytes {
-        self.counts
-            .iter()
-            .map(|counts| counts.bytes.gap_bytes)
-            .sum()
+        self.counts.iter().map(Counts::gap_bytes).sum()
     }
 
     /// Packets, messages, IP bytes and payload so far.
@@ -272,6 +275,9 @@ impl Counts {
         self.messages += other.messages;
         self.incomplete_messages += other.incomplete_messages;
         self.excess.merge(&other.excess);
+        self.gap_declared += other.gap_declared;
+        self.late_of_gap += other.late_of_gap;
+        self.cut_unframed += other.cut_unframed;
     }
 
     /// The same packets as Ethernet frames of the usual size.
@@ -287,6 +293,7 @@ impl Counts {
         crate::tally::LayerBytes {
             ip,
             wire: WireBytes::new(wire),
+            gap_bytes: self.gap_bytes(),
             ..*bytes
         }
     }

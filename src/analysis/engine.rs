@@ -9,8 +9,8 @@ use super::log::{MessageLog, Repetition};
 use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
-    Arrival, ConnectionKey, ConnectionTable, Direction, Ends, HoldingSpace, ProtocolIndex,
-    RecentFlows, TransportKind,
+    Arrival, ConnectionKey, ConnectionTable, Direction, Ends, HalfStream, HoldingSpace,
+    ProtocolIndex, RecentFlows, TransportKind,
 };
 use crate::message::{Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way};
 use crate::packet::{
@@ -19,26 +19,49 @@ use crate::packet::{
 use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
 
-/// Connections that are followed at once. Past that, one that has been silent is forgotten.
-const MOST_CONNECTIONS: usize = 32_768;
-
-/// Ended connections that are kept a while longer, for what comes late.
-const MOST_ENDED: usize = 1024;
-
 /// More markers are counted and not remembered.
 const MOST_MARKERS: usize = 1 << 16;
 
-/// Room for out-of-order data of all connections.
-const HOLDING_SPACE: usize = 16 << 20;
+/// How much an [`Analyzer`] keeps at once, so that memory stays flat while captures grow. What is
+/// beyond a limit is marked in the result's [`Evidence`], and never counted wrongly.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections that are followed. Past that, one that has been silent is forgotten.
+    pub connections: usize,
+    /// Connections that have counts of their own, at least 1. Past that, those of a silent one are
+    /// added to its protocol's; no result depends on it.
+    pub at_work: usize,
+    /// Ended connections that are kept a while longer, for what comes late.
+    pub ended: usize,
+    /// Bytes of out-of-order data that are held for all connections.
+    pub held: usize,
+}
+
+impl Default for Limits {
+    /// A million connections in less than 400 MB.
+    fn default() -> Self {
+        Self {
+            connections: 1 << 20,
+            at_work: 1 << 15,
+            ended: 1 << 10,
+            held: 16 << 20,
+        }
+    }
+}
 
 /// Counts packets into an [`Analysis`].
 pub struct Analyzer {
     plan: Arc<ProtocolPlan>,
+    limits: Limits,
     /// Each connection's place, by the hash of its key.
     table: ConnectionTable,
     recent: RecentFlows,
-    connections: Vec<Option<Box<Connection>>>,
+    connections: Vec<Option<Connection>>,
     free: Vec<u32>,
+    /// Places of connections that have counts of their own.
+    at_work: Vec<u32>,
+    /// Where the search for one of those that is silent goes on.
+    work_hand: usize,
     /// Ended connections, the longest ended first.
     ended: VecDeque<(ConnectionKey, u64)>,
     /// Connections opened so far.
@@ -81,6 +104,11 @@ pub struct LiveTotals {
 impl Analyzer {
     /// An analyzer that has seen nothing.
     pub fn new(plan: Arc<ProtocolPlan>) -> Self {
+        Self::with_limits(plan, Limits::default())
+    }
+
+    /// The same with other limits than the usual ones.
+    pub fn with_limits(plan: Arc<ProtocolPlan>, limits: Limits) -> Self {
         let rows = plan
             .protocols()
             .iter()
@@ -88,14 +116,17 @@ impl Analyzer {
         Self {
             rows: rows.collect(),
             plan,
+            limits,
             table: ConnectionTable::default(),
             recent: RecentFlows::default(),
             connections: Vec::new(),
             free: Vec::new(),
+            at_work: Vec::new(),
+            work_hand: 0,
             ended: VecDeque::new(),
             opened: 0,
             hand: 0,
-            space: HoldingSpace::new(HOLDING_SPACE),
+            space: HoldingSpace::new(limits.held),
             unclassified: Counts::default(),
             undecoded: Counts::default(),
             not_ip: 0,
@@ -202,7 +233,12 @@ impl Analyzer {
                 Some(row) => &mut rows[row],
                 None => &mut unclassified,
             };
-            for counts in connection.settled() {
+            let early = connection
+                .early
+                .iter()
+                .flat_map(|early| early.counts.clone());
+            let at_work = connection.work.iter().flat_map(|work| work.settled());
+            for counts in early.chain(at_work) {
                 *sum = add_totals(*sum, &counts);
             }
         }
@@ -264,7 +300,7 @@ impl Analyzer {
                 });
             }
         }
-        self.evidence.gap_bytes += self.unclassified.bytes.gap_bytes;
+        self.evidence.gap_bytes += self.unclassified.gap_bytes();
         let mut undecoded = self.undecoded.layers();
         undecoded.wire += self.not_ip;
         let seen = self.packets > 0;
@@ -354,18 +390,17 @@ impl Analyzer {
         let Some((slot, direction)) = ends.and_then(|ends| self.recent.find(ends)) else {
             return false;
         };
-        let Some(connection) = self.connections[slot as usize].as_deref_mut() else {
+        let Some(connection) = self.connections[slot as usize].as_mut() else {
             return false;
         };
         let way = connection.way(direction);
-        if !connection.flows_on(way, &lengths, &segment) {
+        let Some(messages) = connection.flows_on(way, &lengths, &segment, packet.data) else {
             return false;
-        }
+        };
         connection.in_use = true;
         connection.last_seen = time;
-        let messages = u64::from(lengths.payload > 0);
         if let Some(row) = row_of(connection) {
-            self.rows[row].tick(time, 1, messages, lengths.ip());
+            self.rows[row].tick(time, 1, messages.get(), lengths.ip());
         }
         true
     }
@@ -404,13 +439,16 @@ impl Analyzer {
         segment: &Segment<'_>,
     ) {
         let flags = segment.flags;
+        if self.is_idle(slot) {
+            self.employ(slot);
+        }
         let Self {
             connections,
             rows,
             space,
             ..
         } = self;
-        let Some(connection) = connections[slot as usize].as_deref_mut() else {
+        let Some(connection) = connections[slot as usize].as_mut() else {
             return;
         };
         connection.in_use = true;
@@ -474,7 +512,7 @@ impl Analyzer {
         } else {
             PacketClass::Other
         };
-        let counts = &mut connection.counts[way as usize];
+        let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
         counts.packet(class, lengths);
         counts.bytes.payload += u64::from(arrival.new);
         if arrival.new < length {
@@ -533,7 +571,7 @@ impl Analyzer {
                 self.open(key, direction, flags, time)
             }
         };
-        if let Some(connection) = self.connections[slot as usize].as_deref_mut() {
+        if let Some(connection) = self.connections[slot as usize].as_mut() {
             let way = connection.way(direction);
             connection.streams[way as usize].syn(sequence);
         }
@@ -582,7 +620,7 @@ impl Analyzer {
                 choice.framer(kind == TransportKind::Udp || syn)
             }
         };
-        let mut connection = Box::new(Connection::new(key, protocol, up_way, framer, time));
+        let mut connection = Connection::new(key, protocol, up_way, framer, time);
         connection.mid_stream = kind == TransportKind::Tcp && !syn;
         connection.asked_before =
             syn && !destination_listens && self.may_answer_what_came_before(time);
@@ -592,7 +630,7 @@ impl Analyzer {
 
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None if self.connections.len() < MOST_CONNECTIONS => {
+            None if self.connections.len() < self.limits.connections => {
                 self.connections.push(None);
                 (self.connections.len() - 1) as u32
             }
@@ -617,7 +655,7 @@ impl Analyzer {
         loop {
             let slot = self.hand as u32;
             self.hand = (self.hand + 1) % self.connections.len();
-            match self.connections[slot as usize].as_deref_mut() {
+            match self.connections[slot as usize].as_mut() {
                 Some(connection) if connection.in_use => connection.in_use = false,
                 connection => {
                     let open = connection.is_some_and(|connection| !connection.closed);
@@ -634,7 +672,7 @@ impl Analyzer {
     #[cold]
     fn retire(&mut self, ended: (ConnectionKey, u64)) {
         self.ended.push_back(ended);
-        if self.ended.len() > MOST_ENDED
+        if self.ended.len() > self.limits.ended
             && let Some((oldest, serial)) = self.ended.pop_front()
             && let Some(slot) = self.find(&oldest)
             && self.connections[slot as usize]
@@ -656,44 +694,103 @@ impl Analyzer {
             self.recent.forget(ends.opposite());
         }
         self.free.push(slot);
-        connection.settle();
+        self.unlist(slot, &connection);
         let row = row_of(&connection);
         let messages = connection.end(&mut self.space, row.map(|row| &mut self.rows[row]));
-        self.evidence.gaps += connection
-            .streams
-            .iter()
-            .map(|stream| stream.gaps())
-            .sum::<u64>();
-        self.evidence.conflicting_bytes += connection
-            .streams
-            .iter()
-            .map(|stream| stream.conflicting())
-            .sum::<u64>();
+        let streams = connection.streams.iter();
+        self.evidence.gaps += streams.map(HalfStream::gaps).sum::<u64>();
+        let streams = connection.streams.iter();
+        self.evidence.conflicting_bytes += streams.map(HalfStream::conflicting).sum::<u64>();
         self.evidence.gaps += connection.unseen_beginnings();
-        for counts in &connection.counts {
+        decide(&mut connection);
+        let row = row_of(&connection);
+        if let Some(row) = row {
+            self.rows[row].take_early(&mut connection);
+        }
+        self.take_counts(&mut connection);
+        if let Some(row) = row {
+            let row = &mut self.rows[row];
+            if messages > 0 {
+                row.tick(connection.last_seen, 0, messages, 0);
+            }
+            row.fold(&connection);
+        }
+    }
+
+    /// Whether a connection has no counts of its own.
+    #[inline]
+    fn is_idle(&self, slot: u32) -> bool {
+        let connection = self.connections[slot as usize].as_ref();
+        connection.is_some_and(|connection| connection.work.is_none())
+    }
+
+    /// Gives a connection counts of its own.
+    #[cold]
+    fn employ(&mut self, slot: u32) {
+        while self.at_work.len() >= self.limits.at_work.max(1) {
+            self.work_hand = (self.work_hand + 1) % self.at_work.len();
+            let silent = self.at_work[self.work_hand];
+            match self.connections[silent as usize].take() {
+                Some(mut connection) => {
+                    if !std::mem::take(&mut connection.in_use) {
+                        self.unlist(silent, &connection);
+                        self.take_counts(&mut connection);
+                    }
+                    self.connections[silent as usize] = Some(connection);
+                }
+                // `fold` strikes them from the list.
+                None => debug_assert!(false, "a connection at work that is not there"),
+            }
+        }
+        if let Some(connection) = &mut self.connections[slot as usize] {
+            connection.work.get_or_insert_default().place = self.at_work.len() as u32;
+            self.at_work.push(slot);
+        }
+    }
+
+    /// Strikes a connection from the list of those at work.
+    fn unlist(&mut self, slot: u32, connection: &Connection) {
+        let Some(work) = &connection.work else { return };
+        if self.at_work.get(work.place as usize) != Some(&slot) {
+            return;
+        }
+        self.at_work.swap_remove(work.place as usize);
+        if let Some(moved) = self.at_work.get(work.place as usize)
+            && let Some(moved) = &mut self.connections[*moved as usize]
+            && let Some(others) = &mut moved.work
+        {
+            others.place = work.place;
+        }
+    }
+
+    /// Adds a connection's counts to those of its row, or to what is kept of it until that is known.
+    fn take_counts(&mut self, connection: &mut Connection) {
+        let Some(counts) = connection.take_counts() else {
+            return;
+        };
+        for counts in &counts {
             self.evidence.late_bytes += counts.late_of_gap;
             self.evidence.cut_unframed_bytes += counts.cut_unframed;
         }
-        decide(&mut connection);
-        match row_of(&connection) {
-            Some(row) => {
-                let row = &mut self.rows[row];
-                row.take_early(&mut connection);
-                if messages > 0 {
-                    row.tick(connection.last_seen, 0, messages, 0);
-                }
-                row.fold(&connection);
+        let merge = |into: &mut [Counts; 2]| {
+            for (mine, theirs) in into.iter_mut().zip(&counts) {
+                mine.merge(theirs);
             }
-            None => connection
-                .counts
+        };
+        if let Some(early) = &mut connection.early {
+            merge(&mut early.counts);
+        } else if let Some(row) = row_of(connection) {
+            self.rows[row].add(connection, &counts);
+        } else {
+            counts
                 .iter()
-                .for_each(|counts| self.unclassified.merge(counts)),
+                .for_each(|counts| self.unclassified.merge(counts));
         }
     }
 
     /// Whether a datagram is of ours, where its flow is on ports of ours.
     fn standing_of_datagram(&self, slot: u32, payload: &[u8]) -> Option<Standing> {
-        let framer = &self.connections[slot as usize].as_deref()?.framer;
+        let framer = &self.connections[slot as usize].as_ref()?.framer;
         let Framer::WireWatt(framing) = framer else {
             return None;
         };
@@ -727,15 +824,18 @@ impl Analyzer {
                 connection.standing != Standing::Undecided && connection.standing != standing
             };
             if self.connections[slot as usize]
-                .as_deref()
+                .as_ref()
                 .is_some_and(of_other_kind)
             {
                 self.fold(slot);
                 slot = self.open(key, direction, TcpFlags::new(0), time);
             }
-            if let Some(connection) = self.connections[slot as usize].as_deref_mut() {
+            if let Some(connection) = self.connections[slot as usize].as_mut() {
                 connection.standing = standing;
             }
+        }
+        if self.is_idle(slot) {
+            self.employ(slot);
         }
         let Self {
             connections,
@@ -744,7 +844,7 @@ impl Analyzer {
             markers,
             ..
         } = self;
-        let Some(connection) = connections[slot as usize].as_deref_mut() else {
+        let Some(connection) = connections[slot as usize].as_mut() else {
             return;
         };
         connection.in_use = true;
@@ -766,7 +866,7 @@ impl Analyzer {
         } else {
             PacketClass::Other
         };
-        let counts = &mut connection.counts[way as usize];
+        let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
         counts.packet(class, lengths);
         counts.bytes.payload += length;
         let mut messages = 0;
@@ -791,7 +891,8 @@ fn frame_datagram(
     rows: &mut [Accumulator],
 ) -> u64 {
     if connection.protocol.is_none() {
-        connection.counts[way as usize].bytes.unframed += UnframedBytes::new(length);
+        let work = connection.work.get_or_insert_default();
+        work.counts[way as usize].bytes.unframed += UnframedBytes::new(length);
         return 0;
     }
     let frames = match &connection.framer {
@@ -852,7 +953,7 @@ fn tick_early(
             packets: Packets::new(1),
             ip: IpBytes::new(u64::from(ip)),
         };
-        early.add(early.start_of(time), &bucket);
+        early.series.add(early.series.start_of(time), &bucket);
     }
     if connection.standing != Standing::Undecided
         && let Some(row) = row_of(connection)

@@ -13,7 +13,7 @@ mod log;
 mod plan;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
-pub use engine::{Analyzer, LiveTotals};
+pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
 pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
 

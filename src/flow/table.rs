@@ -3,8 +3,8 @@
 /// Finds connections by the hashes of their keys; the connections themselves are kept elsewhere, at
 /// the index that this table gives.
 ///
-/// Open addressing with linear probing, and never more than a quarter full: nearly every search ends
-/// at the first place that it looks at, which a general hash table cannot promise. Each place holds
+/// Open addressing with linear probing, and never more than half full: most searches end at the first
+/// place that they look at, which a general hash table cannot promise. Each place holds
 /// the hash, so that no other connection is touched on the way.
 #[derive(Debug)]
 pub struct ConnectionTable {
@@ -28,6 +28,9 @@ impl Default for ConnectionTable {
 }
 
 impl ConnectionTable {
+    /// What a place takes in memory; each connection has two to four.
+    pub const PLACE_BYTES: usize = size_of::<Place>();
+
     fn with_places(places: usize) -> Self {
         let empty = Place {
             hash: 0,
@@ -57,7 +60,7 @@ impl ConnectionTable {
 
     /// Enters a connection that is not in the table.
     pub fn insert(&mut self, hash: u32, index: u32) {
-        if 4 * (self.used + 1) > self.places.len() {
+        if 2 * (self.used + 1) > self.places.len() {
             let larger = Self::with_places(2 * self.places.len());
             for place in std::mem::replace(self, larger).places {
                 if place.index != EMPTY {

@@ -21,7 +21,7 @@ pub use segment::Segment;
 pub use turn::Turn;
 pub use wirewatt::WireWatt;
 
-use crate::units::{FramingBytes, IncompleteBytes, MessageBytes, UnframedBytes};
+use crate::units::{FramingBytes, IncompleteBytes, MessageBytes, Messages, UnframedBytes};
 
 /// Which of a connection's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,15 @@ pub struct Message {
     pub framing: FramingBytes,
     /// What its header says, where the framing reads one.
     pub label: Option<Label>,
+}
+
+/// A segment's payload that is whole messages, with nothing before them and nothing behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// How many.
+    pub messages: Messages,
+    /// Their headers and delimiters; the rest is bodies.
+    pub framing: FramingBytes,
 }
 
 /// The header of one of WireWatt's own messages (docs/wire-format.md).
@@ -161,6 +170,26 @@ impl Framer {
             Self::Turn(_) => Turn::READS_BYTES,
             Self::Segment(_) => Segment::READS_BYTES,
             Self::Unframed => false,
+        }
+    }
+
+    /// Whether [`Framer::whole`] ever finds anything.
+    pub fn finds_whole(&self) -> bool {
+        matches!(self, Self::Segment(_) | Self::Line(_))
+    }
+
+    /// What a segment's payload consists of, if it is whole messages that have no headers to read,
+    /// and brings what the stream needs next: then the framing stays as it is and need not be told
+    /// of it. The payload is the last `length` bytes of `packet`, and at least one.
+    #[inline(always)]
+    pub fn whole(&self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
+        match self {
+            Self::Segment(_) => Some(Whole {
+                messages: Messages::new(1),
+                framing: FramingBytes::ZERO,
+            }),
+            Self::Line(line) => line.whole(way, packet, length),
+            _ => None,
         }
     }
 
