@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::connection::{Connection, Counts};
 use super::log::{MessageLog, MessageSeen, Repetition};
 use crate::message::{Label, Way};
+use crate::packet::IcmpErrorKind;
 use crate::protocols;
 use crate::tally::{
     Bucket, BytesByClass, DirectionTally, Operations, PacketCounts, Pair, PairTally, Projection,
@@ -38,6 +39,8 @@ pub(super) struct Accumulator {
     series: Series,
     bucket_start: i64,
     bucket: Bucket,
+    /// ICMP errors about packets of these connections.
+    pub icmp_errors: BTreeMap<IcmpErrorKind, Packets>,
     /// Messages one by one, where they are asked for.
     pub log: Option<MessageLog>,
 }
@@ -126,6 +129,9 @@ impl Accumulator {
         if let Some(early) = connection.early.take() {
             self.flush_bucket();
             self.series.merge(&early.series);
+            for (kind, packets) in &early.icmp_errors {
+                *self.icmp_errors.entry(*kind).or_default() += *packets;
+            }
             self.add(connection, &early.counts);
         }
     }
@@ -246,6 +252,11 @@ impl Accumulator {
                 kind: operation,
             },
             projection: counts.projection(),
+            icmp_errors: self
+                .icmp_errors
+                .iter()
+                .map(|(kind, packets)| (kind.to_string(), *packets))
+                .collect(),
             ..ProtocolTally::default()
         }
     }

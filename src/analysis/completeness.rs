@@ -93,6 +93,18 @@ impl Completeness {
                 counted(evidence.cut_unframed_bytes, "stream byte")
             ));
         }
+        if evidence.unfinished_fragments > 0 {
+            reasons.push(format!(
+                "of {} some fragments were seen and others were not",
+                counted(evidence.unfinished_fragments, "IP packet")
+            ));
+        }
+        if evidence.forgotten_fragments > 0 {
+            reasons.push(format!(
+                "the fragments of {} were given up, too many were waiting for others",
+                counted(evidence.forgotten_fragments, "IP packet")
+            ));
+        }
         if losses.markers_seen == Some(false) {
             reasons.push("not every marker datagram was seen in the capture".to_owned());
         }
@@ -241,6 +253,22 @@ mod tests {
             (
                 Evidence {
                     cut_unframed_bytes: 1,
+                    ..Evidence::default()
+                },
+                proven(),
+                Incomplete,
+            ),
+            (
+                Evidence {
+                    unfinished_fragments: 1,
+                    ..Evidence::default()
+                },
+                proven(),
+                Incomplete,
+            ),
+            (
+                Evidence {
+                    forgotten_fragments: 1,
                     ..Evidence::default()
                 },
                 proven(),

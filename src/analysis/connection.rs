@@ -1,16 +1,16 @@
 //! One connection at work: its two streams, its framing, and its counts until they are folded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::accumulator::Accumulator;
 use super::log::{ConnectionSeen, MessageSeen};
 use crate::flow::{
-    Arrival, ConnectionKey, Direction, HalfStream, HoldingSpace, ProtocolIndex, StreamSink,
-    TransportKind,
+    Arrival, Carrier, ConnectionKey, Direction, HalfStream, HoldingSpace, ProtocolIndex,
+    StreamSink, TransportKind,
 };
 use crate::message::{Framer, Label, Message, MessageSink, Way, WireWatt};
-use crate::packet::{Lengths, Segment, USUAL};
+use crate::packet::{IcmpErrorKind, Lengths, Segment, USUAL};
 use crate::tally::{Excess, LayerBytes, PacketClass, Series};
 use crate::units::{
     FramingBytes, GapBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Packets, Timestamp,
@@ -90,6 +90,7 @@ impl Work {
 pub(super) struct Early {
     pub series: Series,
     pub counts: [Counts; 2],
+    pub icmp_errors: BTreeMap<IcmpErrorKind, Packets>,
 }
 
 /// Whether the streams on a built-in range are ours.
@@ -166,6 +167,13 @@ impl Counts {
         }
         let headers = ip - lengths.payload;
         self.excess.add_packet(headers, lengths.payload);
+    }
+
+    /// Enters the headers of several packets.
+    pub fn carriers(&mut self, class: PacketClass, packets: &[Carrier]) {
+        for packet in packets {
+            self.packet(class, &packet.lengths);
+        }
     }
 
     /// These with others of segments that flowed on.

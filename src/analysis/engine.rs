@@ -9,12 +9,13 @@ use super::log::{MessageLog, Repetition};
 use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
-    Arrival, ConnectionKey, ConnectionTable, Direction, Ends, HalfStream, HoldingSpace,
-    ProtocolIndex, RecentFlows, TransportKind,
+    Arrival, Assembly, Broken, Carrier, ConnectionKey, ConnectionTable, Direction, Ends, Fragments,
+    HalfStream, HoldingSpace, ProtocolIndex, RecentFlows, TransportKind,
 };
 use crate::message::{Framer, Framing, FramingChoice, Marker, Segment as SegmentFraming, Way};
 use crate::packet::{
-    self, Addresses, Datagram, Lengths, Packet, Reason, Segment, TcpFlags, Transport,
+    self, Addresses, Datagram, Fragment, IcmpError, Lengths, Packet, QuotedTransport, Reason,
+    Segment, TcpFlags, Transport,
 };
 use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
@@ -35,6 +36,9 @@ pub struct Limits {
     pub ended: usize,
     /// Bytes of out-of-order data that are held for all connections.
     pub held: usize,
+    /// Bytes that IP fragments take while they wait for others. Past that, those that have waited
+    /// longest are given up.
+    pub fragments: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +49,7 @@ impl Default for Limits {
             at_work: 1 << 15,
             ended: 1 << 10,
             held: 16 << 20,
+            fragments: 4 << 20,
         }
     }
 }
@@ -73,6 +78,9 @@ pub struct Analyzer {
     rows: Vec<Accumulator>,
     /// TCP and UDP outside all ports, as folded; and other IP protocols.
     unclassified: Counts,
+    /// Packets in `unclassified` by their IP protocol's number.
+    unclassified_protocols: BTreeMap<u8, Packets>,
+    fragments: Fragments,
     undecoded: Counts,
     not_ip: u64,
     reasons: BTreeMap<Reason, u64>,
@@ -128,6 +136,8 @@ impl Analyzer {
             hand: 0,
             space: HoldingSpace::new(limits.held),
             unclassified: Counts::default(),
+            unclassified_protocols: BTreeMap::new(),
+            fragments: Fragments::new(limits.fragments),
             undecoded: Counts::default(),
             not_ip: 0,
             reasons: BTreeMap::new(),
@@ -168,7 +178,7 @@ impl Analyzer {
     fn thorough_packet(&mut self, packet: &CapturedPacket<'_>) {
         match packet::decode_usual(packet.link_type, packet.data, packet.original_length) {
             Some((lengths, addresses, segment)) => {
-                self.segment(packet.timestamp, &lengths, &addresses, &segment);
+                self.segment(packet.timestamp, &lengths, &addresses, &segment, &[]);
             }
             None => self.unusual_packet(packet),
         }
@@ -180,37 +190,152 @@ impl Analyzer {
         if (packet.data.len() as u64) < u64::from(packet.original_length) {
             self.evidence.truncated_packets += 1;
         }
-        match packet::decode(packet.link_type, packet.data, packet.original_length) {
-            Ok(Packet {
-                lengths,
-                addresses,
-                transport: Transport::Tcp(segment),
-            }) => {
-                self.segment(packet.timestamp, &lengths, &addresses, &segment);
-            }
-            Ok(Packet {
-                lengths,
-                addresses,
-                transport: Transport::Udp(datagram),
-            }) => {
-                self.datagram(packet.timestamp, &lengths, &addresses, &datagram);
-            }
-            Ok(Packet {
-                lengths,
-                transport: Transport::Other { .. },
-                ..
-            }) => {
-                self.unclassified.packet(PacketClass::Other, &lengths);
-                self.unclassified.bytes.payload += u64::from(lengths.payload);
-                self.unclassified.bytes.unframed += u64::from(lengths.payload);
-            }
+        let decoded = packet::decode(packet.link_type, packet.data, packet.original_length);
+        self.decoded_packet(packet.timestamp, &decoded, &[]);
+    }
+
+    /// Counts a decoded packet; `carriers` are the captured packets that it came in where these are
+    /// fragments.
+    fn decoded_packet(
+        &mut self,
+        time: Timestamp,
+        decoded: &Result<Packet<'_>, packet::Undecoded>,
+        carriers: &[Carrier],
+    ) {
+        let (lengths, addresses, transport) = match decoded {
+            Ok(packet) => (&packet.lengths, &packet.addresses, &packet.transport),
             Err(undecoded) => {
-                *self.reasons.entry(undecoded.reason).or_default() += 1;
-                self.not_ip += u64::from(undecoded.lengths.not_ip);
-                self.undecoded
-                    .packet(PacketClass::Other, &undecoded.lengths);
+                let lengths = undecoded.lengths;
+                self.not_ip += u64::from(lengths.not_ip);
+                let itself = [Carrier { time, lengths }];
+                self.count_undecoded(undecoded.reason, or_itself(carriers, &itself));
+                return;
+            }
+        };
+        let itself = [Carrier {
+            time,
+            lengths: *lengths,
+        }];
+        match transport {
+            Transport::Tcp(segment) => self.segment(time, lengths, addresses, segment, carriers),
+            Transport::Udp(datagram) => self.datagram(time, lengths, addresses, datagram, carriers),
+            Transport::Fragment(fragment) => self.fragment(*addresses, fragment, itself[0]),
+            Transport::IcmpError(error) => self.icmp_error(error, or_itself(carriers, &itself)),
+            Transport::Other { protocol } => {
+                self.count_other(*protocol, or_itself(carriers, &itself));
             }
         }
+    }
+
+    /// Counts packets that could not be decoded.
+    fn count_undecoded(&mut self, reason: Reason, packets: &[Carrier]) {
+        *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        for packet in packets {
+            self.undecoded.packet(PacketClass::Other, &packet.lengths);
+        }
+    }
+
+    /// Counts packets of another IP protocol than TCP and UDP.
+    fn count_other(&mut self, protocol: u8, packets: &[Carrier]) {
+        *self.unclassified_protocols.entry(protocol).or_default() += packets.len() as u64;
+        for Carrier { lengths, .. } in packets {
+            self.unclassified.packet(PacketClass::Other, lengths);
+            self.unclassified.bytes.payload += u64::from(lengths.payload);
+            self.unclassified.bytes.unframed += u64::from(lengths.payload);
+        }
+    }
+
+    /// Keeps a fragment until its packet is whole, and counts that then. What it carries may be a
+    /// fragment again, of a packet in a tunnel.
+    #[cold]
+    fn fragment(&mut self, addresses: Addresses, fragment: &Fragment<'_>, packet: Carrier) {
+        while let Some(broken) = self.fragments.give_up(packet.time) {
+            self.broken_fragments(broken);
+        }
+        let mut assembly = self.fragments.take(addresses, fragment, [packet]);
+        loop {
+            let mut whole = match assembly {
+                Assembly::Waits => return,
+                Assembly::Broken(broken) => return self.broken_fragments(broken),
+                Assembly::Whole(whole) => whole,
+            };
+            self.evidence.conflicting_bytes += whole.conflicting;
+            let captured = std::mem::take(&mut whole.captured);
+            let decoded = packet::decode_reassembled(
+                whole.addresses,
+                whole.protocol,
+                &captured,
+                whole.length,
+            );
+            whole.spread(match &decoded {
+                Ok(packet) => &packet.lengths,
+                Err(undecoded) => &undecoded.lengths,
+            });
+            match decoded {
+                Ok(Packet {
+                    addresses,
+                    transport: Transport::Fragment(fragment),
+                    ..
+                }) => {
+                    assembly = self.fragments.take(addresses, &fragment, whole.carriers);
+                }
+                _ => return self.decoded_packet(packet.time, &decoded, &whole.carriers),
+            }
+        }
+    }
+
+    /// Counts packets whose fragments will never be whole.
+    fn broken_fragments(&mut self, broken: Broken) {
+        match broken.reason {
+            Reason::FragmentAlone => self.evidence.unfinished_fragments += 1,
+            Reason::FragmentGivenUp => self.evidence.forgotten_fragments += 1,
+            _ => {}
+        }
+        self.count_undecoded(broken.reason, &broken.carriers);
+    }
+
+    /// Counts an ICMP error with the connection that it is about, where that is on a protocol's ports.
+    /// It comes from the end that the quoted packet went to, or from a router on the way there.
+    #[cold]
+    fn icmp_error(&mut self, error: &IcmpError, packets: &[Carrier]) {
+        let kind = match error.transport {
+            QuotedTransport::Tcp => TransportKind::Tcp,
+            QuotedTransport::Udp => TransportKind::Udp,
+        };
+        let (source, destination) = (error.source_port, error.destination_port);
+        let (key, direction) = ConnectionKey::new(&error.addresses, source, destination, kind);
+        let is_classified = |slot: &u32| {
+            let connection = self.connections[*slot as usize].as_ref();
+            connection.is_some_and(|connection| connection.protocol.is_some())
+        };
+        let Some(slot) = self.find(&key).filter(is_classified) else {
+            return self.count_other(error.protocol, packets);
+        };
+        if self.is_idle(slot) {
+            self.employ(slot);
+        }
+        let Some(connection) = self.connections[slot as usize].as_mut() else {
+            return;
+        };
+        let way = connection.way(direction.opposite());
+        let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
+        for packet in packets {
+            let outside = Lengths {
+                payload: 0,
+                surplus: packet.lengths.surplus + packet.lengths.payload,
+                ..packet.lengths
+            };
+            counts.packet(PacketClass::Other, &outside);
+        }
+        let row = row_of(connection);
+        let errors = match &mut connection.early {
+            Some(early) => Some(&mut early.icmp_errors),
+            None => row.map(|row| &mut self.rows[row].icmp_errors),
+        };
+        if let Some(errors) = errors {
+            *errors.entry(error.kind).or_default() += 1;
+        }
+        tick_each(connection, &mut self.rows, packets, 0);
     }
 
     /// All packets so far.
@@ -259,7 +384,11 @@ impl Analyzer {
             }
         }
         totals.push(live("unclassified", unclassified));
-        let undecoded = add_totals(empty, &self.undecoded);
+        let mut undecoded = add_totals(empty, &self.undecoded);
+        for waiting in self.fragments.carriers() {
+            undecoded.0 += 1;
+            undecoded.2 += u64::from(waiting.lengths.ip());
+        }
         if undecoded != empty {
             totals.push(live("undecoded", undecoded));
         }
@@ -268,6 +397,9 @@ impl Analyzer {
 
     /// Ends every connection and gives the result.
     pub fn finish(mut self) -> Analysis {
+        while let Some(broken) = self.fragments.end() {
+            self.broken_fragments(broken);
+        }
         for slot in 0..self.connections.len() {
             self.fold(slot as u32);
         }
@@ -312,6 +444,13 @@ impl Analyzer {
             unclassified: Unclassified {
                 packets: PacketCounts::from_classes(self.unclassified.packets),
                 bytes: self.unclassified.layers(),
+                by_name: self
+                    .unclassified_protocols
+                    .iter()
+                    .map(|(protocol, packets)| {
+                        (packet::protocol_name(*protocol).into_owned(), *packets)
+                    })
+                    .collect(),
             },
             undecoded: Undecoded {
                 packets: PacketCounts::from_classes(self.undecoded.packets),
@@ -336,6 +475,7 @@ impl Analyzer {
         lengths: &Lengths,
         addresses: &Addresses,
         segment: &Segment<'_>,
+        carriers: &[Carrier],
     ) {
         let (source, destination) = (segment.source_port, segment.destination_port);
         let ends = Ends::new(addresses, source, destination);
@@ -365,7 +505,7 @@ impl Analyzer {
                 (slot, direction)
             }
         };
-        self.enter(slot, direction, time, lengths, segment);
+        self.enter(slot, direction, time, lengths, segment, carriers);
     }
 
     /// Counts a segment on the shortest way, if there is nothing about it to think of.
@@ -428,7 +568,8 @@ impl Analyzer {
         }
     }
 
-    /// Enters a segment into its connection and into its protocol's row.
+    /// Enters a segment into its connection and into its protocol's row. `carriers` are the packets that
+    /// it came in where these are fragments; each has the class of the whole.
     #[inline(always)]
     fn enter(
         &mut self,
@@ -437,6 +578,7 @@ impl Analyzer {
         time: Timestamp,
         lengths: &Lengths,
         segment: &Segment<'_>,
+        carriers: &[Carrier],
     ) {
         let flags = segment.flags;
         if self.is_idle(slot) {
@@ -513,7 +655,11 @@ impl Analyzer {
             PacketClass::Other
         };
         let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
-        counts.packet(class, lengths);
+        if carriers.is_empty() {
+            counts.packet(class, lengths);
+        } else {
+            counts.carriers(class, carriers);
+        }
         counts.bytes.payload += u64::from(arrival.new);
         if arrival.new < length {
             counts.bytes.retransmitted += u64::from(arrival.repeated);
@@ -529,7 +675,9 @@ impl Analyzer {
                 });
             }
         }
-        if connection.early.is_some() {
+        if !carriers.is_empty() {
+            tick_each(connection, rows, carriers, messages);
+        } else if connection.early.is_some() {
             tick_early(connection, rows, time, messages, lengths.ip());
         } else if let Some(row) = row {
             row.tick(time, 1, messages, lengths.ip());
@@ -782,9 +930,14 @@ impl Analyzer {
         } else if let Some(row) = row_of(connection) {
             self.rows[row].add(connection, &counts);
         } else {
-            counts
-                .iter()
-                .for_each(|counts| self.unclassified.merge(counts));
+            let protocol = match connection.key.transport() {
+                TransportKind::Tcp => packet::TCP,
+                TransportKind::Udp => packet::UDP,
+            };
+            for counts in &counts {
+                self.unclassified.merge(counts);
+                *self.unclassified_protocols.entry(protocol).or_default() += counts.all_packets();
+            }
         }
     }
 
@@ -807,6 +960,7 @@ impl Analyzer {
         lengths: &Lengths,
         addresses: &Addresses,
         datagram: &Datagram<'_>,
+        carriers: &[Carrier],
     ) {
         let (key, direction) = ConnectionKey::new(
             addresses,
@@ -867,17 +1021,26 @@ impl Analyzer {
             PacketClass::Other
         };
         let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
-        counts.packet(class, lengths);
+        let itself = [Carrier {
+            time,
+            lengths: *lengths,
+        }];
+        let carriers = or_itself(carriers, &itself);
+        counts.carriers(class, carriers);
         counts.bytes.payload += length;
         let mut messages = 0;
         if length > 0 {
             messages = frame_datagram(connection, way, datagram.payload, length, rows);
         }
-        if connection.early.is_some() {
-            tick_early(connection, rows, time, messages, lengths.ip());
-        } else if let Some(row) = row_of(connection) {
-            rows[row].tick(time, 1, messages, lengths.ip());
-        }
+        tick_each(connection, rows, carriers, messages);
+    }
+}
+
+/// The packets that carried something: fragments, where it came in such, or it itself.
+fn or_itself<'a>(carriers: &'a [Carrier], itself: &'a [Carrier; 1]) -> &'a [Carrier] {
+    match carriers {
+        [] => itself,
+        _ => carriers,
     }
 }
 
@@ -932,6 +1095,26 @@ fn decide(connection: &mut Connection) {
             connection.standing = Standing::Foreign;
         } else if !connection.framer.is_undecided() {
             connection.standing = Standing::Ours;
+        }
+    }
+}
+
+/// Enters packets of a connection, each at its time, into the time series that it counts in, and the
+/// messages that the last of them completed.
+fn tick_each(
+    connection: &mut Connection,
+    rows: &mut [Accumulator],
+    packets: &[Carrier],
+    messages: u64,
+) {
+    for (index, packet) in packets.iter().enumerate() {
+        let is_last = index + 1 == packets.len();
+        let messages = if is_last { messages } else { 0 };
+        let ip = packet.lengths.ip();
+        if connection.early.is_some() {
+            tick_early(connection, rows, packet.time, messages, ip);
+        } else if let Some(row) = row_of(connection) {
+            rows[row].tick(packet.time, 1, messages, ip);
         }
     }
 }

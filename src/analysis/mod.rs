@@ -60,8 +60,12 @@ pub struct Evidence {
     pub late_bytes: u64,
     /// Stream bytes that the snap length cut where a message might have begun.
     pub cut_unframed_bytes: u64,
-    /// Overlapping stream bytes whose second copy differed from the first.
+    /// Overlapping bytes of streams or of IP fragments whose second copy differed from the first.
     pub conflicting_bytes: u64,
+    /// IP packets of which some fragments were seen and others were not.
+    pub unfinished_fragments: u64,
+    /// IP packets whose fragments were forgotten to keep memory flat.
+    pub forgotten_fragments: u64,
     /// Connections that were still open and were forgotten to keep memory flat.
     pub forgotten_connections: u64,
 }

@@ -67,7 +67,7 @@ fn header_length(link_type: LinkType, frame: Rest<'_>) -> Result<u32, Reason> {
 }
 
 /// Ethernet II, and IEEE 802.3 with LLC and SNAP (RFC 1042).
-fn ethernet(frame: Rest<'_>) -> Result<u32, Reason> {
+pub(super) fn ethernet(frame: Rest<'_>) -> Result<u32, Reason> {
     let type_or_length = frame
         .u16_at(12)
         .ok_or_else(|| frame.short(Layer::Link, ETHERNET_HEADER))?;
@@ -87,7 +87,7 @@ fn cooked(frame: Rest<'_>, offset: usize, length: u32) -> Result<u32, Reason> {
 
 /// Follows tags, labels and sessions from an EtherType to the IP packet. `header` bytes are
 /// behind us. Returns the whole header's length.
-fn after_ether_type(
+pub(super) fn after_ether_type(
     mut ether_type: u16,
     mut rest: Rest<'_>,
     mut header: u32,

@@ -2,9 +2,11 @@
 //!
 //! In: captured bytes with their link type and original length. Out: a [`Packet`] whose
 //! [`Lengths`] give every byte of the original frame a place, or [`Undecoded`] with the reason and
-//! the lengths as far as they are known. Nothing here remembers an earlier packet, fragments
-//! included; checksums are never looked at, because loopback does not fill them in.
+//! the lengths as far as they are known. Tunnels are followed to the innermost IP packet. Nothing here
+//! remembers an earlier packet: a fragment is told as one, and what fragments add up to is decoded when
+//! somebody has put it together. Checksums are never looked at, because loopback does not fill them in.
 
+mod icmp;
 mod link;
 mod network;
 mod transport;
@@ -12,11 +14,13 @@ mod transport;
 use std::fmt;
 use std::net::IpAddr;
 
-pub use transport::{Datagram, Segment, TcpFlags, Transport};
+pub use icmp::{IcmpError, IcmpErrorKind, QuotedTransport};
+pub use network::Fragment;
+pub use transport::{Datagram, Segment, TCP, TcpFlags, Transport, UDP, protocol_name};
 
 use crate::units::LinkType;
 
-/// A packet that was decoded as far as its transport header.
+/// A packet that was decoded as far as its transport header, or that is a fragment of one.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet<'a> {
     /// Where each byte of the original frame belongs.
@@ -28,7 +32,7 @@ pub struct Packet<'a> {
 }
 
 /// Source and destination address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Addresses {
     /// IPv4.
     V4 {
@@ -134,8 +138,15 @@ pub enum Reason {
     CutHeader(Layer),
     /// The header contradicts itself or the frame's length.
     BadHeader(Layer),
-    /// A fragment of an IP packet that is not its first: it has no transport header.
-    Fragment,
+    /// A fragment of an IP packet that ends beyond 65,535 bytes or holds nothing, or one that is not
+    /// the last and whose length is no multiple of 8.
+    BadFragment,
+    /// A fragment of an IP packet whose other fragments did not come.
+    FragmentAlone,
+    /// A fragment of an IP packet that was given up to make room for others.
+    FragmentGivenUp,
+    /// A fragment of an IP packet whose fragments contradict each other.
+    FragmentsContradict,
 }
 
 /// A layer that a reason speaks of.
@@ -182,7 +193,12 @@ impl fmt::Display for Reason {
             Self::IpVersion(version) => write!(f, "IP version {version}"),
             Self::CutHeader(layer) => write!(f, "{layer} header cut by the snap length"),
             Self::BadHeader(layer) => write!(f, "damaged {layer} header"),
-            Self::Fragment => f.write_str("later fragment of an IP packet"),
+            Self::BadFragment => f.write_str("damaged IP fragment"),
+            Self::FragmentAlone => f.write_str("IP fragment whose other fragments did not come"),
+            Self::FragmentGivenUp => {
+                f.write_str("IP fragment given up: too many were waiting for others")
+            }
+            Self::FragmentsContradict => f.write_str("IP fragments that contradict each other"),
         }
     }
 }
@@ -264,7 +280,7 @@ pub fn decode_usual(
     let is_usual = link_type.0 == link::ETHERNET
         && u16_at(12) == link::ETHER_TYPE_IPV4
         && headers[IP] == 0x45
-        && u16_at(IP + 6) & network::FRAGMENT_OFFSET == 0
+        && u16_at(IP + 6) & network::FRAGMENTED == 0
         && headers[IP + 9] == transport::TCP
         && original_length as usize == data.len();
     if !is_usual {
@@ -321,6 +337,23 @@ pub fn decode(
         },
     })?;
     network::decode(ip, link_header)
+}
+
+/// Takes apart what the fragments of an IP packet add up to: `length` bytes behind its header, of which
+/// `data` are captured from the first one on. The lengths are of these bytes alone; the headers that
+/// every fragment had are not in them.
+///
+/// # Errors
+///
+/// [`Undecoded`] when no transport header could be reached.
+pub fn decode_reassembled<'a>(
+    addresses: Addresses,
+    protocol: u8,
+    data: &'a [u8],
+    length: u32,
+) -> Result<Packet<'a>, Undecoded> {
+    let length = length.max(data.len() as u32);
+    network::decode_reassembled(addresses, protocol, Rest { data, length })
 }
 
 #[cfg(test)]

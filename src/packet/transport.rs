@@ -1,8 +1,10 @@
-//! TCP and UDP headers; the lengths of a few others.
+//! TCP and UDP headers; the names of other protocols, and the lengths of a few.
+
+use std::borrow::Cow;
 
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 
-use super::{Layer, Lengths, Reason, Rest};
+use super::{Fragment, IcmpError, Layer, Lengths, Reason, Rest};
 
 /// A packet's transport layer.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +13,10 @@ pub enum Transport<'a> {
     Tcp(Segment<'a>),
     /// UDP (RFC 768).
     Udp(Datagram<'a>),
+    /// An ICMP or ICMPv6 message about a packet of TCP or UDP.
+    IcmpError(IcmpError),
+    /// A part of an IP packet, which has a transport layer when its other parts are there.
+    Fragment(Fragment<'a>),
     /// Another IP protocol, by its number.
     Other {
         /// IANA's protocol number.
@@ -78,8 +84,10 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
-pub(super) const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// IANA's number of TCP.
+pub const TCP: u8 = 6;
+/// IANA's number of UDP.
+pub const UDP: u8 = 17;
 
 /// Length of a TCP header without options.
 pub(super) const TCP_HEADER: u32 = 20;
@@ -110,6 +118,54 @@ fn fixed_header(protocol: u8) -> u32 {
         132 => 12,       // SCTP's common header
         _ => 0,
     }
+}
+
+/// The name of an IP protocol by its number, as IANA registers it.
+pub fn protocol_name(protocol: u8) -> Cow<'static, str> {
+    Cow::Borrowed(match protocol {
+        1 => "ICMP",
+        2 => "IGMP",
+        3 => "GGP",
+        4 => "IP in IP",
+        TCP => "TCP",
+        8 => "EGP",
+        9 => "IGP",
+        UDP => "UDP",
+        27 => "RDP",
+        29 => "ISO-TP4",
+        33 => "DCCP",
+        41 => "IPv6 in IP",
+        43 => "IPv6 routing header",
+        44 => "IPv6 fragment header",
+        46 => "RSVP",
+        47 => "GRE",
+        50 => "ESP",
+        51 => "AH",
+        54 => "NARP",
+        55 => "MOBILE",
+        58 => "ICMPv6",
+        59 => "no next header",
+        88 => "EIGRP",
+        89 => "OSPF",
+        94 => "IPIP",
+        97 => "EtherIP",
+        98 => "ENCAP",
+        103 => "PIM",
+        108 => "IPComp",
+        112 => "VRRP",
+        113 => "PGM",
+        115 => "L2TP",
+        124 => "ISIS over IPv4",
+        132 => "SCTP",
+        133 => "Fibre Channel",
+        135 => "Mobility Header",
+        136 => "UDPLite",
+        137 => "MPLS in IP",
+        138 => "manet",
+        139 => "HIP",
+        140 => "Shim6",
+        other => return Cow::Owned(format!("IP protocol {other}")),
+    })
 }
 
 #[inline]
@@ -149,8 +205,8 @@ fn udp<'a>(inside: Rest<'a>, lengths: &mut Lengths) -> Result<Transport<'a>, Rea
     const HEADER: u32 = 8;
     let header =
         UdpHeaderSlice::from_slice(inside.data).map_err(|_| inside.short(Layer::Udp, HEADER))?;
-    // A length of 0 is a jumbogram's (RFC 2675); one beyond the packet belongs to a fragmented
-    // datagram; what lies behind the datagram's own length is surplus (RFC 9868).
+    // A length of 0 is a jumbogram's (RFC 2675); one beyond the packet is damaged or cut, and the packet
+    // limits it; what lies behind the datagram's own length is surplus (RFC 9868).
     let datagram = match u32::from(header.length()) {
         0 => inside,
         length if length < HEADER => return Err(Reason::BadHeader(Layer::Udp)),

@@ -344,7 +344,7 @@ impl Report {
                 .iter()
                 .map(|tally| protocol_report(tally, models))
                 .collect(),
-            unclassified: analysis.unclassified,
+            unclassified: analysis.unclassified.clone(),
             undecoded: analysis.undecoded.clone(),
             run: None,
             fault_cost: None,

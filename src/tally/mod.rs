@@ -65,6 +65,9 @@ pub struct ProtocolTally {
     pub operations: Operations,
     /// The same exchange as Ethernet frames.
     pub projection: Projection,
+    /// ICMP errors about packets of these connections, by what they say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub icmp_errors: BTreeMap<String, Packets>,
 }
 
 impl ProtocolTally {
@@ -89,6 +92,9 @@ impl ProtocolTally {
         self.series.merge(&other.series);
         self.operations.merge(&other.operations);
         self.projection.merge(&other.projection);
+        for (error, packets) in &other.icmp_errors {
+            *self.icmp_errors.entry(error.clone()).or_default() += *packets;
+        }
     }
 }
 
@@ -191,12 +197,15 @@ impl Operations {
 }
 
 /// Packets that were decoded and belong to no protocol's ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unclassified {
     /// Packets by class.
     pub packets: PacketCounts,
     /// Bytes by layer; payload stands under `unframed`.
     pub bytes: LayerBytes,
+    /// Packets by the name of what the IP packet carries, TCP and UDP among them.
+    #[serde(default)]
+    pub by_name: BTreeMap<String, Packets>,
 }
 
 /// Packets that could not be decoded to a transport header. They stay in the totals.
