@@ -52,8 +52,8 @@ const TAGS: [&str; 2] = ["vlan", "ieee8021ad"];
 const LABELS: &str = "mpls";
 
 /// Layers between the outer IP header and TCP that WireWatt passes through. An IP header quoted in
-/// an ICMP error is no packet, and tunnels over UDP (Geneve, VXLAN, WireGuard) are UDP payload.
-const PASSED_TO_TCP: [&str; 10] = [
+/// an ICMP error is no packet, and other tunnels over UDP (GTP, WireGuard) are UDP payload.
+const PASSED_TO_TCP: [&str; 16] = [
     "ip",
     "ipv6",
     "ipv6.hopopts",
@@ -63,6 +63,12 @@ const PASSED_TO_TCP: [&str; 10] = [
     "ipv6.fraghdr",
     "ah",
     "gre",
+    "udp",
+    "vxlan",
+    "geneve",
+    "eth",
+    "ethertype",
+    "vlan",
     "tcp",
 ];
 
@@ -112,8 +118,8 @@ enum Reason {
     /// A record claims an original length below what it captured. WireWatt counts the captured
     /// bytes: they were there.
     CapturedMoreThanOriginal,
-    /// tshark gives no `tcp.len` to the first fragment of a datagram; WireWatt counts the part of
-    /// the payload that is in it.
+    /// The first fragment of a packet whose other fragments are not there: tshark shows the segment
+    /// that begins in it, without a length; WireWatt counts no segment that is never whole.
     FirstFragment,
     /// The capture has less than the 40 bytes that every IPv6 header has. tshark shows the length
     /// that is among them; WireWatt takes no frame for an IP packet without its addresses.
@@ -311,30 +317,44 @@ const EXPLAINED: &[(&str, Quantity, u64, u64, Reason)] = &[
     ),
     (
         "tcpdump/bgp-bgp_capabilities_print-oobr-1.pcap",
-        TcpPayload,
+        TcpSegments,
+        1,
         0,
-        4075,
+        FirstFragment,
+    ),
+    (
+        "tcpdump/bgp-bgp_capabilities_print-oobr-1.pcap",
+        Handshakes,
+        1,
+        0,
         FirstFragment,
     ),
     (
         "tcpdump/bgp-bgp_capabilities_print-oobr-2.pcap",
-        TcpPayload,
+        TcpSegments,
+        1,
         0,
-        4075,
+        FirstFragment,
+    ),
+    (
+        "tcpdump/bgp-bgp_capabilities_print-oobr-2.pcap",
+        Handshakes,
+        1,
+        0,
         FirstFragment,
     ),
     (
         "tcpdump/bgp_pmsi_tunnel-oobr.pcap",
-        TcpPayload,
+        TcpSegments,
+        1,
         0,
-        252,
         FirstFragment,
     ),
     (
         "tcpdump/rpki-rtr-oobr.pcap",
-        TcpPayload,
+        TcpSegments,
+        1,
         0,
-        10,
         FirstFragment,
     ),
 ];

@@ -6,8 +6,8 @@ use report_fixture::{START, analysis, empty, everything, models, one_protocol, t
 use wirewatt::analysis::{Completeness, SourceLosses};
 use wirewatt::report::Compared;
 use wirewatt::report::{Report, Source, chart, html};
-use wirewatt::tally::{Bucket, Series};
-use wirewatt::units::Packets;
+use wirewatt::tally::{Bucket, ProtocolTally, Series};
+use wirewatt::units::{Packets, TunnelHeaderBytes};
 
 /// Writes pages and charts to a folder for eyes: `REPORT_PICTURES=/tmp/pictures cargo test`.
 fn keep(name: &str, content: &str) {
@@ -61,6 +61,25 @@ fn charts_are_drawn_for_every_report() {
             );
         }
     }
+}
+
+/// The legend told of tunnels where there were none, and nothing told what a hairline was.
+#[test]
+fn a_bar_names_the_layers_that_are_there_and_those_too_thin_for_their_share() {
+    let mut tally = two_phase_commit();
+    let svg = |tally: &ProtocolTally| {
+        let analysis = analysis(vec![tally.clone()]);
+        let losses = SourceLosses::default();
+        let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+        let report = Report::new(&analysis, completeness, Source::default(), None, &models());
+        let protocols: Vec<_> = report.seen_protocols().collect();
+        chart::layers(&protocols).unwrap()
+    };
+    let plain = svg(&tally);
+    assert!(plain.contains("IP header") && !plain.contains("tunnel"));
+    assert!(plain.contains("message 2.8 %"), "{plain}");
+    tally.bytes.tunnel_header = TunnelHeaderBytes::new(20);
+    assert!(svg(&tally).contains("IP header, tunnel header"));
 }
 
 /// Names come from files that anyone may have written.

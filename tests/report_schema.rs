@@ -182,6 +182,23 @@ fn reports_read_back_as_they_were_written() {
 }
 
 #[test]
+fn other_packets_are_counted_by_name() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let report = serde_json::to_value(everything()).unwrap();
+    for name in [
+        "/unclassified/by_name/ICMP",
+        "/undecoded/reasons/arp",
+        "/protocols/0/icmp_errors/packet too big",
+    ] {
+        let mut other = report.clone();
+        let packets = other.pointer_mut(name).unwrap();
+        assert!(packets.as_u64() > Some(0));
+        *packets = json!("some");
+        assert!(!validator.is_valid(&other), "{name}");
+    }
+}
+
+#[test]
 fn layers_add_up_in_every_report() {
     for (name, report) in reports() {
         for protocol in &report.protocols {

@@ -217,7 +217,7 @@ mod tests {
             let mut events = run.events.clone();
             let first = |event: &&mut Event| event.outcome.phase == Phase::Ok;
             let end = events.iter_mut().find(first).expect("an answer");
-            end.outcome.value = json!({ "members": members });
+            end.outcome.value = json!({ "members": members }).into();
             let execution = Execution {
                 events: &events,
                 ..run.execution()

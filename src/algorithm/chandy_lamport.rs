@@ -214,8 +214,9 @@ impl History {
                     history.recorded.insert(key, place);
                 }
                 "snapshot" => {
-                    let recorded = serde_json::from_value(event.outcome.value.clone());
-                    let recorded = recorded.map_err(|error| error.to_string())?;
+                    let recorded = Deserialize::deserialize(&*event.outcome.value);
+                    let recorded =
+                        recorded.map_err(|error: serde_json::Error| error.to_string())?;
                     history.snapshots.insert(key, recorded);
                 }
                 _ => {}

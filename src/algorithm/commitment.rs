@@ -163,7 +163,7 @@ fn validity(execution: &Execution<'_>) -> Result<(), String> {
         }
     }
     for event in execution.events {
-        let ended: Option<Ended> = serde_json::from_value(event.outcome.value.clone()).ok();
+        let ended: Option<Ended> = Ended::deserialize(&*event.outcome.value).ok();
         if event.outcome.phase == Phase::Fail
             && ended.is_some_and(|ended| ended.no.is_empty() && ended.silent.is_empty())
         {
@@ -281,7 +281,7 @@ mod tests {
         let outcome = Outcome {
             phase,
             operation: OperationId(1),
-            value,
+            value: value.into(),
         };
         Event {
             node: ProcessId(node),

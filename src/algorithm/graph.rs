@@ -82,6 +82,17 @@ impl Graph {
         ids.into_iter().map(ProcessId).collect()
     }
 
+    /// One of the neighbours, which `choose` chooses by its place among so many.
+    pub fn neighbour(self, id: ProcessId, n: u32, choose: impl FnOnce(u32) -> u32) -> ProcessId {
+        if let Self::Mesh = self {
+            // All but itself: no need to list them.
+            let chosen = choose(n - 1);
+            return ProcessId(chosen + u32::from(chosen >= id.0));
+        }
+        let neighbours = self.neighbours(id, n);
+        neighbours[choose(neighbours.len() as u32) as usize]
+    }
+
     /// How many edges it has among `n` processes.
     pub fn edges(self, n: u32) -> u64 {
         match self {
@@ -139,6 +150,24 @@ mod tests {
         Graph::Grid,
         Graph::Chords,
     ];
+
+    #[test]
+    fn one_neighbour_is_the_one_at_its_place() {
+        for graph in ALL {
+            for n in 2..=20 {
+                for id in (0..n).map(ProcessId) {
+                    let all = graph.neighbours(id, n);
+                    for (place, expected) in (0..).zip(&all) {
+                        let chosen = graph.neighbour(id, n, |count| {
+                            assert_eq!(count as usize, all.len());
+                            place
+                        });
+                        assert_eq!(chosen, *expected, "{graph:?} {n}: {place} of {id}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_graph_is_mutual_and_connected() {

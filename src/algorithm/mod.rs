@@ -44,6 +44,7 @@ pub mod ricart_agrawala;
 pub mod ring;
 pub mod suzuki_kasami;
 pub mod three_phase_commit;
+pub mod told;
 pub mod two_phase_commit;
 
 pub use body::Body;
@@ -53,6 +54,7 @@ pub use catalog::{
 };
 pub use expected::{Case, Expectation, Expected};
 pub use property::{ALWAYS, Execution, Judgement, Property, PropertyKind};
+pub use told::Told;
 
 /// A process of an algorithm: 0 … N−1. Coordinator, server or primary is 0.
 #[derive(
@@ -155,7 +157,7 @@ pub struct Outcome {
     pub operation: OperationId,
     /// What the algorithm tells about it.
     #[serde(default)]
-    pub value: serde_json::Value,
+    pub value: Told,
 }
 
 /// An outcome event, who told it, and when. One line of a run's `history.jsonl` or, where it is a
@@ -274,7 +276,7 @@ impl<'a> Step<'a> {
         self.actions.push(Action::Report(Outcome {
             phase,
             operation,
-            value,
+            value: value.into(),
         }));
     }
 

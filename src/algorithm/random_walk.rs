@@ -191,7 +191,7 @@ struct End {
 const ENDED: &str = "walker-ended";
 
 fn ends<'a>(events: impl Iterator<Item = &'a super::Event>) -> impl Iterator<Item = End> {
-    events.filter_map(|event| End::deserialize(&event.outcome.value).ok())
+    events.filter_map(|event| End::deserialize(&*event.outcome.value).ok())
 }
 
 fn expected(case: &Case<'_>) -> Vec<Expectation> {
@@ -230,7 +230,7 @@ fn walkers_end_once_in_time_and_answers_are_true(execution: &Execution<'_>) -> R
     for event in execution.events {
         let operation = event.outcome.operation;
         if event.note() == Some(ENDED) {
-            let Ok(end) = End::deserialize(&event.outcome.value) else {
+            let Ok(end) = End::deserialize(&*event.outcome.value) else {
                 return Err(format!("no end of a walker: {}", event.outcome.value));
             };
             if !ended.insert((operation, end.walker)) {
@@ -324,13 +324,13 @@ impl Host {
     }
 
     fn forward(&self, walk: Walk, operation: OperationId, step: &mut Step<'_>) {
-        let neighbours = self.search.graph.neighbours(self.id, self.n);
-        let chosen = step.choose(neighbours.len() as u32) as usize;
+        let graph = self.search.graph;
+        let next = graph.neighbour(self.id, self.n, |count| step.choose(count));
         let walk = Walk {
             hops: walk.hops + 1,
             ..walk
         };
-        step.send(neighbours[chosen], WALK, operation, Body::encode(&walk));
+        step.send(next, WALK, operation, Body::encode(&walk));
     }
 
     fn host(&self, walk: Walk, operation: OperationId, step: &mut Step<'_>) {

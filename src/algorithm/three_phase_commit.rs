@@ -215,7 +215,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
         if !event.outcome.phase.ends() {
             return None;
         }
-        let ended = serde_json::from_value(event.outcome.value.clone()).ok()?;
+        let ended = Ended::deserialize(&*event.outcome.value).ok()?;
         Some((of(event), ended))
     };
     let ends: BTreeMap<_, Ended> = case.events.iter().filter_map(ended).collect();

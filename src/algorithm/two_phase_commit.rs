@@ -274,7 +274,7 @@ fn expected(case: &Case<'_>) -> Vec<Expectation> {
 }
 
 fn decided(outcome: &Outcome) -> Option<Decided> {
-    serde_json::from_value(outcome.value.clone()).ok()
+    Decided::deserialize(&*outcome.value).ok()
 }
 
 #[derive(Debug, Clone, Hash)]

@@ -1,7 +1,6 @@
 //! Counts of one row of the report while the analysis runs.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::FxHashMap;
 
@@ -11,18 +10,12 @@ use crate::message::{Label, Way};
 use crate::packet::IcmpErrorKind;
 use crate::protocols;
 use crate::tally::{
-    Bucket, BytesByClass, DirectionTally, Operations, PacketCounts, Pair, PairTally, Projection,
-    ProtocolTally, Series,
+    Bucket, BytesByClass, DirectionTally, End, FirstPairs, Operations, PacketCounts, PairTally,
+    Projection, ProtocolTally, Series,
 };
 use crate::units::{
     Connections, GapBytes, IpBytes, Messages, Packets, PayloadBytes, Timestamp, WireBytes,
 };
-
-/// Past this many pairs, further ones are counted together.
-const MOST_PAIRS: usize = 10_000;
-
-/// The name of the pairs that are counted together.
-const OTHERS: &str = "others";
 
 /// What the connections of one protocol have added up to, foreign ones apart.
 #[derive(Debug, Default)]
@@ -32,10 +25,9 @@ pub(super) struct Accumulator {
     counts: [Counts; 2],
     kinds: FxHashMap<(u16, u16), Messages>,
     acknowledged: FxHashMap<(u16, u16), Messages>,
-    processes: FxHashMap<(u32, u32), PairTally>,
-    hosts: FxHashMap<(Host, Host), PairTally>,
-    others: PairTally,
-    operations: FxHashMap<u64, Intervals>,
+    processes: FirstPairs<u32>,
+    hosts: FirstPairs<End>,
+    operations: Operations,
     series: Series,
     bucket_start: i64,
     bucket: Bucket,
@@ -45,41 +37,18 @@ pub(super) struct Accumulator {
     pub log: Option<MessageLog>,
 }
 
-/// One end of a pair: a listener with its port, a client without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Host {
-    Client(IpAddr),
-    Listener(SocketAddr),
-}
-
-impl std::fmt::Display for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Client(address) => address.fmt(f),
-            Self::Listener(address) => address.fmt(f),
-        }
-    }
-}
-
 impl Accumulator {
     /// Enters a message with a header of ours, `length` bytes in all.
     pub fn labelled(&mut self, label: &Label, length: u64) {
         *self.kinds.entry((label.protocol, label.kind)).or_default() += 1;
         if label.operation != 0 {
-            self.operations
-                .entry(label.run)
-                .or_default()
-                .insert(label.operation);
+            self.operations.insert(label.run, label.operation);
         }
-        let pair = (label.sender, label.receiver);
-        let room = self.processes.len() < MOST_PAIRS || self.processes.contains_key(&pair);
-        let tally = if room {
-            self.processes.entry(pair).or_default()
-        } else {
-            &mut self.others
+        let tally = PairTally {
+            messages: Messages::new(1),
+            payload: PayloadBytes::new(length),
         };
-        tally.messages += 1;
-        tally.payload += length;
+        self.processes.add((label.sender, label.receiver), &tally);
     }
 
     /// Keeps a message in the log, where there is one, and tells its place.
@@ -144,8 +113,8 @@ impl Accumulator {
         if !self.processes.is_empty() {
             return;
         }
-        let client = Host::Client(connection.initiator().ip());
-        let listener = Host::Listener(connection.listener());
+        let client = End::Client(connection.initiator().ip());
+        let listener = End::Listener(connection.listener());
         for (way, pair) in [
             (Way::ToListener, (client, listener)),
             (Way::FromListener, (listener, client)),
@@ -155,14 +124,11 @@ impl Accumulator {
             if (counts.messages, counts.bytes.payload) == Default::default() {
                 continue;
             }
-            let room = self.hosts.len() < MOST_PAIRS || self.hosts.contains_key(&pair);
-            let tally = if room {
-                self.hosts.entry(pair).or_default()
-            } else {
-                &mut self.others
+            let tally = PairTally {
+                messages: counts.messages,
+                payload: counts.bytes.payload,
             };
-            tally.messages += counts.messages;
-            tally.payload += counts.bytes.payload;
+            self.hosts.add(pair, &tally);
         }
     }
 
@@ -204,35 +170,14 @@ impl Accumulator {
         let (to, from) = (direction(to_listener), direction(from_listener));
         let mut counts = to_listener.clone();
         counts.merge(from_listener);
-        let mut pairs: BTreeMap<Pair, PairTally> = BTreeMap::new();
         // Once frames have named processes, the addresses of their connections say nothing more.
-        if self.processes.is_empty() {
-            pairs.extend(self.hosts.iter().map(|((from, to), tally)| {
-                (
-                    Pair {
-                        from: from.to_string(),
-                        to: to.to_string(),
-                    },
-                    *tally,
-                )
-            }));
-        }
-        pairs.extend(self.processes.iter().map(|((from, to), tally)| {
-            (
-                Pair {
-                    from: from.to_string(),
-                    to: to.to_string(),
-                },
-                *tally,
-            )
-        }));
-        if self.others != PairTally::default() {
-            let others = Pair {
-                from: OTHERS.to_owned(),
-                to: OTHERS.to_owned(),
-            };
-            pairs.insert(others, self.others);
-        }
+        let pairs = if self.processes.is_empty() {
+            self.hosts.into_pairs(|end| end)
+        } else {
+            self.processes.into_pairs(End::Process)
+        };
+        self.operations.settle();
+        self.operations.kind = operation;
         ProtocolTally {
             connections: self.connections,
             refused_connections: self.refused,
@@ -247,10 +192,7 @@ impl Accumulator {
             from_listener: from,
             pairs,
             series: self.series,
-            operations: Operations {
-                count: self.operations.values().map(Intervals::count).sum(),
-                kind: operation,
-            },
+            operations: self.operations,
             projection: counts.projection(),
             icmp_errors: self
                 .icmp_errors
@@ -318,50 +260,4 @@ fn named(kinds: &FxHashMap<(u16, u16), Messages>) -> BTreeMap<String, Messages> 
         *named.entry(name).or_default() += *messages;
     }
     named
-}
-
-/// A set of numbers kept as intervals: operation ids are nearly consecutive.
-#[derive(Debug, Default)]
-struct Intervals(BTreeMap<u64, u64>);
-
-impl Intervals {
-    fn insert(&mut self, n: u64) {
-        let before = self
-            .0
-            .range(..=n)
-            .next_back()
-            .map(|(start, end)| (*start, *end));
-        let start = match before {
-            Some((_, end)) if end >= n => return,
-            Some((start, end)) if end + 1 == n => start,
-            _ => n,
-        };
-        let end = n
-            .checked_add(1)
-            .and_then(|next| self.0.remove(&next))
-            .unwrap_or(n);
-        self.0.insert(start, end);
-    }
-
-    fn count(&self) -> u64 {
-        self.0.iter().map(|(start, end)| end - start + 1).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn intervals_count_like_a_set(numbers in prop::collection::vec(0_u64..60, 0..100)) {
-            let mut intervals = Intervals::default();
-            for n in &numbers {
-                intervals.insert(*n);
-            }
-            let set: std::collections::BTreeSet<_> = numbers.into_iter().collect();
-            prop_assert_eq!(intervals.count(), set.len() as u64);
-        }
-    }
 }

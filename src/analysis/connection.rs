@@ -51,8 +51,8 @@ pub(super) struct Connection {
     reset: Option<Box<[Option<Timestamp>; 2]>>,
     pub refused: bool,
     pub mid_stream: bool,
-    /// The first packet was a SYN-ACK so early that its SYN may have passed before the capture began.
-    pub asked_before: bool,
+    /// The first packet was a SYN-ACK.
+    pub began_with_answer: bool,
     /// A FIN has come, of either way.
     pub has_fin: bool,
     /// Both ends are the same: TCP connects to itself when a client hits upon its own port.
@@ -109,6 +109,10 @@ struct Unacknowledged {
     /// Its place in the log, where it is kept.
     place: Option<usize>,
 }
+
+/// For how many nanoseconds what comes for an ended connection is still its own: as long as Linux
+/// keeps TIME-WAIT (`TCP_TIMEWAIT_LEN`).
+pub(super) const LINGERS: i64 = 60_000_000_000;
 
 /// More messages than these are in no window: where acknowledgments never come, as over UDP, the
 /// oldest are forgotten.
@@ -260,7 +264,7 @@ impl Connection {
             reset: None,
             refused: false,
             mid_stream: false,
-            asked_before: false,
+            began_with_answer: false,
             closed: false,
             has_fin: false,
             can_flow_on,
@@ -494,15 +498,27 @@ impl Connection {
         !self.mid_stream && !self.is_to_itself && !self.streams[way as usize].began_with_syn()
     }
 
-    /// Streams that came in mid-stream though their connection's beginning was seen.
-    pub fn unseen_beginnings(&self) -> u64 {
-        let unseen = |way: &Way| {
-            let before = self.asked_before && *way == Way::ToListener;
-            !before && self.misses_syn(*way) && self.streams[*way as usize].is_anchored()
-        };
+    /// The ways of streams that came in mid-stream though their connection's beginning was seen.
+    pub fn unseen_beginnings(&self) -> impl Iterator<Item = Way> {
         let is_tcp = self.key.transport() == TransportKind::Tcp;
-        let ways = [Way::ToListener, Way::FromListener];
-        ways.iter().filter(|way| is_tcp && unseen(way)).count() as u64
+        let unseen = move |way: &Way| {
+            is_tcp && self.misses_syn(*way) && self.streams[*way as usize].is_anchored()
+        };
+        [Way::ToListener, Way::FromListener]
+            .into_iter()
+            .filter(unseen)
+    }
+
+    /// When the first packet came.
+    pub fn opened(&self) -> Timestamp {
+        self.opened
+    }
+
+    /// Whether it has ended so long before this time that no packet of that time is its own.
+    #[inline]
+    pub fn is_over(&self, time: Timestamp) -> bool {
+        let silent = time.as_nanos().saturating_sub(self.last_seen.as_nanos());
+        self.closed && silent >= LINGERS
     }
 
     /// FIN behind this sequence number's byte.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
-use super::connection::{Connection, Counts, Standing};
+use super::connection::{Connection, Counts, LINGERS, Standing};
 use super::log::{MessageLog, Repetition};
-use super::{Analysis, Evidence, MarkerSeen, ProtocolPlan};
+use super::merge::in_order;
+use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
     Arrival, Assembly, Broken, Carrier, ConnectionKey, ConnectionTable, Direction, Ends, Fragments,
@@ -49,7 +50,7 @@ impl Default for Limits {
             at_work: 1 << 15,
             ended: 1 << 10,
             held: 16 << 20,
-            fragments: 4 << 20,
+            fragments: Fragments::<Carrier>::ROOM,
         }
     }
 }
@@ -88,6 +89,9 @@ pub struct Analyzer {
     first_packet: Timestamp,
     last_packet: Timestamp,
     evidence: Evidence,
+    beginning: Beginning,
+    /// Until when something may come of ended connections that made room for others.
+    ended_linger: Timestamp,
     markers: Vec<MarkerSeen>,
     /// Takes no segment on the shortest way.
     #[cfg(test)]
@@ -145,6 +149,8 @@ impl Analyzer {
             first_packet: Timestamp::from_nanos(i64::MAX),
             last_packet: Timestamp::from_nanos(i64::MIN),
             evidence: Evidence::default(),
+            beginning: Beginning::default(),
+            ended_linger: Timestamp::from_nanos(i64::MIN),
             markers: Vec::new(),
             #[cfg(test)]
             thorough: false,
@@ -229,7 +235,9 @@ impl Analyzer {
 
     /// Counts packets that could not be decoded.
     fn count_undecoded(&mut self, reason: Reason, packets: &[Carrier]) {
-        *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        if !packets.is_empty() {
+            *self.reasons.entry(reason).or_default() += packets.len() as u64;
+        }
         for packet in packets {
             self.undecoded.packet(PacketClass::Other, &packet.lengths);
         }
@@ -249,10 +257,8 @@ impl Analyzer {
     /// fragment again, of a packet in a tunnel.
     #[cold]
     fn fragment(&mut self, addresses: Addresses, fragment: &Fragment<'_>, packet: Carrier) {
-        while let Some(broken) = self.fragments.give_up(packet.time) {
-            self.broken_fragments(broken);
-        }
-        let mut assembly = self.fragments.take(addresses, fragment, [packet]);
+        let time = packet.time;
+        let mut assembly = self.take_fragment(addresses, fragment, time, [packet]);
         loop {
             let mut whole = match assembly {
                 Assembly::Waits => return,
@@ -277,11 +283,24 @@ impl Analyzer {
                     transport: Transport::Fragment(fragment),
                     ..
                 }) => {
-                    assembly = self.fragments.take(addresses, &fragment, whole.carriers);
+                    assembly = self.take_fragment(addresses, &fragment, time, whole.carriers);
                 }
-                _ => return self.decoded_packet(packet.time, &decoded, &whole.carriers),
+                _ => return self.decoded_packet(time, &decoded, &whole.carriers),
             }
         }
+    }
+
+    fn take_fragment(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+        carriers: impl IntoIterator<Item = Carrier>,
+    ) -> Assembly {
+        while let Some(broken) = self.fragments.give_up(addresses, fragment, time) {
+            self.broken_fragments(broken);
+        }
+        self.fragments.take(addresses, fragment, time, carriers)
     }
 
     /// Counts packets whose fragments will never be whole.
@@ -304,11 +323,14 @@ impl Analyzer {
         };
         let (source, destination) = (error.source_port, error.destination_port);
         let (key, direction) = ConnectionKey::new(&error.addresses, source, destination, kind);
-        let is_classified = |slot: &u32| {
+        let is_its = |slot: &u32| {
             let connection = self.connections[*slot as usize].as_ref();
-            connection.is_some_and(|connection| connection.protocol.is_some())
+            connection.is_some_and(|connection| {
+                let is_over = packets.iter().any(|packet| connection.is_over(packet.time));
+                connection.protocol.is_some() && !is_over
+            })
         };
-        let Some(slot) = self.find(&key).filter(is_classified) else {
+        let Some(slot) = self.find(&key).filter(is_its) else {
             return self.count_other(error.protocol, packets);
         };
         if self.is_idle(slot) {
@@ -407,7 +429,7 @@ impl Analyzer {
         let mut protocols = Vec::new();
         let mut messages: Option<MessageLog> = None;
         let mut rows = self.rows.into_iter();
-        for protocol in plan.protocols() {
+        for (place, protocol) in plan.protocols().iter().enumerate() {
             for foreign in [false, true] {
                 let Some(mut row) = rows.next() else { break };
                 if let Some(log) = row.log.take() {
@@ -424,6 +446,7 @@ impl Analyzer {
                 self.evidence.gap_bytes += row.gap_bytes();
                 protocols.push(ProtocolTally {
                     name: protocol.name.clone(),
+                    place: place as u32,
                     ports: protocol.ports.to_string(),
                     framing: framing.name().to_owned(),
                     approximate: framing.is_approximate(),
@@ -436,8 +459,12 @@ impl Analyzer {
         let mut undecoded = self.undecoded.layers();
         undecoded.wire += self.not_ip;
         let seen = self.packets > 0;
+        let first_packet = seen.then_some(self.first_packet);
+        self.evidence.segments_without_room = self.space.turned_away();
+        self.beginning.settle(first_packet, &mut self.evidence);
+        in_order(&mut self.markers);
         Analysis {
-            first_packet: seen.then_some(self.first_packet),
+            first_packet,
             last_packet: seen.then_some(self.last_packet),
             packets: Packets::new(self.packets),
             protocols,
@@ -463,6 +490,7 @@ impl Analyzer {
                     .collect(),
             },
             evidence: self.evidence,
+            beginning: self.beginning,
             markers: self.markers,
             messages,
         }
@@ -504,6 +532,12 @@ impl Analyzer {
                 }
                 (slot, direction)
             }
+        };
+        let slot = match &self.connections[slot as usize] {
+            Some(connection) if connection.is_over(time) => {
+                self.begin_anew(slot, addresses, segment, time)
+            }
+            _ => slot,
         };
         self.enter(slot, direction, time, lengths, segment, carriers);
     }
@@ -566,6 +600,27 @@ impl Analyzer {
         } else {
             slot
         }
+    }
+
+    /// The place of the connection that a segment begins which comes too long after the end of
+    /// another between the same ports.
+    #[cold]
+    fn begin_anew(
+        &mut self,
+        ended: u32,
+        addresses: &Addresses,
+        segment: &Segment<'_>,
+        time: Timestamp,
+    ) -> u32 {
+        let (source, destination) = (segment.source_port, segment.destination_port);
+        let (key, direction) =
+            ConnectionKey::new(addresses, source, destination, TransportKind::Tcp);
+        self.fold(ended);
+        let slot = self.begin(None, key, direction, segment, time);
+        if let Some(ends) = Ends::new(addresses, source, destination) {
+            self.recent.remember(ends, slot, direction);
+        }
+        slot
     }
 
     /// Enters a segment into its connection and into its protocol's row. `carriers` are the packets that
@@ -770,8 +825,9 @@ impl Analyzer {
         };
         let mut connection = Connection::new(key, protocol, up_way, framer, time);
         connection.mid_stream = kind == TransportKind::Tcp && !syn;
-        connection.asked_before =
-            syn && !destination_listens && self.may_answer_what_came_before(time);
+        connection.began_with_answer = syn && !destination_listens;
+        let doubtful = connection.mid_stream && time < self.ended_linger;
+        self.evidence.doubtful_connections += u64::from(doubtful);
         self.opened += 1;
         connection.serial = self.opened;
         self.evidence.mid_stream_connections += u64::from(connection.mid_stream);
@@ -789,15 +845,6 @@ impl Analyzer {
         slot
     }
 
-    /// Whether a SYN-ACK of this time may answer a SYN from before the capture began: a SYN without
-    /// an answer is repeated after a second (RFC 6298, section 2), and what follows a marker of the
-    /// loopback, where SYN-ACK comes as soon as SYN is sent, answers what was sent behind it.
-    fn may_answer_what_came_before(&self, time: Timestamp) -> bool {
-        const INITIAL_TIMEOUT: i64 = 1_000_000_000;
-        let since = time.as_nanos().saturating_sub(self.first_packet.as_nanos());
-        self.markers.is_empty() && since < INITIAL_TIMEOUT
-    }
-
     /// Frees the place of a connection that has been silent for a whole round of the search.
     fn forget_a_silent_one(&mut self) -> u32 {
         loop {
@@ -808,7 +855,7 @@ impl Analyzer {
                 connection => {
                     let open = connection.is_some_and(|connection| !connection.closed);
                     self.evidence.forgotten_connections += u64::from(open);
-                    self.fold(slot);
+                    self.make_room(slot);
                     // `fold` has put it among the free ones.
                     return self.free.pop().unwrap_or(slot);
                 }
@@ -827,8 +874,19 @@ impl Analyzer {
                 .as_ref()
                 .is_some_and(|connection| connection.serial == serial)
         {
-            self.fold(slot);
+            self.make_room(slot);
         }
+    }
+
+    /// Ends a connection for the sake of others, and remembers until when that may matter.
+    fn make_room(&mut self, slot: u32) {
+        if let Some(connection) = &self.connections[slot as usize]
+            && connection.closed
+        {
+            let until = connection.last_seen.as_nanos().saturating_add(LINGERS);
+            self.ended_linger = self.ended_linger.max(Timestamp::from_nanos(until));
+        }
+        self.fold(slot);
     }
 
     /// Ends a connection and adds it to its row.
@@ -849,7 +907,14 @@ impl Analyzer {
         self.evidence.gaps += streams.map(HalfStream::gaps).sum::<u64>();
         let streams = connection.streams.iter();
         self.evidence.conflicting_bytes += streams.map(HalfStream::conflicting).sum::<u64>();
-        self.evidence.gaps += connection.unseen_beginnings();
+        for way in connection.unseen_beginnings() {
+            if connection.began_with_answer && way == Way::ToListener {
+                let (opened, first) = (connection.opened(), self.first_packet);
+                self.beginning.unasked(opened, first, &mut self.evidence);
+            } else {
+                self.evidence.gaps += 1;
+            }
+        }
         decide(&mut connection);
         let row = row_of(&connection);
         if let Some(row) = row {
@@ -996,6 +1061,8 @@ impl Analyzer {
             rows,
             plan,
             markers,
+            beginning,
+            evidence,
             ..
         } = self;
         let Some(connection) = connections[slot as usize].as_mut() else {
@@ -1005,13 +1072,17 @@ impl Analyzer {
         connection.last_seen = time;
         let way = connection.way(direction);
         if connection.protocol == Some(plan.marker())
-            && markers.len() < MOST_MARKERS
             && let Some(marker) = Marker::decode(datagram.payload)
         {
-            markers.push(MarkerSeen {
-                timestamp: time,
-                marker,
-            });
+            beginning.marker(time);
+            if markers.len() < MOST_MARKERS {
+                markers.push(MarkerSeen {
+                    timestamp: time,
+                    marker,
+                });
+            } else {
+                evidence.markers_left_out += 1;
+            }
         }
 
         let length = u64::from(lengths.payload);

@@ -10,12 +10,19 @@ mod completeness;
 mod connection;
 mod engine;
 mod log;
+mod merge;
+mod parallel;
 mod plan;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
+pub use merge::Beginning;
+pub(crate) use merge::{earliest, merge_rows};
+pub use parallel::{ChunkSource, analyze};
 pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
+
+use serde::{Deserialize, Serialize};
 
 use crate::message::Marker;
 use crate::tally::{ProtocolTally, Unclassified, Undecoded};
@@ -38,14 +45,17 @@ pub struct Analysis {
     pub undecoded: Undecoded,
     /// What the streams say of the capture's completeness.
     pub evidence: Evidence,
-    /// Marker datagrams, in capture order.
+    /// What its beginning leaves open.
+    pub beginning: Beginning,
+    /// Marker datagrams, in the order of their times.
     pub markers: Vec<MarkerSeen>,
     /// Messages one by one, where they were [asked for](Analyzer::keeping_messages).
     pub messages: Option<MessageLog>,
 }
 
 /// What streams prove about packets that the capture did not show.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Evidence {
     /// Holes in streams that later sequence or acknowledgement numbers prove.
     pub gaps: u64,
@@ -68,6 +78,16 @@ pub struct Evidence {
     pub forgotten_fragments: u64,
     /// Connections that were still open and were forgotten to keep memory flat.
     pub forgotten_connections: u64,
+    /// Connections picked up in mid-stream that may be the rest of an ended one which had been
+    /// forgotten to keep memory flat.
+    pub doubtful_connections: u64,
+    /// Segments that came before what precedes them, and there was no room to hold them: what
+    /// precedes them was given up.
+    pub segments_without_room: u64,
+    /// SYN-ACKs without their SYN that were taken for gaps because there were so many.
+    pub unasked_left_out: u64,
+    /// Markers that were counted and not remembered.
+    pub markers_left_out: u64,
 }
 
 /// A marker datagram that the capture showed.

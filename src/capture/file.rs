@@ -1,4 +1,4 @@
-//! Saved captures: pcap and pcapng files, gzip-compressed or not, from a path or standard input.
+//! Saved captures: pcap and pcapng files, compressed or not, from a path or standard input.
 //!
 //! A record is decoded where it lies in the read buffer: no copy and no allocation per packet.
 //! Blocks are decoded here and not by a crate: the one in question reads interface statistics in
@@ -11,10 +11,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use thiserror::Error;
 
+use super::compression::Compression;
+use super::follow::Shrunk;
 use super::pcapng::{self, Sections};
 use super::{CapturedPacket, FileBytes, RecordedDrops};
 use crate::units::{LinkType, Timestamp};
@@ -110,7 +112,44 @@ pub enum FileError {
         /// What is wrong with it.
         damage: Damage,
     },
-    /// The operating system or the decompressor refused to go on.
+    /// It is compressed, and not as its compression has it. What was unpacked before was delivered.
+    #[error(
+        "{name}: its {compression} stream is damaged, {offset} of its contents could be unpacked: \
+         {source}; fetch the file again"
+    )]
+    Compressed {
+        /// The file as the user named it.
+        name: String,
+        /// How it is compressed.
+        compression: Compression,
+        /// How many bytes came before the error (unpacked).
+        offset: FileBytes,
+        /// The decompressor's own words.
+        source: io::Error,
+    },
+    /// It was followed while it grew, and has become shorter than what was read of it.
+    #[error(
+        "{name}: has been begun anew by its writer after {read} were read of it; what was read is \
+         good, follow it again for the rest"
+    )]
+    BegunAnew {
+        /// The file as the user named it.
+        name: String,
+        /// How many bytes had been read.
+        read: FileBytes,
+    },
+    /// It was to be followed while it grows, and is compressed.
+    #[error(
+        "{name}: is compressed ({compression}), and only captures that are not can be followed: \
+         pipe it unpacked into `wirewatt analyze --follow -`"
+    )]
+    CompressedGrowth {
+        /// The file as the user named it.
+        name: String,
+        /// How it is compressed.
+        compression: Compression,
+    },
+    /// The operating system refused to go on.
     #[error("{name}: cannot be read at offset {offset}: {source}; check permissions and the disk")]
     Unreadable {
         /// The file as the user named it.
@@ -120,6 +159,21 @@ pub enum FileError {
         /// The system's own words.
         source: io::Error,
     },
+}
+
+impl FileError {
+    /// The error of a file that the system does not open.
+    pub(super) fn of_opening(name: &str, source: io::Error) -> Self {
+        let name = name.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { name },
+            _ => Self::Unreadable {
+                name,
+                offset: FileBytes(0),
+                source,
+            },
+        }
+    }
 }
 
 /// What is wrong with a record.
@@ -259,6 +313,8 @@ pub struct FileFacts {
     pub interfaces: Vec<String>,
     /// Packets that the capturing program says it lost. Classic files cannot say.
     pub drops: RecordedDrops,
+    /// Comments that were read over: on sections, interfaces, statistics and packets.
+    pub comments: u64,
     /// Whether the statistics of every interface tell of `isb_ifdrop`: then none is a known none.
     pub counts_interface_drops: bool,
     /// The same of `isb_osdrop`.
@@ -273,7 +329,8 @@ pub struct CaptureFile {
     facts: FileFacts,
     head: Option<Head>,
     ending: Option<Ending>,
-    raw_read: Arc<AtomicU64>,
+    /// Nothing more was there when it was last asked for.
+    is_waiting: bool,
     raw_size: Option<FileBytes>,
 }
 
@@ -341,14 +398,7 @@ impl CaptureFile {
             return Self::begin("standard input".into(), Box::new(io::stdin()), None, buffer);
         }
         let name = path.display().to_string();
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => FileError::Missing { name: name.clone() },
-            _ => FileError::Unreadable {
-                name: name.clone(),
-                offset: FileBytes(0),
-                source,
-            },
-        };
+        let failed = |source| FileError::of_opening(&name, source);
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
@@ -364,34 +414,46 @@ impl CaptureFile {
         raw_size: Option<FileBytes>,
         buffer: usize,
     ) -> Result<Self, FileError> {
-        let raw_read = Arc::new(AtomicU64::new(0));
-        let counted = Counted {
-            reader,
-            read: Arc::clone(&raw_read),
-        };
-        let mut buffer = Buffer::new(Box::new(counted), buffer);
+        let mut buffer = Buffer::new(reader, buffer);
         let mut facts = FileFacts::default();
         let format = match recognise(&name, &mut buffer, &mut facts)? {
-            Some(format) => format,
-            None => {
-                buffer.decompress();
-                recognise(&name, &mut buffer, &mut facts)?.ok_or_else(|| FileError::Foreign {
-                    name: name.clone(),
-                    first: hexadecimal(buffer.rest()),
-                    advice: "it is compressed twice: unpack it with `gunzip` first",
-                })?
+            Contents::Capture(format) => format,
+            Contents::Compressed(compression) => {
+                if let Err(source) = buffer.unpack(compression) {
+                    return Err(buffer.unreadable(&name, source));
+                }
+                match recognise(&name, &mut buffer, &mut facts)? {
+                    Contents::Capture(format) => format,
+                    Contents::Compressed(_) => {
+                        return Err(FileError::Foreign {
+                            first: hexadecimal(buffer.rest()),
+                            name,
+                            advice: "it is compressed twice: unpack it once first",
+                        });
+                    }
+                }
             }
         };
-        Ok(Self {
+        Ok(Self::new(name, format, buffer, facts, raw_size))
+    }
+
+    fn new(
+        name: String,
+        format: Format,
+        buffer: Buffer,
+        facts: FileFacts,
+        raw_size: Option<FileBytes>,
+    ) -> Self {
+        Self {
             name,
             format,
             buffer,
             facts,
             head: None,
             ending: None,
-            raw_read,
+            is_waiting: false,
             raw_size,
-        })
+        }
     }
 
     /// Shows `visit` every packet that lies whole in the buffer and refills it: some ten thousand
@@ -401,16 +463,44 @@ impl CaptureFile {
         if self.ending.is_some() {
             return false;
         }
+        let pause = self.drain(&mut visit);
+        self.resume(pause)
+    }
+
+    /// Shows `visit` every packet that lies whole in the buffer.
+    #[inline(always)]
+    fn drain(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> Pause {
         if self.head.is_some() {
             self.drop_head();
         }
-        let pause = match &mut self.format {
+        if self.buffer.to_skip > 0 {
+            return Pause::Skip(self.buffer.to_skip);
+        }
+        match &mut self.format {
             Format::Classic(classic) => drain(&mut self.buffer, |b| classic.decode(b), &mut visit),
             Format::Sections(sections) => {
                 let facts = &mut self.facts;
                 drain(&mut self.buffer, |b| sections.decode(b, facts), &mut visit)
             }
-        };
+        }
+    }
+
+    /// The same as [`CaptureFile::read_chunk`], and gives what was read away, for others to look at:
+    /// `place` learns of each packet where it lies in `chunk`. Takes over the room that `chunk` has.
+    pub fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        let start = self.buffer.bytes.as_ptr() as usize;
+        let pause = self.drain(|packet| {
+            let at = packet.data.as_ptr() as usize - start;
+            place(packet, at);
+        });
+        self.buffer.give_away(chunk);
         self.resume(pause)
     }
 
@@ -459,12 +549,17 @@ impl CaptureFile {
     /// Bytes taken from the file or pipe so far, as stored (compressed where it is), up to one
     /// buffer ahead of the packet shown.
     pub fn bytes_read(&self) -> FileBytes {
-        FileBytes(self.raw_read.load(Ordering::Relaxed))
+        FileBytes(self.buffer.stored.read.load(Ordering::Relaxed))
     }
 
     /// Size of the file as stored; `None` for pipes.
     pub fn size(&self) -> Option<FileBytes> {
         self.raw_size
+    }
+
+    /// Whether a capture that is [followed](super::Followed) had nothing more when it was last read.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     fn peek(&self) -> Option<CapturedPacket<'_>> {
@@ -517,56 +612,92 @@ impl CaptureFile {
         false
     }
 
-    /// Brings what the decoder asks for, or ends the file.
+    /// Brings what the decoder asks for, or ends the file. A file that is followed may have it later.
     fn resume(&mut self, pause: Pause) -> bool {
         let offset = FileBytes(self.buffer.offset);
+        let cut = |needed: u64, there: u64| Ending::Cut {
+            offset,
+            needed: FileBytes(needed),
+            there: FileBytes(there),
+        };
         let outcome = match pause {
             Pause::Damaged(damage) => {
                 let name = self.name.clone();
-                Err(Ending::Failed(FileError::Damaged {
+                Ok(Some(Ending::Failed(FileError::Damaged {
                     name,
                     offset,
                     damage,
-                }))
+                })))
             }
-            Pause::Need(needed) => match self.buffer.fill(needed) {
-                Ok(true) => Ok(()),
-                Ok(false) if self.buffer.rest().is_empty() && !self.buffer.cut => {
-                    Err(Ending::Complete)
+            Pause::Need(needed) => self.buffer.fill(needed).map(|filled| {
+                let there = self.buffer.rest().len() as u64;
+                match filled {
+                    true => None,
+                    false if there == 0 && !self.buffer.cut => Some(Ending::Complete),
+                    false => Some(cut(needed as u64, there)),
                 }
-                Ok(false) => Err(Ending::Cut {
-                    offset,
-                    needed: FileBytes(needed as u64),
-                    there: FileBytes(self.buffer.rest().len() as u64),
-                }),
-                Err(error) => Err(self.unreadable(error)),
-            },
-            Pause::Skip(needed) => match self.buffer.skip(needed) {
-                Ok(there) if there == needed => Ok(()),
-                Ok(there) => Err(Ending::Cut {
-                    offset,
-                    needed: FileBytes(needed),
-                    there: FileBytes(there),
-                }),
-                Err(error) => Err(self.unreadable(error)),
-            },
-        };
-        match outcome {
-            Ok(()) => true,
-            Err(ending) => {
-                self.ending = Some(ending);
-                false
+            }),
+            Pause::Skip(needed) => {
+                self.buffer.to_skip = needed;
+                self.buffer.skip().map(|skipped| {
+                    let there = needed - self.buffer.to_skip;
+                    (!skipped).then(|| cut(needed, there))
+                })
             }
+        };
+        self.is_waiting = false;
+        match outcome {
+            Ok(None) => return true,
+            Ok(ending) => self.ending = ending,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_waiting = true;
+                return true;
+            }
+            Err(error) => self.ending = Some(self.unreadable(error)),
         }
+        false
     }
 
     fn unreadable(&self, source: io::Error) -> Ending {
-        let offset = FileBytes(self.buffer.offset + self.buffer.rest().len() as u64);
-        Ending::Failed(FileError::Unreadable {
-            name: self.name.clone(),
-            offset,
-            source,
-        })
+        Ending::Failed(self.buffer.unreadable(&self.name, source))
+    }
+}
+
+/// The beginning of a capture whose header may still be on its way.
+pub(super) struct Header {
+    name: String,
+    buffer: Buffer,
+}
+
+impl Header {
+    /// `reader` says [`io::ErrorKind::WouldBlock`] while there is nothing more.
+    pub(super) fn awaited(name: String, reader: Box<dyn Read + Send>) -> Self {
+        let buffer = Buffer::new(reader, READ_BUFFER);
+        Self { name, buffer }
+    }
+
+    /// The capture, once its header is there.
+    pub(super) fn read(&mut self) -> Result<Option<CaptureFile>, FileError> {
+        let mut facts = FileFacts::default();
+        let format = match recognise(&self.name, &mut self.buffer, &mut facts) {
+            Ok(Contents::Capture(format)) => format,
+            Ok(Contents::Compressed(compression)) => {
+                return Err(FileError::CompressedGrowth {
+                    name: self.name.clone(),
+                    compression,
+                });
+            }
+            Err(FileError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::WouldBlock =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let nothing = Buffer::new(Box::new(io::empty()), 0);
+        let buffer = std::mem::replace(&mut self.buffer, nothing);
+        let name = self.name.clone();
+        Ok(Some(CaptureFile::new(name, format, buffer, facts, None)))
     }
 }
 
@@ -595,26 +726,36 @@ fn drain(
     pause
 }
 
-/// The format of what the buffer holds; `None` when that is gzip.
+/// What a stream turned out to be.
+enum Contents {
+    Capture(Format),
+    Compressed(Compression),
+}
+
+/// Tells what the buffer holds by its first bytes, and consumes a classic file's header.
 fn recognise(
     name: &str,
     buffer: &mut Buffer,
     facts: &mut FileFacts,
-) -> Result<Option<Format>, FileError> {
-    let unreadable = |source| FileError::Unreadable {
-        name: name.to_owned(),
-        offset: FileBytes(0),
-        source,
-    };
-    buffer.fill(4).map_err(unreadable)?;
+) -> Result<Contents, FileError> {
+    if let Err(source) = buffer.fill(4) {
+        return Err(buffer.unreadable(name, source));
+    }
     let start = buffer.rest();
+    if buffer.cut && start.len() < 4 {
+        return Err(FileError::CutHeader {
+            name: name.to_owned(),
+            needed: FileBytes(Classic::FILE_HEADER as u64),
+            there: FileBytes(start.len() as u64),
+        });
+    }
     if start.is_empty() {
         return Err(FileError::Empty {
             name: name.to_owned(),
         });
     }
-    if start.starts_with(&[0x1f, 0x8b]) {
-        return Ok(None);
+    if let Some(compression) = Compression::of(start) {
+        return Ok(Contents::Compressed(compression));
     }
     let magic = start.first_chunk().copied().unwrap_or_default();
     let needed = if magic == pcapng::SECTION_HEADER.to_be_bytes() {
@@ -628,12 +769,16 @@ fn recognise(
             advice: advice_on(start),
         });
     };
-    if !buffer.fill(needed).map_err(unreadable)? {
-        return Err(FileError::CutHeader {
-            name: name.to_owned(),
-            needed: FileBytes(needed as u64),
-            there: FileBytes(buffer.rest().len() as u64),
-        });
+    match buffer.fill(needed) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(FileError::CutHeader {
+                name: name.to_owned(),
+                needed: FileBytes(needed as u64),
+                there: FileBytes(buffer.rest().len() as u64),
+            });
+        }
+        Err(source) => return Err(buffer.unreadable(name, source)),
     }
     match Variant::of(magic) {
         Some(variant) => {
@@ -641,7 +786,7 @@ fn recognise(
             facts.link_types.insert(classic.link_type);
             facts.snaplen = (classic.snaplen > 0).then_some(classic.snaplen);
             buffer.consume(Classic::FILE_HEADER);
-            Ok(Some(Format::Classic(classic)))
+            Ok(Contents::Capture(Format::Classic(classic)))
         }
         None => {
             // The first section's version is judged here, so that opening fails on it.
@@ -655,19 +800,17 @@ fn recognise(
                     offset: FileBytes(0),
                 });
             }
-            Ok(Some(Format::Sections(Sections::default())))
+            Ok(Contents::Capture(Format::Sections(Sections::default())))
         }
     }
 }
 
 fn advice_on(start: &[u8]) -> &'static str {
     match start {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            "that is zstd: `zstd -dc FILE | wirewatt analyze -` reads it"
-        }
-        [0xfd, b'7', b'z', b'X', ..] => "that is xz: `xz -dc FILE | wirewatt analyze -` reads it",
         [b'B', b'Z', b'h', ..] => "that is bzip2: `bzip2 -dc FILE | wirewatt analyze -` reads it",
-        [0x04, 0x22, 0x4d, 0x18, ..] => "that is lz4: `lz4 -dc FILE | wirewatt analyze -` reads it",
+        [0x02, 0x21, 0x4c, 0x18, ..] => {
+            "that is lz4 of before 2013: `lz4 -dc FILE | wirewatt analyze -` reads it"
+        }
         [b'P', b'K', ..] => "that is a zip archive: unpack it first",
         _ => {
             "if Wireshark reads it, `editcap -F pcapng FILE OUT` makes a capture of it that can be \
@@ -839,19 +982,38 @@ struct Buffer {
     end: usize,
     /// Position in the stream of the first byte of `rest`.
     offset: u64,
+    /// Bytes that are still to be thrown away.
+    to_skip: u64,
     /// The compressed stream ended before its own end mark.
     cut: bool,
+    compression: Option<Compression>,
+    stored: Arc<Stored>,
+}
+
+/// What is known of a stream as it is stored, before it is unpacked.
+#[derive(Default)]
+struct Stored {
+    read: AtomicU64,
+    failed: AtomicBool,
 }
 
 impl Buffer {
     fn new(reader: Box<dyn Read + Send>, size: usize) -> Self {
-        Self {
+        let stored = Arc::new(Stored::default());
+        let counted = Counted {
             reader,
+            stored: Arc::clone(&stored),
+        };
+        Self {
+            reader: Box::new(counted),
             bytes: vec![0; size],
             start: 0,
             end: 0,
             offset: 0,
+            to_skip: 0,
             cut: false,
+            compression: None,
+            stored,
         }
     }
 
@@ -864,6 +1026,18 @@ impl Buffer {
     fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         self.offset += bytes as u64;
+    }
+
+    /// Exchanges the bytes for the room that `other` has, and keeps what was not consumed.
+    fn give_away(&mut self, other: &mut Vec<u8>) {
+        let rest = self.rest();
+        let length = rest.len();
+        if other.len() < self.bytes.len() {
+            other.resize(self.bytes.len(), 0);
+        }
+        other[..length].copy_from_slice(rest);
+        std::mem::swap(&mut self.bytes, other);
+        (self.start, self.end) = (0, length);
     }
 
     /// Reads until `rest` has at least `needed` bytes; `false` when the stream ends before.
@@ -887,19 +1061,18 @@ impl Buffer {
         Ok(true)
     }
 
-    /// Throws away `bytes` bytes; how many of them were there.
-    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
-        let mut left = bytes;
+    /// Throws away the `to_skip` bytes that come next; `false` when the stream ends before.
+    fn skip(&mut self) -> io::Result<bool> {
         loop {
-            let step = left.min((self.end - self.start) as u64);
+            let step = self.to_skip.min((self.end - self.start) as u64);
             self.consume(step as usize);
-            left -= step;
-            if left == 0 {
-                return Ok(bytes);
+            self.to_skip -= step;
+            if self.to_skip == 0 {
+                return Ok(true);
             }
             (self.start, self.end) = (0, 0);
             match self.read_at_end()? {
-                0 => return Ok(bytes - left),
+                0 => return Ok(false),
                 read => self.end = read,
             }
         }
@@ -921,25 +1094,57 @@ impl Buffer {
     }
 
     /// Puts a decompressor between the stream and what has been read of it.
-    fn decompress(&mut self) {
+    fn unpack(&mut self, compression: Compression) -> io::Result<()> {
         let begun = io::Cursor::new(self.rest().to_vec());
         let reader = std::mem::replace(&mut self.reader, Box::new(io::empty()));
-        self.reader = Box::new(flate2::read::MultiGzDecoder::new(begun.chain(reader)));
+        self.reader = compression.unpack(begun.chain(reader))?;
+        self.compression = Some(compression);
         (self.start, self.end) = (0, 0);
+        Ok(())
+    }
+
+    /// The error of a file whose reader has failed: the system or the decompressor.
+    fn unreadable(&self, name: &str, source: io::Error) -> FileError {
+        let name = name.to_owned();
+        let offset = FileBytes(self.offset + self.rest().len() as u64);
+        match self.compression {
+            Some(compression) if !self.stored.failed.load(Ordering::Relaxed) => {
+                FileError::Compressed {
+                    name,
+                    compression,
+                    offset,
+                    source,
+                }
+            }
+            _ if source.get_ref().is_some_and(|inner| inner.is::<Shrunk>()) => {
+                FileError::BegunAnew { name, read: offset }
+            }
+            _ => FileError::Unreadable {
+                name,
+                offset,
+                source,
+            },
+        }
     }
 }
 
-/// Counts the bytes that come from the file, before any decompression.
+/// Counts the bytes that come from the file, before they are unpacked.
 struct Counted {
     reader: Box<dyn Read + Send>,
-    read: Arc<AtomicU64>,
+    stored: Arc<Stored>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
+        let outcome = self.reader.read(buffer);
+        match &outcome {
+            Ok(read) => {
+                self.stored.read.fetch_add(*read as u64, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.stored.failed.store(true, Ordering::Relaxed),
+        }
+        outcome
     }
 }
 
@@ -1013,6 +1218,22 @@ impl Merged {
             }
         }
         true
+    }
+
+    /// The same as [`CaptureFile::take_chunk`]. What is merged is copied.
+    pub fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        if let [file] = self.files.as_mut_slice() {
+            return file.take_chunk(chunk, place);
+        }
+        chunk.clear();
+        self.read_chunk(|packet| {
+            place(packet, chunk.len());
+            chunk.extend_from_slice(packet.data);
+        })
     }
 
     /// Shows `visit` every packet to the end of all files.

@@ -4,14 +4,18 @@
 //! which the source shows them, with what the source knows of its own losses. Nothing here looks
 //! inside a packet.
 
+mod compression;
 mod file;
+mod follow;
 mod live;
 mod pcapng;
 mod recorder;
 
 use std::fmt;
 
+pub use compression::Compression;
 pub use file::{CaptureFile, Damage, Ending, FileError, FileFacts, FileFormat, Merged};
+pub use follow::Followed;
 pub use live::{
     Batch, CaptureError, KernelCounters, LiveCapture, LiveOptions, MemoryBytes, Reading,
     RunningCapture,

@@ -14,6 +14,7 @@ pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Option codes, which mean different things in different blocks.
 pub(super) const OPT_END: u16 = 0;
+pub(super) const OPT_COMMENT: u16 = 1;
 pub(super) const SHB_OS: u16 = 3;
 pub(super) const SHB_USERAPPL: u16 = 4;
 pub(super) const IF_NAME: u16 = 2;
@@ -234,7 +235,7 @@ impl Sections {
             ENHANCED_PACKET => self.enhanced_packet(body, facts).map(Some),
             SIMPLE_PACKET => self.simple_packet(body).map(Some),
             OBSOLETE_PACKET => self.obsolete_packet(body, facts).map(Some),
-            SECTION_HEADER => self.section_header(block).map(|()| None),
+            SECTION_HEADER => self.section_header(block, facts).map(|()| None),
             INTERFACE_DESCRIPTION => self.interface_description(body, facts).map(|()| None),
             _ => self.interface_statistics(body, facts).map(|()| None),
         };
@@ -249,7 +250,7 @@ impl Sections {
     }
 
     #[cold]
-    fn section_header(&mut self, block: &[u8]) -> Result<(), Damage> {
+    fn section_header(&mut self, block: &[u8], facts: &mut FileFacts) -> Result<(), Damage> {
         if let Some((major, minor)) = unknown_version(block) {
             return Err(Damage::SectionVersion { major, minor });
         }
@@ -257,6 +258,8 @@ impl Sections {
         self.earlier_uncounted = self.counted().map(|counted| !counted);
         self.interfaces.clear();
         self.limit = 0;
+        let options = options(self.order, &block[24..block.len() - 4]);
+        facts.comments += options.filter(|(code, _)| *code == OPT_COMMENT).count() as u64;
         Ok(())
     }
 
@@ -270,6 +273,7 @@ impl Sections {
         let (mut resolution, mut offset_seconds) = (6, 0);
         for (code, value) in options(self.order, &body[8..]) {
             match (code, value) {
+                (OPT_COMMENT, _) => facts.comments += 1,
                 (IF_NAME, name) => remember_name(name, facts),
                 (IF_TSRESOL, &[value]) => resolution = value,
                 (IF_TSOFFSET, value) => {
@@ -305,6 +309,7 @@ impl Sections {
             return Err(Damage::UnknownInterface { index, described });
         };
         for (code, value) in options(order, &body[12..]) {
+            facts.comments += u64::from(code == OPT_COMMENT);
             let Ok(value) = value.try_into() else {
                 continue;
             };
@@ -383,6 +388,7 @@ impl Sections {
     #[cold]
     fn packet_options(&self, bytes: &[u8], facts: &mut FileFacts) {
         for (code, value) in options(self.order, bytes) {
+            facts.comments += u64::from(code == OPT_COMMENT);
             if let (EPB_DROPCOUNT, Ok(count)) = (code, value.try_into()) {
                 let count = Packets::new(self.order.u64(count));
                 facts.drops.between_packets = saturating(facts.drops.between_packets, count);

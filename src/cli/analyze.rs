@@ -1,29 +1,62 @@
 //! `wirewatt analyze`: the report on saved captures.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::options::{ProtocolOptions, ReportOptions};
-use super::{Outcome, warn};
-use crate::analysis::{Analyzer, Completeness, SourceLosses};
-use crate::capture::{Ending, Merged};
+use super::interrupt::interrupted_flag;
+use super::live_view::LiveView;
+use super::options::{ProtocolOptions, ReportOptions, duration};
+use super::{Outcome, tell, warn};
+use crate::analysis::{
+    self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
+};
+use crate::capture::{CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
-/// Analyse saved captures: pcap, pcapng, gzipped or not, `-` for standard input
+/// How long to leave a capture alone that had nothing more.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Analyse saved captures: pcap, pcapng, compressed or not, `-` for standard input
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wirewatt analyze capture.pcapng
   wirewatt analyze --protocol redis=6379:segment redis.pcap
-  wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap > report.json
-  tcpdump -i lo -w - -c 1000 | wirewatt analyze -")]
+  wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap.zst > report.json
+  tcpdump -i lo -w - -c 1000 | wirewatt analyze -
+  tcpdump -i lo -U -w lo.pcap & wirewatt analyze --follow lo.pcap
+  ssh host tcpdump -i eth0 -U -w - | wirewatt analyze --follow --for 1m -")]
 pub(super) struct AnalyzeArgs {
-    /// Captures; several are read as one in time order
+    /// Captures; several are read as one in time order. What is compressed with gzip, zstd, xz or LZ4
+    /// is recognised
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
+
+    /// Threads; of themselves as many as there are processors, up to 4, for 64 MB and more. The
+    /// report does not depend on it
+    #[arg(long, value_name = "N", value_parser = threads, conflicts_with = "follow")]
+    threads: Option<NonZeroU16>,
+
+    /// Go on reading one FILE, pipe or standard input while another program writes it, with live
+    /// totals, and report on Ctrl-C
+    #[arg(long)]
+    follow: bool,
+
+    /// Stop following after this time, as in 30s, 500ms, 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, requires = "follow")]
+    limit: Option<Duration>,
+
+    /// No live totals
+    #[arg(short, long, requires = "follow")]
+    quiet: bool,
 
     #[command(flatten)]
     protocols: ProtocolOptions,
@@ -32,18 +65,63 @@ pub(super) struct AnalyzeArgs {
     report: ReportOptions,
 }
 
+/// Threads that are used without being asked for: more would wait for the one that reads.
+const MOST_THREADS: u16 = 4;
+
+/// Smaller captures are read before a second thread has begun to help.
+const WORTH_THREADS: u64 = 64 << 20;
+
+fn threads(text: &str) -> Result<NonZeroU16, String> {
+    let number = text.parse().ok().filter(|n: &NonZeroU16| n.get() <= 64);
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn threads_for(capture: &Merged) -> NonZeroU16 {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let threads = u16::try_from(processors)
+        .unwrap_or(MOST_THREADS)
+        .min(MOST_THREADS);
+    let large = capture.size().is_some_and(|size| size.0 >= WORTH_THREADS);
+    NonZeroU16::new(threads)
+        .filter(|_| large)
+        .unwrap_or(NonZeroU16::MIN)
+}
+
+/// A capture that is being read, and how far.
+struct Reading {
+    capture: Merged,
+    progress: ProgressBar,
+}
+
+impl Reading {
+    fn show_progress(&self) {
+        self.progress.set_position(self.capture.bytes_read().0);
+    }
+}
+
+impl ChunkSource for &mut Reading {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool {
+        let goes_on = self.capture.take_chunk(chunk, place);
+        self.show_progress();
+        goes_on
+    }
+}
+
 pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
-    let mut capture = Merged::open(&args.files)?;
-    let mut analyzer = Analyzer::new(plan);
-    let progress = progress_bar(capture.size().map(|size| size.0));
-    while capture.read_chunk(|packet| analyzer.packet(&packet)) {
-        progress.set_position(capture.bytes_read().0);
-    }
-    progress.finish_and_clear();
+    let (analysis, files, stopped) = match args.follow {
+        true => follow(args, plan)?,
+        false => {
+            let (analysis, files) = read(args, plan)?;
+            (analysis, files, false)
+        }
+    };
 
-    let analysis = analyzer.finish();
     let mut losses = SourceLosses::default();
     let mut source = Source {
         kind: if args.files == ["-"] {
@@ -56,7 +134,7 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     };
     let (mut dropped, mut by_system) = (Packets::ZERO, Packets::ZERO);
     let (mut counted, mut counted_by_system) = (true, true);
-    for file in capture.into_files() {
+    for file in files {
         let facts = file.facts();
         counted &= facts.counts_interface_drops;
         counted_by_system &= facts.counts_system_drops;
@@ -76,6 +154,10 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
                 losses.cut_short = true;
                 warn(&error);
             }
+            Some(Ending::Cut { offset, .. }) if stopped => tell(&format_args!(
+                "{name}: the record at offset {offset} was not written to its end yet, and is not in \
+                 the counts"
+            )),
             Some(cut @ Ending::Cut { .. }) => {
                 losses.cut_short = true;
                 warn(&format_args!("{name}: {cut}"));
@@ -97,6 +179,80 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let report = Report::new(&analysis, completeness, source, None, &models);
     args.report.print(&report)?;
     Ok(ExitCode::from(code))
+}
+
+/// Counts what is in the files.
+fn read(
+    args: &AnalyzeArgs,
+    plan: Arc<ProtocolPlan>,
+) -> Result<(Analysis, Vec<CaptureFile>), FileError> {
+    let capture = Merged::open(&args.files)?;
+    let progress = progress_bar(capture.size().map(|size| size.0));
+    let threads = args.threads.unwrap_or_else(|| threads_for(&capture));
+    let mut reading = Reading { capture, progress };
+    let analysis = if threads == NonZeroU16::MIN {
+        let mut analyzer = Analyzer::new(plan);
+        while reading
+            .capture
+            .read_chunk(|packet| analyzer.packet(&packet))
+        {
+            reading.show_progress();
+        }
+        analyzer.finish()
+    } else {
+        let analyzer = || Analyzer::new(Arc::clone(&plan));
+        analysis::analyze(&mut reading, threads, analyzer)
+    };
+    reading.progress.finish_and_clear();
+    Ok((analysis, reading.capture.into_files()))
+}
+
+/// Counts what comes into a file until its end is wanted; whether it was, and the file had none of
+/// its own.
+fn follow(
+    args: &AnalyzeArgs,
+    plan: Arc<ProtocolPlan>,
+) -> Result<(Analysis, Vec<CaptureFile>, bool), Box<dyn std::error::Error>> {
+    let [path] = args.files.as_slice() else {
+        return Err("--follow takes one capture: several that grow have no order in time".into());
+    };
+    let interrupted = interrupted_flag()?;
+    let end = args.limit.map(|limit| Instant::now() + limit);
+    let is_over =
+        || interrupted.load(Ordering::Relaxed) || end.is_some_and(|end| end <= Instant::now());
+    let mut is_awaited = false;
+    let mut capture = loop {
+        match Followed::open(path) {
+            // Its writer may start later.
+            Err(FileError::Missing { .. }) if !is_over() => {
+                if !std::mem::replace(&mut is_awaited, true) {
+                    tell(&format_args!("waiting for {path}, Ctrl-C ends it"));
+                }
+                thread::sleep(PAUSE);
+            }
+            opened => break opened?,
+        }
+    };
+    tell(&format_args!("following {path}, Ctrl-C ends it"));
+    let mut analyzer = Analyzer::new(plan);
+    let mut view = LiveView::new(args.quiet);
+    let mut stopped = false;
+    loop {
+        if !stopped && is_over() {
+            stopped = true;
+            capture.stop();
+        }
+        if !capture.read_chunk(|packet| analyzer.packet(&packet))? {
+            break;
+        }
+        if capture.is_waiting() && !stopped {
+            thread::sleep(PAUSE);
+        }
+        view.refresh(|| analyzer.live_totals());
+    }
+    view.clear();
+    let files = capture.into_file().into_iter().collect();
+    Ok((analyzer.finish(), files, stopped))
 }
 
 /// Progress on standard error where that is a terminal, by bytes where their number is known.

@@ -3,16 +3,20 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::interrupt::interrupted_flag;
 use super::options::algorithm_options;
+use super::progress::with_progress;
 use super::{Outcome, print, tell, warn};
 use crate::algorithm::catalog;
 use crate::experiment::scenario::Scenario;
+use crate::report::counted;
 use crate::simulation::check::{Bounds, Model, Time};
-use crate::simulation::{Order, Storage};
+use crate::simulation::{Order, Storage, Watch};
 
 /// Explore every execution of an algorithm within bounds, for a few processes
 #[derive(Debug, Args)]
@@ -97,13 +101,26 @@ pub(super) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs) -> Outcome {
     let model = args.model()?;
     let began = Instant::now();
-    let explored = model.explore()?;
+    let watch = Watch {
+        stop: interrupted_flag()?,
+        ..Watch::default()
+    };
+    let steps = watch.steps.clone();
+    let how_far = move |elapsed: Duration| {
+        let states = counted(steps.load(Ordering::Relaxed), "state");
+        format!("{} s: {states}", elapsed.as_secs())
+    };
+    let explored = with_progress(how_far, || model.explore_watched(&watch))?;
     tell(&format_args!(
         "explored in {:.1} s",
         began.elapsed().as_secs_f64()
     ));
     print(&format!("{explored}\n"))?;
     let Some(counterexample) = &explored.counterexample else {
+        if watch.stop.load(Ordering::Relaxed) && explored.gave_up {
+            warn(&"interrupted: not all of it was explored");
+            return Ok(ExitCode::from(2));
+        }
         if explored.gave_up {
             warn(&"not all of it was explored: allow more --states, or less to fail");
             return Ok(ExitCode::from(2));

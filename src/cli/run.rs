@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
 use super::options::{ReportOptions, algorithm_options, duration, payload, processes, style};
+use super::progress::with_progress;
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
 use crate::experiment::fault::Fault;
@@ -153,7 +153,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         warn_of_ephemeral_ports(base_port, (algorithm.processes)(plan.n));
         let progress = Arc::new(Progress::default());
         let operations = (algorithm.operations)(plan.n, plan.rounds, &options);
-        let run = with_progress(&progress, operations, || {
+        let run = with_progress(how_far(&progress, operations), || {
             experiment::run(
                 &RunOptions {
                     progress: progress.clone(),
@@ -222,41 +222,15 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     Ok(ExitCode::from(code))
 }
 
-/// Shows on a terminal how far a long run is, in a line that is gone when it is over.
-fn with_progress<T>(progress: &Arc<Progress>, operations: u64, run: impl FnOnce() -> T) -> T {
-    if !std::io::stderr().is_terminal() {
-        return run();
-    }
-    let (over, wait) = mpsc::channel::<()>();
+/// What a terminal shows of a run.
+fn how_far(progress: &Arc<Progress>, operations: u64) -> impl Fn(Duration) -> String + use<> {
     let progress = progress.clone();
-    let shown = std::thread::spawn(move || {
-        let begun = Instant::now();
-        let mut shown = false;
-        // A short run shows nothing.
-        let mut patience = Duration::from_secs(2);
-        while wait.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let (listening, ended) = (
-                progress.listening.load(Ordering::Relaxed),
-                progress.ended.load(Ordering::Relaxed),
-            );
-            let seconds = begun.elapsed().as_secs();
-            // To the margin, and erase to the end of the line (ECMA-48).
-            let line = format!(
-                "\r{seconds} s: {listening} nodes up, {ended} of {operations} operations ended\x1b[K"
-            );
-            let _ = std::io::stderr().write_all(line.as_bytes());
-            shown = true;
-            patience = Duration::from_millis(500);
-        }
-        if shown {
-            let _ = std::io::stderr().write_all(b"\r\x1b[K");
-        }
-    });
-    let result = run();
-    drop(over);
-    // It only writes, and ends at once.
-    let _ = shown.join();
-    result
+    move |elapsed| {
+        let seconds = elapsed.as_secs();
+        let listening = progress.listening.load(Ordering::Relaxed);
+        let ended = progress.ended.load(Ordering::Relaxed);
+        format!("{seconds} s: {listening} nodes up, {ended} of {operations} operations ended")
+    }
 }
 
 /// What the command line and the scenario come to.

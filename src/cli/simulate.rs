@@ -1,23 +1,27 @@
 //! `wirewatt simulate`: an algorithm's processes in memory, and what they would cost on the wire.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
 use super::options::{duration, grid_models, style};
+use super::progress::with_progress;
 use super::{Outcome, print, tell, warn};
-use crate::algorithm::{Options, catalog};
+use crate::algorithm::{Options, SetupError, catalog};
 use crate::energy;
 use crate::experiment;
 use crate::node::control::Connections;
 use crate::report::simulation::{self as report, SimulationReport};
-use crate::simulation::{Fault, Network, Order, Scenario, WireOptions};
+use crate::report::{counted, grouped};
+use crate::simulation::{Fault, Network, Order, Scenario, Watch, WireOptions};
 
-/// Every process and what it reports is in memory, up to 3 KB each.
+/// Every process and what it reports is in memory, about 1 KB each.
 const MOST_PROCESSES: i64 = 2_000_000;
 
 /// Simulate an algorithm in memory: messages, properties, and the predicted cost on the wire
@@ -32,7 +36,7 @@ const MOST_PROCESSES: i64 = 2_000_000;
   wirewatt simulate ring -n 5 --json > simulation.json
 
 The same seed gives the same run. Exit code: 0 formula, identities and properties agree with what
-happened, 1 they do not, 2 it could not be simulated or was cut at its limit.")]
+happened, 1 they do not, 2 it could not be simulated, was cut at its limit or interrupted.")]
 pub(super) struct SimulateArgs {
     /// The algorithm; `wirewatt list algorithms` names them
     algorithm: String,
@@ -109,32 +113,45 @@ pub(super) fn run(args: &SimulateArgs) -> Outcome {
     let options = super::options::algorithm_options(&args.options)?;
     let faults = experiment::simulated_faults(algorithm, args.n, &args.faults)?;
     let models = grid_models(&args.grid)?;
-    let cancel = interrupted_flag()?;
+    let watch = Watch {
+        stop: interrupted_flag()?,
+        ..Watch::default()
+    };
+    let so_far = SoFar {
+        watch: watch.clone(),
+        operations: (algorithm.operations)(args.n, args.rounds, &options),
+        runs: args.repeat,
+        done: Arc::default(),
+    };
     let began = Instant::now();
-    let mut reports: Vec<SimulationReport> = Vec::new();
-    for seed in (0..u64::from(args.repeat)).map(|more| args.seed.wrapping_add(more)) {
-        if cancel.load(Ordering::Relaxed) {
-            let (done, asked) = (reports.len(), args.repeat);
-            warn(&format_args!(
-                "interrupted: {done} of {asked} runs simulated"
-            ));
-            break;
+    let shown = so_far.clone();
+    let how_far = move |elapsed: Duration| format!("{} s: {shown}", elapsed.as_secs());
+    let reports = with_progress(how_far, || {
+        let mut reports: Vec<SimulationReport> = Vec::new();
+        for number in 0..args.repeat {
+            so_far.done.store(number, Ordering::Relaxed);
+            let seed = args.seed.wrapping_add(number.into());
+            let scenario = args.scenario(&options, &faults, seed);
+            match experiment::simulate(algorithm, &scenario, &models, &watch)? {
+                Some(report) => reports.push(report),
+                None => break,
+            }
         }
-        let scenario = args.scenario(&options, &faults, seed);
-        reports.push(experiment::simulate(algorithm, &scenario, &models)?);
-    }
+        Ok::<_, SetupError>(reports)
+    })?;
     let interrupted = reports.len() < args.repeat as usize;
-    if args.json {
-        let json = match &reports[..] {
-            [report] if args.repeat == 1 => serde_json::to_string_pretty(report)?,
-            reports => serde_json::to_string_pretty(reports)?,
-        };
-        print(&(json + "\n"))?;
-    } else {
-        print(&match &reports[..] {
-            [report] if args.repeat == 1 => report::simulated(report, style()),
-            reports => report::simulated_again(reports, style()),
-        })?;
+    let printed = match &reports[..] {
+        [report] if args.repeat == 1 && args.json => serde_json::to_string_pretty(report)? + "\n",
+        [report] if args.repeat == 1 => report::simulated(report, style()),
+        [] if args.repeat == 1 => String::new(),
+        reports if args.json => serde_json::to_string_pretty(reports)? + "\n",
+        reports => report::simulated_again(reports, style()),
+    };
+    print(&printed)?;
+    if interrupted {
+        warn(&format_args!(
+            "interrupted: {so_far}; nothing is reported of the run that did not end"
+        ));
     }
     tell(&format_args!(
         "simulated in {:.1} s{}",
@@ -149,6 +166,37 @@ pub(super) fn run(args: &SimulateArgs) -> Outcome {
             false => 1,
         },
     ))
+}
+
+/// How far the simulation is, in words.
+#[derive(Clone)]
+struct SoFar {
+    watch: Watch,
+    /// Of a run.
+    operations: u64,
+    runs: u32,
+    /// Runs that have ended.
+    done: Arc<AtomicU32>,
+}
+
+impl fmt::Display for SoFar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.runs > 1 {
+            let done = grouped(self.done.load(Ordering::Relaxed).into());
+            write!(
+                f,
+                "{done} of {} simulated, ",
+                counted(self.runs.into(), "run")
+            )?;
+        }
+        write!(
+            f,
+            "{}, {} of {} ended",
+            counted(self.watch.steps.load(Ordering::Relaxed), "event"),
+            grouped(self.watch.operations.load(Ordering::Relaxed)),
+            counted(self.operations, "operation"),
+        )
+    }
 }
 
 impl SimulateArgs {

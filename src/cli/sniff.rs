@@ -1,6 +1,5 @@
 //! `wirewatt sniff`: capture beside anything, live.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -9,18 +8,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
+use super::live_view::LiveView;
 use super::options::{ProtocolOptions, ReportOptions, duration};
 use super::{Outcome, tell, warn};
 use crate::analysis::Completeness;
 use crate::capture::{LiveOptions, MemoryBytes};
 use crate::experiment::sniffer::{Sniffer, SnifferOptions, Unproven};
-use crate::report::{Report, Source, SourceKind, text};
+use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
-/// How often live totals are shown.
-const REFRESH: Duration = Duration::from_millis(500);
-/// The same where they are not refreshed in place.
-const REFRESH_PLAIN: Duration = Duration::from_secs(2);
 /// How long to wait for packets before looking at the clock.
 const PUMP: Duration = Duration::from_millis(50);
 
@@ -114,7 +110,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     ));
 
     let end = args.limit.map(|limit| Instant::now() + limit);
-    let mut view = View::new(args.quiet);
+    let mut view = LiveView::new(args.quiet);
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         if interrupted.load(Ordering::Relaxed) || left == Some(Duration::ZERO) {
@@ -123,7 +119,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         if !sniffer.pump(left.map_or(PUMP, |left| left.min(PUMP))) {
             break;
         }
-        view.refresh(&sniffer);
+        view.refresh(|| sniffer.live_totals());
     }
     view.clear();
 
@@ -154,103 +150,4 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     } else {
         ExitCode::from(2)
     })
-}
-
-/// Live totals on standard error: refreshed in place on a terminal, plain lines elsewhere.
-struct View {
-    in_place: bool,
-    quiet: bool,
-    next: Instant,
-    lines: usize,
-    last: Vec<String>,
-}
-
-impl View {
-    fn new(quiet: bool) -> Self {
-        let in_place = io::stderr().is_terminal();
-        Self {
-            in_place,
-            quiet,
-            next: Instant::now() + REFRESH,
-            lines: 0,
-            last: Vec::new(),
-        }
-    }
-
-    fn refresh(&mut self, sniffer: &Sniffer) {
-        if self.quiet || Instant::now() < self.next {
-            return;
-        }
-        self.next = Instant::now()
-            + if self.in_place {
-                REFRESH
-            } else {
-                REFRESH_PLAIN
-            };
-        let mut lines = text::live_lines(&sniffer.live_totals());
-        if self.in_place {
-            let size = rustix::termios::tcgetwinsize(io::stderr());
-            let (columns, rows) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
-            fit(&mut lines, columns.into(), rows.into());
-        }
-        if lines == self.last {
-            return;
-        }
-        self.clear();
-        for line in &lines {
-            tell(line);
-        }
-        self.lines = lines.len();
-        self.last = lines;
-    }
-
-    /// Takes the lines away where they are refreshed in place.
-    fn clear(&mut self) {
-        if self.in_place && self.lines > 0 {
-            // To the margin, where the terminal has echoed ^C; up that many lines; erase to the end
-            // of the screen (ECMA-48).
-            let _ = write!(io::stderr(), "\r\x1b[{}A\x1b[J", self.lines);
-            self.lines = 0;
-        }
-    }
-}
-
-/// Cuts lines to what a terminal shows without wrapping or scrolling: the cursor's way back up is
-/// counted in rows. A size of 0 is unknown.
-fn fit(lines: &mut Vec<String>, columns: usize, rows: usize) {
-    if rows > 1 {
-        // The last row is the cursor's.
-        lines.truncate(rows - 1);
-    }
-    for line in lines {
-        if columns > 0
-            && let Some((end, _)) = line.char_indices().nth(columns)
-        {
-            line.truncate(end);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fit;
-
-    /// Totals that wrapped or scrolled were not wiped, and stood there twice.
-    #[test]
-    fn totals_are_cut_to_the_terminal() {
-        let totals = || {
-            ["long €€€ line", "short", "last"]
-                .map(str::to_owned)
-                .to_vec()
-        };
-        let fitted = |columns, rows| {
-            let mut lines = totals();
-            fit(&mut lines, columns, rows);
-            lines
-        };
-        assert_eq!(fitted(0, 0), totals());
-        assert_eq!(fitted(80, 24), totals());
-        assert_eq!(fitted(6, 24), ["long €", "short", "last"]);
-        assert_eq!(fitted(80, 3), ["long €€€ line", "short"]);
-    }
 }

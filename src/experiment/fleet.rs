@@ -13,33 +13,33 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::fault::{Fault, Restart, Storage};
-use crate::algorithm::{
-    Algorithm, Event, FailureModel, Options, Phase, ProcessId, SetupError, catalog,
-};
+use crate::algorithm::{Algorithm, Event, FailureModel, Options, Phase, ProcessId, catalog};
 use crate::ledger;
 use crate::node::control::{
-    self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, NodeFault,
-    NodeNotice, NoticeKind, Reply,
+    self, ChannelCounts, Command, Configuration, Connections, Link, NodeError, Reply,
 };
-use crate::units::{Messages, Timestamp};
+use crate::units::Messages;
 
+mod child;
 mod inject;
+mod outcome;
 
+use child::{Given, watch, write_commands};
 use inject::{Act, AtPoint, Timed, at_point};
 pub use inject::{Deed, Injected};
+pub use outcome::{
+    Death, Ending, FleetError, FleetFault, FleetNotice, FleetOutcome, Outstanding, PortHolder,
+};
 
 /// How often the caller's wish to stop is looked at: an atomic flag wakes nobody.
 const CANCEL_TICK: Duration = Duration::from_millis(20);
@@ -52,11 +52,6 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const LOOK: Duration = Duration::from_millis(50);
 /// How many lines of a node's standard error are kept.
 const KEPT_STDERR_LINES: usize = 50;
-/// How many bytes of such a line are kept.
-const KEPT_STDERR_LINE: usize = 4 * 1024;
-/// How long a line of the control protocol may be in bytes: counters of 65,535 channels fit.
-const LONGEST_REPLY: usize = 16 * 1024 * 1024;
-
 /// What a fleet is started from.
 #[derive(Debug, Clone)]
 pub struct FleetConfig {
@@ -162,337 +157,8 @@ impl FleetConfig {
     }
 }
 
-/// Why a fleet cannot be started. No node is left when this is returned.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    /// The algorithm, N, rounds or options make no sense.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// There are not that many ports.
-    #[error("{n} nodes from port {base_port} on need ports above 65535")]
-    NoSuchPorts {
-        /// The first port.
-        base_port: u16,
-        /// The number of nodes.
-        n: u32,
-    },
-    /// A node's program cannot be started.
-    #[error("cannot start {program}: {source}")]
-    Spawn {
-        /// The program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another socket listens where a node should.
-    #[error("node {node} cannot listen: {address} is in use{}; choose another --base-port", by(.holder.as_ref()))]
-    PortInUse {
-        /// The node.
-        node: ProcessId,
-        /// The address.
-        address: SocketAddr,
-        /// Who listens there, where that can be found.
-        holder: Option<PortHolder>,
-    },
-    /// A node refused to be set up for another reason.
-    #[error("node {node} cannot be set up: {error}")]
-    Node {
-        /// The node.
-        node: ProcessId,
-        /// Why.
-        error: NodeError,
-    },
-    /// A node died before it listened.
-    #[error("node {node} died before it listened: {status}{}", said(.stderr))]
-    Died {
-        /// The node.
-        node: ProcessId,
-        /// How it ended.
-        status: String,
-        /// The last lines of its standard error.
-        stderr: Vec<String>,
-    },
-    /// Nodes that did not answer within the start limit.
-    #[error("no answer from node(s) {} within {limit:?}", list(.nodes))]
-    NeverAnswered {
-        /// The nodes.
-        nodes: Vec<ProcessId>,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The history cannot be written.
-    #[error("cannot write {path}: {source}")]
-    History {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A path that a node cannot be told: control lines are UTF-8.
-    #[error("{0} is not UTF-8; nodes cannot be told of it")]
-    Path(PathBuf),
-    /// The caller cancelled.
-    #[error("interrupted before the start")]
-    Interrupted,
-}
-
-fn by(holder: Option<&PortHolder>) -> String {
-    holder.map_or_else(String::new, |holder| format!(" by {holder}"))
-}
-
-fn said(stderr: &[String]) -> String {
-    if stderr.is_empty() {
-        String::new()
-    } else {
-        format!("; it said: {}", stderr.join(" / "))
-    }
-}
-
-fn list(nodes: &[ProcessId]) -> String {
-    nodes
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// A process that listens on a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortHolder {
-    /// Its process id.
-    pub pid: u32,
-    /// Its name.
-    pub command: String,
-}
-
-impl std::fmt::Display for PortHolder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (pid {})", self.command, self.pid)
-    }
-}
-
-impl PortHolder {
-    /// Who listens on this TCP port, from Linux's `/proc`, as far as its permissions show.
-    pub fn find(port: u16) -> Option<Self> {
-        let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
-            .iter()
-            .find_map(|table| {
-                let table = std::fs::read_to_string(table).ok()?;
-                table.lines().skip(1).find_map(|line| {
-                    let fields: Vec<&str> = line.split_whitespace().collect();
-                    let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
-                    // State 0A is LISTEN (include/net/tcp_states.h).
-                    let listens = u16::from_str_radix(local_port, 16) == Ok(port)
-                        && fields.get(3) == Some(&"0A");
-                    listens.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
-                })
-            })?;
-        let socket = format!("socket:[{inode}]");
-        std::fs::read_dir("/proc")
-            .ok()?
-            .flatten()
-            .find_map(|process| {
-                let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-                let holds = std::fs::read_dir(process.path().join("fd"))
-                    .ok()?
-                    .flatten()
-                    .any(|fd| {
-                        std::fs::read_link(fd.path())
-                            .is_ok_and(|to| to.as_os_str() == socket.as_str())
-                    });
-                let name =
-                    || std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                holds.then(|| Self {
-                    pid,
-                    command: name().trim().to_owned(),
-                })
-            })
-    }
-}
-
-/// How the algorithm's part of a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Every operation ended.
-    Complete,
-    /// The time limit came first.
-    TimeLimit,
-    /// A node died and the algorithm does not live with that.
-    Broken,
-    /// After an injected fault nothing can happen any more: no message is on its way, no timer runs,
-    /// no fault is to come.
-    Stalled,
-    /// The caller cancelled.
-    Interrupted,
-}
-
-/// Messages from one live process to another that have not come to their end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outstanding {
-    /// The sender.
-    pub from: ProcessId,
-    /// The receiver.
-    pub to: ProcessId,
-    /// attempted − refused − suppressed − handled.
-    pub messages: Messages,
-}
-
-/// Something that went wrong during a run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FleetFault {
-    /// A node's process ended before it was told to.
-    #[error("node {node} died: {status}{}", said(.stderr))]
-    Died {
-        /// The node.
-        node: ProcessId,
-        /// How it ended.
-        status: String,
-        /// The last lines of its standard error.
-        stderr: Vec<String>,
-    },
-    /// A node did not answer and was killed.
-    #[error("node {node} never answered {to} within {limit:?}, and was killed")]
-    NeverAnswered {
-        /// The node.
-        node: ProcessId,
-        /// The command.
-        to: &'static str,
-        /// How long it had for that.
-        limit: Duration,
-    },
-    /// A node reported a fault.
-    #[error("node {node} reports {:?}: {}", .fault.what, .fault.detail)]
-    Reported {
-        /// The node.
-        node: ProcessId,
-        /// The fault.
-        fault: NodeFault,
-    },
-    /// A node that an injected fault had killed could not be started again.
-    #[error("node {node} could not be started again: {detail}")]
-    NoRestart {
-        /// The node.
-        node: ProcessId,
-        /// Why.
-        detail: String,
-    },
-    /// A node said that it cannot go on.
-    #[error("node {node} cannot go on: {error}")]
-    Error {
-        /// The node.
-        node: ProcessId,
-        /// Why.
-        error: NodeError,
-    },
-    /// A node wrote something that is no line of the control protocol.
-    #[error("node {node} does not speak the control protocol: {detail}")]
-    Gibberish {
-        /// The node.
-        node: ProcessId,
-        /// What it wrote.
-        detail: String,
-    },
-    /// The history could not be written. Told once: what follows is missing from the file.
-    #[error("cannot write {path}: {detail}")]
-    History {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        detail: String,
-    },
-}
-
-/// Somebody who is none of the run's came to a node. It changes no account of the nodes and makes
-/// no run unclean, but its packets are on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FleetNotice {
-    /// The node.
-    pub node: ProcessId,
-    /// What it told.
-    pub notice: NodeNotice,
-}
-
-impl std::fmt::Display for FleetNotice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let NodeNotice {
-            what: NoticeKind::Foreign,
-            address,
-            detail,
-        } = &self.notice;
-        let node = self.node;
-        write!(
-            f,
-            "a connection from {address} to node {node} that was none of the run's: {detail}"
-        )
-    }
-}
-
-/// What came of a run.
-#[derive(Debug, Clone)]
-pub struct FleetOutcome {
-    /// How the algorithm's part ended.
-    pub ending: Ending,
-    /// Outcome events, notes included, in the order in which they reached the controller.
-    pub events: Vec<Event>,
-    /// How many operations the run was to have.
-    pub operations: u64,
-    /// Each node's last known counters.
-    pub counters: BTreeMap<ProcessId, Vec<ChannelCounts>>,
-    /// Whether two polls in a row were identical with nothing outstanding, or nothing had started.
-    pub quiescent: bool,
-    /// What was outstanding between live processes at the last poll.
-    pub outstanding: Vec<Outstanding>,
-    /// What went wrong.
-    pub faults: Vec<FleetFault>,
-    /// What came to the nodes and was none of the run's.
-    pub notices: Vec<FleetNotice>,
-    /// What injected faults did, in the order in which they did it.
-    pub injected: Vec<Injected>,
-    /// Processes that ended before they were told to, each as often as it did, in that order.
-    pub deaths: Vec<Death>,
-    /// How long it took from the start until the nodes were told to begin nothing more.
-    pub time: Duration,
-    /// The last lines of each node's standard error, where it wrote any.
-    pub stderr: BTreeMap<ProcessId, Vec<String>>,
-}
-
-impl FleetOutcome {
-    /// Operations that ended, whatever came of them.
-    pub fn completed(&self) -> u64 {
-        self.events
-            .iter()
-            .filter(|event| event.outcome.phase.ends())
-            .count() as u64
-    }
-
-    /// Whether all went as it should: every operation ended, all became quiet, nothing went wrong.
-    pub fn is_clean(&self) -> bool {
-        self.ending == Ending::Complete && self.quiescent && self.faults.is_empty()
-    }
-}
-
-/// The end of one incarnation of a process, that it was not told to come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Death {
-    /// The process.
-    pub node: ProcessId,
-    /// Which of its starts, from 1.
-    pub incarnation: u32,
-    /// When it was gone at the latest, by the clock of ledgers and captures. No later incarnation
-    /// had begun by then.
-    pub by: Timestamp,
-}
-
 /// Counters as several nodes told them.
 type Polled = Vec<(ProcessId, Vec<ChannelCounts>)>;
-
-/// What a node's process gives the controller.
-enum Given {
-    Said(Reply),
-    Gibberish(String),
-    Stderr(String),
-    Ended(std::io::Result<ExitStatus>),
-}
 
 /// What ends a wait.
 enum Next {
@@ -1353,164 +1019,10 @@ impl Inner {
     }
 }
 
-async fn write_commands(mut stdin: ChildStdin, mut lines: UnboundedReceiver<String>) {
-    while let Some(line) = lines.recv().await {
-        if stdin.write_all(line.as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Passes on what a child writes, and its end after all of that.
-async fn watch(
-    mut child: Child,
-    id: ProcessId,
-    kill: Arc<Notify>,
-    given: UnboundedSender<(ProcessId, Given)>,
-) {
-    let understood = |line: Line| match line.in_full() {
-        Ok(text) => match control::from_line(&text) {
-            Ok(reply) => Given::Said(reply),
-            Err(error) => Given::Gibberish(error.to_string()),
-        },
-        Err(detail) => Given::Gibberish(detail),
-    };
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let end = async {
-        tokio::select! {
-            status = child.wait() => status,
-            () = kill.notified() => {
-                child.start_kill()?;
-                child.wait().await
-            }
-        }
-    };
-    let (status, (), ()) = tokio::join!(
-        end,
-        pass_on(stdout, LONGEST_REPLY, |line| {
-            given.send((id, understood(line))).is_ok()
-        }),
-        pass_on(stderr, KEPT_STDERR_LINE, |line| {
-            given
-                .send((id, Given::Stderr(line.as_far_as_kept())))
-                .is_ok()
-        }),
-    );
-    let _ = given.send((id, Given::Ended(status)));
-}
-
-/// Passes on what a child writes to a stream, line by line, until its end.
-async fn pass_on(
-    stream: Option<impl AsyncRead + Unpin>,
-    longest: usize,
-    mut give: impl FnMut(Line) -> bool,
-) {
-    let Some(stream) = stream else { return };
-    let mut stream = BufReader::new(stream);
-    while let Ok(Some(line)) = Line::read(&mut stream, longest).await {
-        if !give(line) {
-            return;
-        }
-    }
-}
-
-/// A line as it was written, of which no more than so many bytes are kept.
-#[derive(Debug, Default)]
-struct Line {
-    bytes: Vec<u8>,
-    /// How long it was, without its newline.
-    length: usize,
-}
-
-impl Line {
-    async fn read(
-        stream: &mut (impl AsyncBufRead + Unpin),
-        longest: usize,
-    ) -> std::io::Result<Option<Self>> {
-        let mut line = Self::default();
-        let mut begun = false;
-        loop {
-            let there = stream.fill_buf().await?;
-            if there.is_empty() {
-                return Ok(begun.then_some(line));
-            }
-            begun = true;
-            let newline = there.iter().position(|&byte| byte == b'\n');
-            let part = &there[..newline.unwrap_or(there.len())];
-            let room = longest - line.bytes.len();
-            line.bytes.extend_from_slice(&part[..part.len().min(room)]);
-            line.length += part.len();
-            let taken = part.len() + usize::from(newline.is_some());
-            stream.consume(taken);
-            if newline.is_some() {
-                return Ok(Some(line));
-            }
-        }
-    }
-
-    /// The line, where all of it was kept and is UTF-8; what is wrong with it otherwise.
-    fn in_full(self) -> Result<String, String> {
-        let (kept, length) = (self.bytes.len(), self.length);
-        if kept < length {
-            return Err(format!("a line of {length} bytes; at most {kept} are read"));
-        }
-        String::from_utf8(self.bytes).map_err(|error| {
-            let readable = String::from_utf8_lossy(error.as_bytes());
-            let readable: String = readable.chars().take(200).collect();
-            format!("'{readable}' is not UTF-8")
-        })
-    }
-
-    /// What was kept of it, with U+FFFD for what is not UTF-8.
-    fn as_far_as_kept(&self) -> String {
-        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
-        if self.bytes.len() < self.length {
-            text.push('…');
-        }
-        text
-    }
-}
-
 fn open_history(path: &Path) -> Result<File, FleetError> {
     let file = OpenOptions::new().append(true).create(true).open(path);
     file.map_err(|source| FleetError::History {
         path: path.to_owned(),
         source,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn lines(text: &[u8], longest: usize) -> Vec<Line> {
-        // A small buffer, so that lines cross its end.
-        let mut stream = BufReader::with_capacity(3, text);
-        let mut lines = Vec::new();
-        while let Some(line) = Line::read(&mut stream, longest).await.unwrap() {
-            lines.push(line);
-        }
-        lines
-    }
-
-    #[tokio::test]
-    async fn a_line_that_is_no_utf8_or_too_long_does_not_end_the_reading() {
-        let text = b"one\n\xff\xfetwo\n\nfour is long\nfive";
-        let kept = lines(text, 6).await;
-        let kept: Vec<String> = kept.iter().map(Line::as_far_as_kept).collect();
-        assert_eq!(kept, ["one", "\u{fffd}\u{fffd}two", "", "four i…", "five"]);
-
-        let in_full = lines(text, 6).await.into_iter().map(Line::in_full);
-        let in_full: Vec<Result<String, String>> = in_full.collect();
-        assert_eq!(in_full[0], Ok("one".to_owned()));
-        assert_eq!(
-            in_full[1],
-            Err("'\u{fffd}\u{fffd}two' is not UTF-8".to_owned())
-        );
-        assert_eq!(
-            in_full[3],
-            Err("a line of 12 bytes; at most 6 are read".to_owned())
-        );
-        assert_eq!(in_full[4], Ok("five".to_owned()));
-    }
 }

@@ -11,7 +11,7 @@ use crate::report::simulation::{
     Promise, SIMULATION_SCHEMA, SimulatedOperations, SimulatedRow, SimulationReport, predicted,
 };
 use crate::simulation::wire::{IP_HEADER, RST_HEADER, SYN_HEADER, TCP_HEADER};
-use crate::simulation::{self, End, Network, Order, Run, Scenario, WireCost};
+use crate::simulation::{self, End, Network, Order, Run, Scenario, Watch, WireCost};
 use crate::tally::ProtocolTally;
 use crate::tally::{BytesByClass, Excess, LayerBytes, Operations, PacketCounts, Projection};
 use crate::units::{
@@ -22,7 +22,7 @@ use crate::{algorithm::Algorithm, node::control::Connections};
 /// Link-layer header that `lo` shows on each packet.
 const LINK_HEADER: u64 = 14;
 
-/// Simulates one run and reports on it.
+/// Simulates one run and reports on it, unless it is stopped.
 ///
 /// # Errors
 ///
@@ -31,9 +31,10 @@ pub fn simulate(
     algorithm: &'static Algorithm,
     scenario: &Scenario,
     models: &Models,
-) -> Result<SimulationReport, SetupError> {
-    let run = simulation::run(algorithm, scenario)?;
-    Ok(report(&run, models))
+    watch: &Watch,
+) -> Result<Option<SimulationReport>, SetupError> {
+    let run = simulation::run_watched(algorithm, scenario, watch)?;
+    Ok(run.map(|run| report(&run, models)))
 }
 
 /// Faults of `--fault` as the simulation has them.
@@ -300,10 +301,7 @@ pub fn tally(run: &Run) -> ProtocolTally {
             wire: WireBytes::new(cost.ip.get() + packets.get() * LINK_HEADER),
             ..LayerBytes::default()
         },
-        operations: Operations {
-            count: run.completed(),
-            kind: protocol.operation.clone(),
-        },
+        operations: Operations::counted(run.completed(), protocol.operation.clone()),
         projection: projection(cost, packets),
         ..ProtocolTally::default()
     }

@@ -19,10 +19,11 @@ const LONGEST: u32 = 65_535;
 const PACKET_OVERHEAD: usize = 256;
 const FRAGMENT_OVERHEAD: usize = 128;
 
-/// Incomplete IP packets, within a limit on the memory that they take.
+/// Incomplete IP packets, within a limit on the memory that they take. What brought their fragments is
+/// kept with them as a `C`.
 #[derive(Debug)]
-pub struct Fragments {
-    packets: FxHashMap<Key, Incomplete>,
+pub struct Fragments<C = Carrier> {
+    packets: FxHashMap<Key, Incomplete<C>>,
     /// The longest waiting first; some of them may be whole by now.
     waiting: VecDeque<(Key, u64)>,
     /// Incomplete packets begun so far.
@@ -42,18 +43,18 @@ pub struct Carrier {
 
 /// What became of a fragment.
 #[derive(Debug)]
-pub enum Assembly {
+pub enum Assembly<C = Carrier> {
     /// It waits for others.
     Waits,
     /// It was the last one.
-    Whole(Whole),
+    Whole(Whole<C>),
     /// It cannot be a part of any packet, or no longer.
-    Broken(Broken),
+    Broken(Broken<C>),
 }
 
 /// What the fragments of a packet add up to.
 #[derive(Debug)]
-pub struct Whole {
+pub struct Whole<C = Carrier> {
     /// Of the packet.
     pub addresses: Addresses,
     /// The IP protocol of what it carries.
@@ -62,20 +63,19 @@ pub struct Whole {
     pub length: u32,
     /// As many of them from the first on as were captured without a hole.
     pub captured: Vec<u8>,
-    /// The packets that brought them, in capture order. Their surplus adds up to `length`, and to what
-    /// came twice.
-    pub carriers: Vec<Carrier>,
+    /// The packets that brought them, in capture order.
+    pub carriers: Vec<C>,
     /// Bytes that came a second time with another value. The first counts.
     pub conflicting: u64,
 }
 
 /// Packets whose fragments will never be whole.
 #[derive(Debug)]
-pub struct Broken {
+pub struct Broken<C = Carrier> {
     /// Why.
     pub reason: Reason,
     /// The packets that brought fragments.
-    pub carriers: Vec<Carrier>,
+    pub carriers: Vec<C>,
 }
 
 /// Fragments of one packet have these in common: RFC 791 for IPv4, and RFC 8200 for IPv6, where the
@@ -87,8 +87,21 @@ struct Key {
     protocol: u8,
 }
 
+impl Key {
+    fn of(addresses: Addresses, fragment: &Fragment<'_>) -> Self {
+        Self {
+            addresses,
+            identification: fragment.identification,
+            protocol: match addresses {
+                Addresses::V4 { .. } => fragment.protocol,
+                Addresses::V6 { .. } => 0,
+            },
+        }
+    }
+}
+
 #[derive(Debug)]
-struct Incomplete {
+struct Incomplete<C> {
     serial: u64,
     began: Timestamp,
     /// Of the first fragment; where it has not come, of another.
@@ -99,7 +112,7 @@ struct Incomplete {
     covered: u32,
     /// Where the packet ends, once its last fragment has come.
     end: Option<u32>,
-    carriers: Vec<Carrier>,
+    carriers: Vec<C>,
     conflicting: u64,
     /// Fragments contradicted each other: what still comes of it is broken as well.
     is_broken: bool,
@@ -113,7 +126,10 @@ struct Part {
     captured: Vec<u8>,
 }
 
-impl Fragments {
+impl<C> Fragments<C> {
+    /// The usual limit.
+    pub const ROOM: usize = 4 << 20;
+
     /// Room for `most` bytes, with what it costs to keep them.
     pub fn new(most: usize) -> Self {
         Self {
@@ -126,18 +142,19 @@ impl Fragments {
     }
 
     /// The packets whose fragments wait.
-    pub fn carriers(&self) -> impl Iterator<Item = &Carrier> {
+    pub fn carriers(&self) -> impl Iterator<Item = &C> {
         self.packets.values().flat_map(|packet| &packet.carriers)
     }
 
-    /// Takes a fragment from the captured packets that brought it: one, unless it came in fragments of a
-    /// tunnel's packet itself.
+    /// Takes a fragment, which was captured at this time, and what brought it: one packet, unless it came
+    /// in fragments of a tunnel's packet itself.
     pub fn take(
         &mut self,
         addresses: Addresses,
         fragment: &Fragment<'_>,
-        carriers: impl IntoIterator<Item = Carrier>,
-    ) -> Assembly {
+        time: Timestamp,
+        carriers: impl IntoIterator<Item = C>,
+    ) -> Assembly<C> {
         let end = fragment.offset + fragment.length;
         let is_odd = fragment.more && !fragment.length.is_multiple_of(8);
         if fragment.length == 0 || end > LONGEST || is_odd {
@@ -146,25 +163,16 @@ impl Fragments {
                 carriers: carriers.into_iter().collect(),
             });
         }
+        let key = Key::of(addresses, fragment);
         let is_v4 = matches!(addresses, Addresses::V4 { .. });
-        let key = Key {
-            addresses,
-            identification: fragment.identification,
-            protocol: if is_v4 { fragment.protocol } else { 0 },
-        };
-        let mut carriers = carriers.into_iter();
-        let Some(first) = carriers.next() else {
-            return Assembly::Waits;
-        };
         let packet = self.packets.entry(key).or_insert_with(|| {
             self.begun += 1;
             self.waiting.push_back((key, self.begun));
             self.held += PACKET_OVERHEAD;
-            Incomplete::new(self.begun, first.time, fragment.protocol)
+            Incomplete::new(self.begun, time, fragment.protocol)
         });
         let cost = packet.cost;
         let before = packet.carriers.len();
-        packet.carriers.push(first);
         packet.carriers.extend(carriers);
         packet.cost += (packet.carriers.len() - before) * FRAGMENT_OVERHEAD;
         if !packet.is_broken {
@@ -189,52 +197,64 @@ impl Fragments {
         }
     }
 
-    /// Gives up the packet that has waited longest, if it has waited too long or takes room that others
-    /// need.
-    pub fn give_up(&mut self, now: Timestamp) -> Option<Broken> {
+    /// Gives up a packet, before this fragment is [taken](Self::take): its own, if that has waited too long, or
+    /// the one that has waited longest, if that was too long or takes room that others need.
+    pub fn give_up(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+    ) -> Option<Broken<C>> {
+        let is_late = |packet: &Incomplete<C>| {
+            time.as_nanos().saturating_sub(packet.began.as_nanos()) > PATIENCE
+        };
+        let key = Key::of(addresses, fragment);
+        if self.packets.get(&key).is_some_and(is_late)
+            && let Some(broken) = self.drop_packet(&key, Reason::FragmentAlone)
+        {
+            return Some(broken);
+        }
         loop {
             let &(key, serial) = self.waiting.front()?;
             let packet = self.packets.get(&key);
-            match packet.filter(|packet| packet.serial == serial) {
-                None => {
-                    self.waiting.pop_front();
-                }
-                Some(packet) => {
-                    let waited = now.as_nanos().saturating_sub(packet.began.as_nanos());
-                    let reason = if waited > PATIENCE {
-                        Reason::FragmentAlone
-                    } else if self.held > self.most {
-                        Reason::FragmentGivenUp
-                    } else {
-                        return None;
-                    };
-                    return self.drop_first(reason);
-                }
+            let reason = match packet.filter(|packet| packet.serial == serial) {
+                // It is whole by now.
+                None => None,
+                Some(packet) if is_late(packet) => Some(Reason::FragmentAlone),
+                Some(_) if self.held > self.most => Some(Reason::FragmentGivenUp),
+                Some(_) => return None,
+            };
+            self.waiting.pop_front();
+            if let Some(reason) = reason
+                && let Some(broken) = self.drop_packet(&key, reason)
+            {
+                return Some(broken);
             }
         }
     }
 
     /// Gives up the packet that has waited longest: nothing more will come.
-    pub fn end(&mut self) -> Option<Broken> {
-        while !self.waiting.is_empty() {
-            let broken = self.drop_first(Reason::FragmentAlone);
-            if broken.is_some() {
-                return broken;
+    pub fn end(&mut self) -> Option<Broken<C>> {
+        while let Some((key, serial)) = self.waiting.pop_front() {
+            let packet = self.packets.get(&key);
+            if packet.is_some_and(|packet| packet.serial == serial)
+                && let Some(broken) = self.drop_packet(&key, Reason::FragmentAlone)
+            {
+                return Some(broken);
             }
         }
         None
     }
 
-    fn drop_first(&mut self, reason: Reason) -> Option<Broken> {
-        let (key, serial) = self.waiting.pop_front()?;
-        if self.packets.get(&key)?.serial != serial {
-            return None;
-        }
-        let carriers = self.remove(&key)?.carriers;
-        Some(Broken { reason, carriers })
+    /// Nothing for a packet whose fragments were all told of already, unless it was forgotten that they
+    /// were, and what else comes of it may be taken for another.
+    fn drop_packet(&mut self, key: &Key, reason: Reason) -> Option<Broken<C>> {
+        let carriers = self.remove(key)?.carriers;
+        let is_news = !carriers.is_empty() || reason == Reason::FragmentGivenUp;
+        is_news.then_some(Broken { reason, carriers })
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Incomplete> {
+    fn remove(&mut self, key: &Key) -> Option<Incomplete<C>> {
         let packet = self.packets.remove(key)?;
         self.held -= packet.cost;
         // What became whole is struck from the queue when it comes to its front. So that the queue stays
@@ -251,7 +271,7 @@ impl Fragments {
     }
 }
 
-impl Incomplete {
+impl<C> Incomplete<C> {
     fn new(serial: u64, began: Timestamp, protocol: u8) -> Self {
         Self {
             serial,
@@ -334,7 +354,7 @@ impl Incomplete {
         self.end == Some(self.covered)
     }
 
-    fn join(self, addresses: Addresses) -> Whole {
+    fn join(self, addresses: Addresses) -> Whole<C> {
         let mut captured = Vec::new();
         for part in &self.parts {
             if captured.len() == part.start as usize {
@@ -353,8 +373,8 @@ impl Incomplete {
 }
 
 impl Whole {
-    /// Enters into the packets that brought it what the whole was found to be: each of these bytes was
-    /// surplus of one of them.
+    /// Enters into the packets that brought it what the whole was found to be. Their surplus is all of
+    /// these bytes, and what came twice.
     pub fn spread(&mut self, decoded: &Lengths) {
         let mut left = *decoded;
         for Carrier { lengths, .. } in &mut self.carriers {

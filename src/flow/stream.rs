@@ -37,12 +37,22 @@ pub struct Arrival {
 pub struct HoldingSpace {
     held: usize,
     most: usize,
+    turned_away: u64,
 }
 
 impl HoldingSpace {
     /// Room for `most` bytes.
     pub fn new(most: usize) -> Self {
-        Self { held: 0, most }
+        Self {
+            held: 0,
+            most,
+            turned_away: 0,
+        }
+    }
+
+    /// Segments for which there was no room, so that what precedes them was given up.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -322,6 +332,7 @@ impl HalfStream {
             captured = &captured[..captured.len().min((end - start).max(0) as usize)];
         }
         if start > self.offset && start < end && !space.has_room(captured.len() + HELD_OVERHEAD) {
+            space.turned_away += 1;
             self.declare_gaps_up_to(start, space, sink);
         }
         if start < self.offset && start < end {

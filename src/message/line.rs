@@ -73,25 +73,28 @@ fn count_delimiters(packet: &[u8], length: usize) -> Option<(u64, u64)> {
     // Each word, and the word that begins one byte earlier.
     let words = packet[start..].as_chunks::<WORD>().0;
     let earlier = packet[start.checked_sub(1)?..].as_chunks::<WORD>().0;
+    let earlier = &earlier[..words.len()];
     // Of the first word, only what is within the last `length` bytes.
     let outside = u8::BITS * (in_words - length) as u32;
     let mut lf_within = u64::MAX << outside;
     let mut cr_within = lf_within & !(0xff << outside);
 
     let (mut lines, mut with_cr) = (0, 0);
-    // A byte of the sums counts to 255.
-    for (words, earlier) in words.chunks(255).zip(earlier.chunks(255)) {
-        let (mut lf_sums, mut cr_lf_sums) = (0, 0);
-        for (word, earlier) in words.iter().zip(earlier) {
-            let not_lf = u64::from_le_bytes(*word) ^ u64::from_le_bytes([b'\n'; WORD]);
-            let not_cr = u64::from_le_bytes(*earlier) ^ u64::from_le_bytes([b'\r'; WORD]);
-            lf_sums += ones_for_zeros(not_lf) & lf_within;
-            cr_lf_sums += ones_for_zeros(not_lf | not_cr) & cr_within;
-            (lf_within, cr_within) = (u64::MAX, u64::MAX);
+    let (mut lf_sums, mut cr_lf_sums) = (0, 0);
+    for i in 0..words.len() {
+        let not_lf = u64::from_le_bytes(words[i]) ^ u64::from_le_bytes([b'\n'; WORD]);
+        let not_cr = u64::from_le_bytes(earlier[i]) ^ u64::from_le_bytes([b'\r'; WORD]);
+        lf_sums += ones_for_zeros(not_lf) & lf_within;
+        cr_lf_sums += ones_for_zeros(not_lf | not_cr) & cr_within;
+        (lf_within, cr_within) = (u64::MAX, u64::MAX);
+        // A byte of the sums counts to 255.
+        if i % 255 == 254 {
+            lines += sum_of_bytes(std::mem::take(&mut lf_sums));
+            with_cr += sum_of_bytes(std::mem::take(&mut cr_lf_sums));
         }
-        lines += sum_of_bytes(lf_sums);
-        with_cr += sum_of_bytes(cr_lf_sums);
     }
+    lines += sum_of_bytes(lf_sums);
+    with_cr += sum_of_bytes(cr_lf_sums);
     Some((lines, with_cr))
 }
 

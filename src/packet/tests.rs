@@ -281,9 +281,247 @@ fn what_is_not_decoded_is_named() {
     assert_eq!(reason(105, &[0; 30]), "link type 105 (IEEE802_11)");
     assert_eq!(reason(101, &[0x50; 30]), "IP version 5");
     assert_eq!(reason(101, &[0x45; 10]), "damaged IPv4 header");
-    let mut later_fragment = tcp_frame(b"abc");
-    later_fragment[21] = 5;
-    assert_eq!(reason(1, &later_fragment), "later fragment of an IP packet");
+}
+
+#[test]
+fn a_fragment_is_told_as_one_whatever_it_carries() {
+    for (flags_and_offset, offset, more) in [([0x20, 0], 0, true), ([0, 5], 40, false)] {
+        let mut frame = tcp_frame(b"abc");
+        frame[18..22].copy_from_slice(&[7, 9, flags_and_offset[0], flags_and_offset[1]]);
+        assert!(!assert_same_as_general(&frame, frame.len() as u32));
+        let packet = decoded(ETHERNET, &frame);
+        let Transport::Fragment(fragment) = packet.transport else {
+            panic!("{packet:?}")
+        };
+        assert_eq!((fragment.offset, fragment.more), (offset, more));
+        assert_eq!((fragment.identification, fragment.protocol), (0x0709, 6));
+        assert_eq!((fragment.length, fragment.captured.len()), (23, 23));
+        assert_eq!((packet.lengths.surplus, packet.lengths.payload), (23, 0));
+    }
+}
+
+#[test]
+fn what_fragments_add_up_to_has_the_lengths_of_what_is_in_it() {
+    let frame = tcp_frame(b"abc");
+    let addresses = decoded(ETHERNET, &frame).addresses;
+    let packet = decode_reassembled(addresses, transport::TCP, &frame[34..54], 1000).unwrap();
+    let expected = Lengths {
+        transport_header: 20,
+        payload: 980,
+        ..Lengths::default()
+    };
+    assert_eq!(packet.lengths, expected);
+    assert_eq!(segment(&packet).payload, b"");
+    // An IP packet in the IP packet.
+    let packet = decode_reassembled(addresses, 4, &frame[14..], 43).unwrap();
+    assert_eq!(packet.lengths.tunnel_header, 20);
+    assert_eq!(segment(&packet).payload, b"abc");
+    let cut = decode_reassembled(addresses, transport::TCP, &frame[34..40], 1000).unwrap_err();
+    assert_eq!(cut.reason, Reason::CutHeader(Layer::Tcp));
+    assert_eq!(cut.lengths.surplus, 1000);
+}
+
+/// An IPv4 packet without options.
+fn ipv4_packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4([1, 1, 1, 1], [2, 2, 2, 2], 9)
+        .write(&mut packet, etherparse::IpNumber(protocol), payload)
+        .unwrap();
+    packet
+}
+
+fn udp_packet(destination: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4([1, 1, 1, 1], [2, 2, 2, 2], 9)
+        .udp(40_000, destination)
+        .write(&mut packet, payload)
+        .unwrap();
+    packet
+}
+
+#[test]
+fn tunnels_over_udp_are_followed_where_they_carry_ip() {
+    let frame = tcp_frame(b"inside");
+    let tagged = [&frame[..12], &[0x81, 0, 0, 5], &frame[12..]].concat();
+    let vxlan = [0x08, 0, 0, 0, 0, 0, 42, 0];
+    let group_policy = [0x88, 0, 0, 9, 0, 0, 42, 0];
+    let geneve = [0, 0, 0x65, 0x58, 0, 0, 42, 0];
+    let with_options = [1, 0, 0x65, 0x58, 0, 0, 42, 0, 1, 2, 3, 0];
+    let ip_in_geneve = [0, 0, 8, 0, 0, 0, 42, 0];
+    for (port, shim, carried, tunnel) in [
+        (4789, &vxlan[..], &frame[..], 8 + 8 + 14 + 20),
+        (4789, &vxlan, &tagged, 8 + 8 + 18 + 20),
+        (4789, &group_policy, &frame, 8 + 8 + 14 + 20),
+        (6081, &geneve, &frame, 8 + 8 + 14 + 20),
+        (6081, &with_options, &frame, 8 + 12 + 14 + 20),
+        (6081, &ip_in_geneve, &frame[14..], 8 + 8 + 20),
+    ] {
+        let packet = udp_packet(port, &[shim, carried].concat());
+        let decoded = decoded(LinkType(101), &packet);
+        assert_eq!(decoded.lengths.tunnel_header, tunnel);
+        assert_eq!(decoded.lengths.ip() as usize, packet.len());
+        assert_eq!(segment(&decoded).payload, b"inside");
+        assert_eq!(decoded.addresses.source().to_string(), "10.0.0.1");
+    }
+    let mut arp = frame.clone();
+    arp[13] = 6;
+    for (port, shim, carried) in [
+        (4790, &vxlan[..], &frame[..]),
+        (4789, &[0; 8], &frame),
+        (4789, &vxlan, &arp),
+        (6081, &[0x40, 0, 0x65, 0x58, 0, 0, 42, 0], &frame),
+        (6081, &[0, 0, 0, 46, 0, 0, 42, 0], &frame),
+        (4789, &vxlan, b""),
+    ] {
+        let packet = udp_packet(port, &[shim, carried].concat());
+        let decoded = decoded(LinkType(101), &packet);
+        let Transport::Udp(datagram) = decoded.transport else {
+            panic!("{decoded:?}")
+        };
+        assert_eq!(datagram.payload.len(), shim.len() + carried.len());
+        assert_eq!(decoded.lengths.tunnel_header, 0);
+    }
+}
+
+#[test]
+fn gre_that_carries_no_ip_keeps_its_name() {
+    let inner = &tcp_frame(b"inside")[14..];
+    for shim in [
+        // Of PPTP (RFC 2637), with a source route (RFC 1701), with ERSPAN.
+        [0x30, 0x01, 0x88, 0x0b],
+        [0x40, 0, 8, 0],
+        [0, 0, 0x88, 0xbe],
+    ] {
+        let packet = ipv4_packet(47, &[&shim, inner].concat());
+        let decoded = decoded(LinkType(101), &packet);
+        let Transport::Other { protocol } = decoded.transport else {
+            panic!("{decoded:?}")
+        };
+        assert_eq!(protocol_name(protocol), "GRE");
+    }
+    // Tags in a bridged frame are passed over.
+    let frame = tcp_frame(b"inside");
+    let bridged = [
+        &[0, 0, 0x65, 0x58],
+        &frame[..12],
+        &[0x81, 0, 0, 5],
+        &frame[12..],
+    ]
+    .concat();
+    let packet = ipv4_packet(47, &bridged);
+    assert_eq!(
+        decoded(LinkType(101), &packet).lengths.tunnel_header,
+        4 + 18 + 20
+    );
+}
+
+#[test]
+fn tunnels_in_tunnels_are_followed_eight_deep() {
+    for (depth, is_tcp) in [(8, true), (9, false)] {
+        let mut packet = tcp_frame(b"inside")[14..].to_vec();
+        for _ in 0..depth {
+            packet = ipv4_packet(4, &packet);
+        }
+        let decoded = decoded(LinkType(101), &packet);
+        assert_eq!(decoded.lengths.ip() as usize, packet.len());
+        assert_eq!(matches!(decoded.transport, Transport::Tcp(_)), is_tcp);
+    }
+}
+
+#[test]
+fn authentication_headers_belong_to_the_ip_header() {
+    let segment_bytes = &tcp_frame(b"ab")[34..];
+    // Next header, length in words less two, reserved, index, sequence number, 12 bytes of check.
+    let mut header = vec![6, 4, 0, 0];
+    header.resize(24, 1);
+    let packet = ipv4_packet(51, &[&header, segment_bytes].concat());
+    let decoded = decoded(LinkType(101), &packet);
+    assert_eq!(
+        (decoded.lengths.ip_header, decoded.lengths.payload),
+        (44, 2)
+    );
+    assert_eq!(segment(&decoded).payload, b"ab");
+}
+
+#[test]
+fn a_jumbogram_is_as_long_as_its_option_says() {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([0; 6], [0; 6])
+        .ipv6([1; 16], [2; 16], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut frame, &[])
+        .unwrap();
+    frame.truncate(54);
+    frame[18..20].fill(0);
+    frame[20] = 0;
+    // A hop-by-hop header with a jumbo payload option (RFC 2675): 70,008 bytes with it.
+    frame.extend([6, 0, 0xc2, 4, 0, 1, 0x11, 0x78]);
+    frame.extend(&tcp_frame(b"")[34..]);
+    frame.resize(14 + 40 + 70_008, 9);
+    frame.extend([0; 4]);
+    let packet = decoded(ETHERNET, &frame);
+    let lengths = packet.lengths;
+    assert_eq!(
+        (lengths.ip_header, lengths.payload, lengths.link_trailer),
+        (48, 70_000 - 20, 4)
+    );
+}
+
+#[test]
+fn an_ipv6_packet_without_a_next_header_is_empty() {
+    let mut frame = vec![0; 14 + 40];
+    frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+    frame[20] = 59;
+    frame.resize(60, 0);
+    let packet = decoded(ETHERNET, &frame);
+    assert_eq!((packet.lengths.ip(), packet.lengths.link_trailer), (40, 6));
+    assert!(matches!(
+        packet.transport,
+        Transport::Other { protocol: 59 }
+    ));
+}
+
+#[test]
+fn icmp_errors_tell_of_which_packet_they_are() {
+    let quoted = &tcp_frame(b"")[14..];
+    let error = |protocol: u8, kind: u8, code: u8, quoted: &[u8]| {
+        let packet = ipv4_packet(
+            protocol,
+            &[&[kind, code, 0, 0, 0, 0, 0, 0], quoted].concat(),
+        );
+        match decoded(LinkType(101), &packet).transport {
+            Transport::IcmpError(error) => Some(error),
+            Transport::Other { .. } => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (protocol, kind, code, text) in [
+        (1, 3, 3, "port unreachable"),
+        (1, 3, 4, "packet too big"),
+        (1, 3, 13, "destination unreachable"),
+        (1, 4, 0, "source quench"),
+        (1, 5, 1, "redirect"),
+        (1, 11, 0, "time exceeded"),
+        (1, 12, 0, "parameter problem"),
+        (58, 1, 4, "port unreachable"),
+        (58, 1, 0, "destination unreachable"),
+        (58, 2, 0, "packet too big"),
+        (58, 3, 1, "time exceeded"),
+        (58, 4, 0, "parameter problem"),
+    ] {
+        // The header and eight bytes: as little as RFC 792 asks for.
+        let error = error(protocol, kind, code, &quoted[..28]).unwrap();
+        assert_eq!(error.kind.to_string(), text);
+        assert_eq!((error.source_port, error.destination_port), (40_000, 7100));
+        assert_eq!(error.transport, QuotedTransport::Tcp);
+        assert_eq!(error.addresses.destination().to_string(), "10.0.0.2");
+    }
+    assert_eq!(error(1, 8, 0, quoted), None, "an echo request");
+    assert_eq!(error(58, 128, 0, quoted), None, "an echo request");
+    assert_eq!(error(1, 3, 3, &quoted[..22]), None, "without ports");
+    let mut later = quoted.to_vec();
+    later[7] = 9;
+    assert_eq!(error(1, 11, 1, &later), None, "a later fragment");
 }
 
 #[test]

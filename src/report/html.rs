@@ -83,8 +83,9 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     Ok(page)
 }
 
+/// As many characters as a line of `pre` has room for at the page's full width.
 const PLAIN: Style = Style {
-    width: 100,
+    width: 124,
     color: false,
 };
 

@@ -27,6 +27,7 @@ use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
+pub use number::{counted, grouped};
 pub use table::{Style, wrapped};
 pub use time::compact as compact_time;
 

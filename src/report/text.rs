@@ -1,5 +1,8 @@
 //! The report for people: plain text that stands on 80 columns.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
@@ -9,6 +12,7 @@ use super::{
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
 use crate::energy::{Carbon, Gas};
+use crate::units::Packets;
 
 /// Columns by which what belongs to a protocol is indented.
 const INDENT: usize = 2;
@@ -368,6 +372,14 @@ pub(super) fn remarks(protocol: &ProtocolReport) -> Vec<String> {
             counted(tally.bytes.gap_bytes.get(), "byte")
         ));
     }
+    if !tally.icmp_errors.is_empty() {
+        let errors: Packets = tally.icmp_errors.values().copied().sum();
+        remarks.push(format!(
+            "{} about its packets{}",
+            counted(errors.get(), "ICMP error"),
+            most_frequent(&tally.icmp_errors)
+        ));
+    }
     remarks
 }
 
@@ -620,30 +632,50 @@ fn rest(report: &Report) -> Vec<(&'static str, String)> {
         rest.push((
             "other",
             format!(
-                "{} on no protocol's ports, {} IP bytes",
+                "{} on no protocol's ports, {} IP bytes{}",
                 counted(other.packets.total.get(), "packet"),
-                grouped(other.bytes.ip.get())
+                grouped(other.bytes.ip.get()),
+                most_frequent(&other.by_name)
             ),
         ));
     }
     let undecoded = &report.undecoded;
     if undecoded.packets.total.get() > 0 {
-        let reasons: Vec<_> = undecoded
-            .reasons
-            .iter()
-            .map(|(reason, packets)| format!("{reason} {}", grouped(packets.get())))
-            .collect();
         rest.push((
             "not decoded",
             format!(
-                "{}, {} wire bytes ({})",
+                "{}, {} wire bytes{}",
                 counted(undecoded.packets.total.get(), "packet"),
                 grouped(undecoded.bytes.wire.get()),
-                reasons.join(", ")
+                most_frequent(&undecoded.reasons)
             ),
         ));
     }
     rest
+}
+
+/// In brackets, what most of the packets are, the most frequent first.
+fn most_frequent(packets: &BTreeMap<String, Packets>) -> String {
+    const MOST: usize = 6;
+    let mut sorted: Vec<_> = packets.iter().collect();
+    sorted.sort_by_key(|(_, packets)| Reverse(packets.get()));
+    let mut words: Vec<_> = sorted
+        .iter()
+        .take(MOST)
+        .map(|(name, packets)| format!("{name} {}", grouped(packets.get())))
+        .collect();
+    let others: u64 = sorted
+        .iter()
+        .skip(MOST)
+        .map(|(_, packets)| packets.get())
+        .sum();
+    if others > 0 {
+        words.push(format!("others {}", grouped(others)));
+    }
+    match words.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", words.join(", ")),
+    }
 }
 
 pub(super) fn rest_lines(report: &Report, style: Style) -> Vec<String> {

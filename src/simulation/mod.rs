@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::algorithm::{Algorithm, Message, Options, ProcessId, SetupError};
@@ -262,6 +264,23 @@ pub struct Sent {
     pub message: Message,
 }
 
+/// What another thread sees of a simulation or a search while it goes on, and how it stops it.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Set to stop it.
+    pub stop: Arc<AtomicBool>,
+    /// Events of the simulation, or states of the search, so far.
+    pub steps: Arc<AtomicU64>,
+    /// Operations of the simulation that have ended so far.
+    pub operations: Arc<AtomicU64>,
+}
+
+impl Watch {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 /// Simulates one run.
 ///
 /// It ends when nothing is on its way and no timer is set; or, when all operations of the workload
@@ -274,7 +293,21 @@ pub struct Sent {
 /// [`SetupError`] where the algorithm cannot be built so, or a fault names a process or a point that
 /// there is not.
 pub fn run(algorithm: &'static Algorithm, scenario: &Scenario) -> Result<Run, SetupError> {
-    Ok(world::World::new(algorithm, scenario)?.run())
+    let run = run_watched(algorithm, scenario, &Watch::default())?;
+    Ok(run.expect("nobody stops it"))
+}
+
+/// The same, watched by another thread. Nothing comes of a run that is stopped.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_watched(
+    algorithm: &'static Algorithm,
+    scenario: &Scenario,
+    watch: &Watch,
+) -> Result<Option<Run>, SetupError> {
+    Ok(world::World::new(algorithm, scenario)?.run(watch))
 }
 
 /// Counts by the name of their message kind.

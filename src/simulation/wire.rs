@@ -11,7 +11,9 @@
 //! it has answered data within its ACK timeout it is (there, `pingpong`), and from then on ACKs
 //! travel with its own data, unless a second segment comes or 40 ms pass before that.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher;
+
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::algorithm::{Algorithm, Options, ProcessId, Topology};
 use crate::node::codec::HEADER_LEN;
@@ -109,8 +111,13 @@ pub struct Wire {
     absent: Vec<ProcessId>,
     cost: WireCost,
     segments: FxHashMap<u64, u64>,
-    /// Persistent only: the pairs that have exchanged messages.
-    pairs: FxHashMap<(u32, u32), [End; 2]>,
+    /// Persistent only: the ends that have received data, by their process and the other one.
+    ends: Ends,
+    /// Persistent only: the pairs that have exchanged messages, where that is not seen at once from
+    /// whom their processes dial before the start.
+    dialled: FxHashSet<(u32, u32)>,
+    /// Persistent only: the connections that have carried data in both directions.
+    mutual: u64,
     /// Ends that have not received data, of connections that have carried no data in their
     /// direction.
     undecided: u64,
@@ -137,21 +144,55 @@ struct End {
     timeout: u16,
     /// `icsk_ack.quick`: how many more segments it acknowledges at once while it is not interactive.
     quick: u8,
-    /// `icsk_ack.pingpong`: its ACKs wait for its own data.
-    interactive: bool,
-    /// A segment waits for its ACK.
-    owes: bool,
+    /// What its ACKs do.
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Mode {
+    /// They go at once.
+    #[default]
+    AtOnce,
+    /// They wait for its own data (`icsk_ack.pingpong`), and it owes none.
+    Interactive,
+    /// The same, and a segment waits for its ACK.
+    Owes,
+}
+
+/// Ends by their process and the other one. In parts, so that one that grows copies a part alone.
+#[derive(Debug)]
+struct Ends([FxHashMap<(u32, u32), End>; 64]);
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| FxHashMap::default()))
+    }
+}
+
+impl Ends {
+    fn part(&mut self, process: ProcessId, other: ProcessId) -> &mut FxHashMap<(u32, u32), End> {
+        // Not the bits by which a part places its own.
+        let part = FxBuildHasher.hash_one((process.0, other.0)) >> 20;
+        &mut self.0[part as usize % 64]
+    }
+
+    fn get(&mut self, process: ProcessId, other: ProcessId) -> Option<&mut End> {
+        self.part(process, other).get_mut(&(process.0, other.0))
+    }
+
+    fn values(&mut self) -> impl Iterator<Item = &mut End> {
+        self.0.iter_mut().flat_map(FxHashMap::values_mut)
+    }
 }
 
 impl End {
     /// Whether the ACK that this end owes has gone out by `now` because nothing else went.
     fn delayed_ack(&mut self, now: u32) -> u64 {
-        if !self.owes || now < self.received.saturating_add(ACK_TIMEOUT) {
+        if self.mode != Mode::Owes || now < self.received.saturating_add(ACK_TIMEOUT) {
             return 0;
         }
         // `tcp_delack_timer_handler`: leaves the interactive mode.
-        self.owes = false;
-        self.interactive = false;
+        self.mode = Mode::AtOnce;
         self.timeout = ACK_TIMEOUT as u16;
         1
     }
@@ -178,29 +219,37 @@ impl End {
         };
         self.timeout = timeout as u16;
         self.received = now;
-        if !self.interactive {
+        match self.mode {
             // At once, as long as there are quick ones (`__tcp_ack_snd_check`); otherwise when the
             // process has read the segment (`tcp_cleanup_rbuf`).
-            self.quick = self.quick.saturating_sub(1);
-            self.owes = false;
-            return late + 1;
+            Mode::AtOnce => {
+                self.quick = self.quick.saturating_sub(1);
+                late + 1
+            }
+            Mode::Interactive => {
+                self.mode = Mode::Owes;
+                late
+            }
+            // The second one that is owed goes out when the process has read (`ICSK_ACK_PUSHED2`).
+            Mode::Owes => {
+                self.mode = Mode::Interactive;
+                late + 1
+            }
         }
-        // The second one that is owed goes out when the process has read (`ICSK_ACK_PUSHED2`).
-        let second = self.owes;
-        self.owes = !second;
-        late + u64::from(second)
     }
 
     /// Sends data: what it owes goes with it. Gives the pure ACKs that went before.
     fn send(&mut self, now: u32) -> u64 {
         let late = self.delayed_ack(now);
         // `tcp_event_data_sent`: data soon after data is an answer.
-        if self.timeout > 0 && now.saturating_sub(self.received) < self.timeout.into() {
-            self.interactive = true;
-        }
-        if self.owes {
-            self.owes = false;
-            self.quick = self.quick.saturating_sub(1);
+        let answers = now.saturating_sub(self.received) < self.timeout.into();
+        match self.mode {
+            Mode::AtOnce if answers => self.mode = Mode::Interactive,
+            Mode::Owes => {
+                self.mode = Mode::Interactive;
+                self.quick = self.quick.saturating_sub(1);
+            }
+            Mode::AtOnce | Mode::Interactive => {}
         }
         late
     }
@@ -218,7 +267,9 @@ impl Wire {
             absent,
             cost: WireCost::default(),
             segments: FxHashMap::default(),
-            pairs: FxHashMap::default(),
+            ends: Ends::default(),
+            dialled: FxHashSet::default(),
+            mutual: 0,
             undecided: 0,
         };
         if wire.connections == Connections::Persistent {
@@ -311,7 +362,10 @@ impl Wire {
         }
         match self.options.connections {
             Connections::Persistent => {
-                let late = self.ends(from, to)[0].send(ticks(now));
+                self.dial(from, to);
+                // An end that has received nothing owes nothing.
+                let end = self.ends.get(from, to);
+                let late = end.map_or(0, |end| end.send(ticks(now)));
                 self.acks(late);
             }
             Connections::PerMessage => self.connect(1),
@@ -330,46 +384,43 @@ impl Wire {
     /// A message that had gone out has come.
     pub fn came(&mut self, now: u64, from: ProcessId, to: ProcessId) {
         let acks = match self.options.connections {
-            Connections::Persistent => self.ends(to, from)[0].receive(ticks(now)),
+            Connections::Persistent => {
+                let ends = self.ends.part(to, from);
+                let before = ends.len();
+                let acks = ends.entry((to.0, from.0)).or_default().receive(ticks(now));
+                if ends.len() > before && self.ends.get(from, to).is_some() {
+                    self.mutual += 1;
+                }
+                acks
+            }
             // Each end of a short connection receives before it is interactive.
             Connections::PerExchange | Connections::PerMessage => 1,
         };
         self.acks(acks);
     }
 
-    /// The ends of the pair's connection, `first`'s own before the other's.
-    fn ends(&mut self, first: ProcessId, second: ProcessId) -> [&mut End; 2] {
+    /// Makes the pair's connection where there is none yet.
+    fn dial(&mut self, first: ProcessId, second: ProcessId) {
         let (low, high) = (first.min(second), first.max(second));
-        let key = (low.0, high.0);
-        if !self.pairs.contains_key(&key) {
-            if !self.is_initial(low, high) {
-                self.connect(1);
-            }
-            self.pairs.insert(key, Default::default());
-        }
-        let ends = self.pairs.get_mut(&key).expect("inserted above");
-        let [of_low, of_high] = ends;
-        if first == low {
-            [of_low, of_high]
-        } else {
-            [of_high, of_low]
+        let pair = (low.0, high.0);
+        // To ask a graph costs more than to remember what it said.
+        let new = match self.topology {
+            Topology::Graph(_) => self.dialled.insert(pair) && !self.is_initial(low, high),
+            _ => !self.is_initial(low, high) && self.dialled.insert(pair),
+        };
+        if new {
+            self.connect(1);
         }
     }
 
     /// The cost of it all, connections closed at `now`.
     pub fn finish(mut self, now: u64) -> WireCost {
-        let ends = self.pairs.values_mut().flatten();
-        let late = ends.map(|end| end.delayed_ack(ticks(now))).sum();
+        let late = self.ends.values().map(|end| end.delayed_ack(ticks(now)));
+        let late = late.sum();
         self.acks(late);
         if self.options.connections == Connections::Persistent {
-            let pairs = self.pairs.values();
-            let silent = pairs
-                .filter(|ends| ends.iter().any(|end| end.timeout == 0))
-                .count();
-            let unused = self.cost.connections.get()
-                - self.cost.refused_connections.get()
-                - self.pairs.len() as u64;
-            self.undecided = silent as u64 + unused;
+            self.undecided =
+                self.cost.connections.get() - self.cost.refused_connections.get() - self.mutual;
         }
         self.cost.undecided = Packets::new(self.undecided);
         let count = |(length, count)| (PayloadBytes::new(length), Packets::new(count));

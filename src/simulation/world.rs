@@ -1,18 +1,19 @@
 //! The processes, the channels between them, and what is to happen: one simulated run.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::outcome::{Counts, End, Run};
 use super::queue::{Due, Planned, Queue};
 use super::random::Random;
 use super::wire::{Way, Wire};
-use super::{Fault, Moment, Order, Scenario, Sent, Storage};
+use super::{Fault, Moment, Order, Scenario, Sent, Storage, Watch};
 use crate::algorithm::{
     Action, Algorithm, Body, Channels, Event, KindNumber, Message, OperationId, Process, ProcessId,
-    ProtocolError, Setup, SetupError, Step, TimerId,
+    ProtocolError, Setup, SetupError, Step, TimerId, Told,
 };
 use crate::units::Timestamp;
 
@@ -119,6 +120,8 @@ pub struct World<'a> {
     completed: u64,
     quiescing: bool,
     events: Vec<Event>,
+    /// What events tell, each once.
+    told: FxHashSet<Told>,
     /// By kind number.
     counts: Vec<Counts>,
     died: Vec<ProcessId>,
@@ -182,6 +185,7 @@ impl<'a> World<'a> {
             completed: 0,
             quiescing: false,
             events: Vec::new(),
+            told: FxHashSet::default(),
             counts: vec![Counts::default(); usize::from(highest) + 1],
             died: Vec::new(),
             log: Vec::new(),
@@ -247,11 +251,18 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Runs to the end.
-    pub fn run(mut self) -> Run {
+    /// Runs to the end, or until it is stopped: then nothing comes of it.
+    pub fn run(mut self, watch: &Watch) -> Option<Run> {
         let limit = nanos(self.scenario.limit);
         let mut ended = End::Quiet;
+        let mut steps = 0;
         while !self.is_over() {
+            if watch.is_stopped() {
+                return None;
+            }
+            steps += 1;
+            watch.steps.store(steps, Ordering::Relaxed);
+            watch.operations.store(self.completed, Ordering::Relaxed);
             let Some(planned) = self.queue.next() else {
                 break;
             };
@@ -267,7 +278,7 @@ impl<'a> World<'a> {
             }
             self.quiesce_when_complete();
         }
-        self.into_run(ended)
+        Some(self.into_run(ended))
     }
 
     /// With a million processes nearly every event finds its message and its process in no cache.
@@ -511,7 +522,8 @@ impl<'a> World<'a> {
             Action::Persist(bytes) => {
                 self.storage.insert(id, bytes);
             }
-            Action::Report(outcome) => {
+            Action::Report(mut outcome) => {
+                outcome.value = self.shared(outcome.value);
                 self.completed += u64::from(outcome.phase.ends());
                 let time = i64::try_from(self.now).unwrap_or(i64::MAX);
                 self.events.push(Event {
@@ -522,6 +534,15 @@ impl<'a> World<'a> {
             }
             Action::Point(name) => self.pass(id, name),
         }
+    }
+
+    /// The same, in the copy that all events have which tell it.
+    fn shared(&mut self, told: Told) -> Told {
+        if let Some(shared) = self.told.get(&told) {
+            return shared.clone();
+        }
+        self.told.insert(told.clone());
+        told
     }
 
     fn cancel_timer(&mut self, process: ProcessId, timer: TimerId) {

@@ -4,7 +4,9 @@
 //! which serialize under the names of the report. Everything counted is an integer, so tallies of
 //! parts merge exactly into the tally of the whole. Nothing here knows a packet or a stream.
 
+mod intervals;
 mod layers;
+mod pairs;
 mod projection;
 mod series;
 
@@ -12,7 +14,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use intervals::{Intervals, Operations};
 pub use layers::{BytesByClass, LayerBytes, PacketClass, PacketCounts};
+pub use pairs::{End, FirstPairs, MOST_PAIRS, OTHERS, Pair, PairTally};
 pub use projection::{Excess, MTU, Projection};
 pub use series::{Bucket, Series};
 
@@ -23,6 +27,9 @@ use crate::units::{Connections, Messages, Packets, PayloadBytes, WireBytes};
 pub struct ProtocolTally {
     /// The protocol's name in the port plan.
     pub name: String,
+    /// Its place in the port plan.
+    #[serde(default)]
+    pub place: u32,
     /// Its listening ports as the plan writes them, for example `8190-8289` or `6379,16379`.
     pub ports: String,
     /// The name of the framing that found the messages.
@@ -57,7 +64,7 @@ pub struct ProtocolTally {
     /// What came from the listening end.
     pub from_listener: DirectionTally,
     /// Complete messages by sender and receiver.
-    #[serde(with = "pairs_as_list")]
+    #[serde(with = "pairs::as_list")]
     pub pairs: BTreeMap<Pair, PairTally>,
     /// Counts by time.
     pub series: Series,
@@ -71,7 +78,8 @@ pub struct ProtocolTally {
 }
 
 impl ProtocolTally {
-    /// Adds the counts of the same protocol from another part of the traffic.
+    /// Adds the counts of the same protocol from another part of the traffic. Parts may share
+    /// operations and pairs, but no connection.
     pub fn merge(&mut self, other: &Self) {
         self.connections += other.connections;
         self.refused_connections += other.refused_connections;
@@ -84,23 +92,23 @@ impl ProtocolTally {
         self.bytes.merge(&other.bytes);
         self.to_listener.merge(&other.to_listener);
         self.from_listener.merge(&other.from_listener);
-        for (pair, tally) in &other.pairs {
-            let mine = self.pairs.entry(pair.clone()).or_default();
-            mine.messages += tally.messages;
-            mine.payload += tally.payload;
-        }
+        pairs::merge(&mut self.pairs, &other.pairs);
         self.series.merge(&other.series);
         self.operations.merge(&other.operations);
         self.projection.merge(&other.projection);
-        for (error, packets) in &other.icmp_errors {
-            *self.icmp_errors.entry(error.clone()).or_default() += *packets;
-        }
+        merge_packets(&mut self.icmp_errors, &other.icmp_errors);
     }
 }
 
 fn merge_kinds(mine: &mut BTreeMap<String, Messages>, other: &BTreeMap<String, Messages>) {
     for (kind, messages) in other {
         *mine.entry(kind.clone()).or_default() += *messages;
+    }
+}
+
+fn merge_packets(mine: &mut BTreeMap<String, Packets>, other: &BTreeMap<String, Packets>) {
+    for (name, packets) in other {
+        *mine.entry(name.clone()).or_default() += *packets;
     }
 }
 
@@ -121,78 +129,6 @@ impl DirectionTally {
         self.messages += other.messages;
         self.packets += other.packets;
         self.payload += other.payload;
-    }
-}
-
-/// Sender and receiver of messages: process ids where frames name them, otherwise addresses, the
-/// listening end with its port.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Pair {
-    /// Who sent.
-    pub from: String,
-    /// To whom.
-    pub to: String,
-}
-
-/// What one of a pair sent to the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PairTally {
-    /// Complete messages.
-    pub messages: Messages,
-    /// Payload of those messages, framing included; where no message is known by its sender, all
-    /// payload of the direction.
-    pub payload: PayloadBytes,
-}
-
-mod pairs_as_list {
-    //! `pairs[]{from, to, messages, payload}`: JSON has no map with a pair as its key.
-
-    use super::{BTreeMap, Deserialize, Pair, PairTally, Serialize};
-    use serde::{Deserializer, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct Row {
-        #[serde(flatten)]
-        pair: Pair,
-        #[serde(flatten)]
-        tally: PairTally,
-    }
-
-    pub fn serialize<S: Serializer>(
-        pairs: &BTreeMap<Pair, PairTally>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(pairs.iter().map(|(pair, tally)| Row {
-            pair: pair.clone(),
-            tally: *tally,
-        }))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<Pair, PairTally>, D::Error> {
-        let rows = Vec::<Row>::deserialize(deserializer)?;
-        Ok(rows.into_iter().map(|row| (row.pair, row.tally)).collect())
-    }
-}
-
-/// How many operations the messages belonged to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operations {
-    /// Distinct operation ids in frame headers. Merging adds: parts of one capture that share an
-    /// operation must be analysed together.
-    pub count: u64,
-    /// What one operation is called, where that is known.
-    pub kind: Option<String>,
-}
-
-impl Operations {
-    /// Adds another part's operations.
-    pub fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        if self.kind.is_none() {
-            self.kind.clone_from(&other.kind);
-        }
     }
 }
 
@@ -221,4 +157,23 @@ pub struct Undecoded {
     pub not_ip: WireBytes,
     /// Packets by the reason why they were not decoded.
     pub reasons: BTreeMap<String, Packets>,
+}
+
+impl Unclassified {
+    /// Adds another part's packets.
+    pub fn merge(&mut self, other: &Self) {
+        self.packets.merge(&other.packets);
+        self.bytes.merge(&other.bytes);
+        merge_packets(&mut self.by_name, &other.by_name);
+    }
+}
+
+impl Undecoded {
+    /// Adds another part's packets.
+    pub fn merge(&mut self, other: &Self) {
+        self.packets.merge(&other.packets);
+        self.bytes.merge(&other.bytes);
+        self.not_ip += other.not_ip;
+        merge_packets(&mut self.reasons, &other.reasons);
+    }
 }

@@ -91,10 +91,7 @@ pub fn two_phase_commit() -> ProtocolTally {
         },
         pairs: (1..4).flat_map(|i| [pair(0, i), pair(i, 0)]).collect(),
         series,
-        operations: Operations {
-            count: 1,
-            kind: Some("transaction".to_owned()),
-        },
+        operations: Operations::counted(1, Some("transaction".to_owned())),
         projection,
         ..ProtocolTally::default()
     }
@@ -335,6 +332,7 @@ pub fn everything() -> Report {
     let mut commit = two_phase_commit();
     commit.refused_connections = Connections::new(1);
     commit.connections = Connections::new(4);
+    commit.icmp_errors = [("packet too big".to_owned(), Packets::new(1))].into();
     let mut analysis = analysis(vec![commit, redis(), foreign, marker]);
     analysis.evidence = Evidence {
         gaps: 1,
@@ -347,6 +345,9 @@ pub fn everything() -> Report {
     analysis.unclassified.bytes.ip_header = IpHeaderBytes::new(300);
     analysis.unclassified.bytes.transport_header = TransportHeaderBytes::new(480);
     analysis.unclassified.bytes.wire = WireBytes::new(780);
+    analysis.unclassified.by_name = [("ICMP", 3), ("TCP", 12)]
+        .map(|(name, packets)| (name.to_owned(), Packets::new(packets)))
+        .into();
     analysis.undecoded.packets = PacketCounts::from_classes([0, 0, 0, 0, 0, 2]);
     analysis.undecoded.bytes.wire = WireBytes::new(120);
     analysis.undecoded.not_ip = WireBytes::new(120);

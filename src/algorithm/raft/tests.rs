@@ -207,7 +207,7 @@ fn broken_by(property: &str, notes: &[(u32, serde_json::Value)]) -> bool {
         outcome: Outcome {
             phase: Phase::Note,
             operation: OperationId::NONE,
-            value: value.clone(),
+            value: value.clone().into(),
         },
     };
     let events: Vec<_> = notes.iter().map(event).collect();

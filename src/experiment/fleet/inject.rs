@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use super::{A_YEAR, FleetFault, Inner, Member, list};
+use super::outcome::list;
+use super::{A_YEAR, FleetFault, Inner, Member};
 use crate::algorithm::ProcessId;
 use crate::experiment::fault::{Fault, Storage, Target, When, Who};
 use crate::node::control::{Command, DropRule, Injections};

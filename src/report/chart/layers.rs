@@ -1,5 +1,7 @@
 //! Bytes by layer, one bar a protocol: what share of the wire each layer takes.
 
+use std::collections::BTreeSet;
+
 use plotters::prelude::*;
 
 use super::{ChartError, WIDTH, colour, legend, text, width_of};
@@ -10,44 +12,76 @@ use crate::tally::LayerBytes;
 const CHART: &str = "bytes by layer";
 const HEAD: i32 = 66;
 const BAR: i32 = 30;
-const STEP: i32 = 44;
+const STEP: i32 = 54;
 const FOOT: i32 = 44;
 const RIGHT: i32 = 150;
 /// Widest column of names; longer names are cut.
 const MOST_NAME: i32 = 240;
 
-/// The layers from the inside out, which together are the wire bytes. Layers that nobody reads
-/// apart at this size share a colour.
-fn parts(bytes: &LayerBytes) -> [(&'static str, RGBColor, u64); 7] {
+/// What shares a colour: layers that nobody reads apart at this size.
+type Part = (RGBColor, Vec<(&'static str, u64)>);
+
+/// The layers from the inside out, which together are the wire bytes.
+fn parts(bytes: &LayerBytes) -> [Part; 7] {
     [
-        ("message", colour::BLUE, bytes.message.get()),
-        ("framing", colour::SKY, bytes.framing.get()),
+        (colour::BLUE, vec![("message", bytes.message.get())]),
+        (colour::SKY, vec![("framing", bytes.framing.get())]),
         (
-            "incomplete, unframed",
             colour::YELLOW,
-            bytes.incomplete.get() + bytes.unframed.get(),
+            vec![
+                ("incomplete", bytes.incomplete.get()),
+                ("unframed", bytes.unframed.get()),
+            ],
         ),
         (
-            "retransmitted, outside stream",
             colour::RED,
-            bytes.retransmitted.get() + bytes.outside_stream.get(),
+            vec![
+                ("retransmitted", bytes.retransmitted.get()),
+                ("outside stream", bytes.outside_stream.get()),
+            ],
         ),
         (
-            "transport header",
             colour::GREEN,
-            bytes.transport_header.get(),
+            vec![("transport header", bytes.transport_header.get())],
         ),
         (
-            "IP, tunnel header",
             colour::ORANGE,
-            bytes.ip_header.get() + bytes.tunnel_header.get(),
+            vec![
+                ("IP header", bytes.ip_header.get()),
+                ("tunnel header", bytes.tunnel_header.get()),
+            ],
         ),
         (
-            "link",
             colour::PURPLE,
-            bytes.link_header.get() + bytes.link_trailer.get(),
+            vec![
+                ("link header", bytes.link_header.get()),
+                ("link trailer", bytes.link_trailer.get()),
+            ],
         ),
     ]
+}
+
+/// The layers of a part that are there, by name.
+fn present((_, layers): &Part) -> BTreeSet<&'static str> {
+    let present = layers.iter().filter(|(_, bytes)| *bytes > 0);
+    present.map(|(name, _)| *name).collect()
+}
+
+/// The colours that are used, each with the layers that any protocol has of it.
+fn swatches(protocols: &[&ProtocolReport]) -> Vec<(String, RGBColor)> {
+    let mut swatches = parts(&LayerBytes::default()).map(|(colour, _)| (BTreeSet::new(), colour));
+    for protocol in protocols {
+        for (swatch, part) in swatches.iter_mut().zip(&parts(&protocol.tally.bytes)) {
+            swatch.0.extend(present(part));
+        }
+    }
+    let used = swatches.into_iter().filter(|(names, _)| !names.is_empty());
+    used.map(|(names, colour)| (joined(names), colour))
+        .collect()
+}
+
+fn joined(names: BTreeSet<&'static str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Draws each protocol's wire bytes as a bar of shares by layer, with its total beside it.
@@ -81,13 +115,7 @@ fn draw<'a, DB: DrawingBackend + 'a>(
         (16, 12),
         text(16),
     ))?;
-    let used: Vec<_> = parts(&LayerBytes::default())
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| protocols.iter().any(|p| parts(&p.tally.bytes)[*i].2 > 0))
-        .map(|(_, (name, colour, _))| (*name, *colour))
-        .collect();
-    legend(root, (16, 40), &used)?;
+    legend(root, (16, 40), &swatches(protocols))?;
     let names = protocols.iter().map(|p| width_of(&p.label(), 13));
     let left = 16 + names.max().unwrap_or(0).min(MOST_NAME) + 12;
     let breadth = WIDTH as i32 - RIGHT - left;
@@ -119,23 +147,36 @@ fn draw_bar<'a, DB: DrawingBackend + 'a>(
     let name = cut(&protocol.label(), left - 16 - 12);
     root.draw(&Text::new(name, (16, top + 9), text(13)))?;
     let mut before = 0;
-    for (_, colour, part) in parts(bytes) {
+    // Said below the bar, since there is no room in it.
+    let mut narrow = Vec::new();
+    for part in &parts(bytes) {
+        let (colour, layers) = part;
+        let length: u64 = layers.iter().map(|(_, bytes)| bytes).sum();
         let at = |bytes: u64| left + (bytes as f64 / total * f64::from(breadth)).round() as i32;
-        let (from, to) = (at(before), at(before + part));
-        before += part;
+        let (from, to) = (at(before), at(before + length));
+        before += length;
         root.draw(&Rectangle::new(
             [(from, top), (to, top + BAR)],
             colour.filled(),
         ))?;
-        let share = format!("{:.0} %", part as f64 / total * 100.0);
+        let percent = length as f64 / total * 100.0;
+        let share = format!("{percent:.0} %");
         let room = to - from - width_of(&share, 11);
         if room > 6 {
-            let dark = colour == colour::BLUE || colour == colour::GREEN || colour == colour::RED;
+            let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(colour);
             let ink = if dark { &WHITE } else { &colour::INK };
             let style = text(11).color(ink);
             root.draw(&Text::new(share, (from + room / 2, top + 10), style))?;
+        } else if length > 0 {
+            let share = match percent {
+                0.05.. => format!("{percent:.1} %"),
+                _ => "< 0.1 %".to_owned(),
+            };
+            narrow.push(format!("{} {share}", joined(present(part))));
         }
     }
+    let below = (left, top + BAR + 3);
+    root.draw(&Text::new(narrow.join("; "), below, text(10)))?;
     let words = format!("{} bytes", grouped(bytes.wire.get()));
     root.draw(&Text::new(words, (left + breadth + 10, top + 9), text(12)))
 }

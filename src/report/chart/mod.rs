@@ -82,12 +82,13 @@ fn width_of(words: &str, size: u32) -> i32 {
 fn legend<'a, DB: DrawingBackend + 'a>(
     area: &DrawingArea<DB, plotters::coord::Shift>,
     at: (i32, i32),
-    entries: &[(&str, RGBColor)],
+    entries: &[(impl AsRef<str>, RGBColor)],
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let (mut x, y) = at;
     for (name, colour) in entries {
         area.draw(&Rectangle::new([(x, y), (x + 12, y + 12)], colour.filled()))?;
-        area.draw(&Text::new((*name).to_owned(), (x + 17, y), text(12)))?;
+        let name = name.as_ref();
+        area.draw(&Text::new(name.to_owned(), (x + 17, y), text(12)))?;
         x += 17 + width_of(name, 12) + 20;
     }
     Ok(())

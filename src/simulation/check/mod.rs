@@ -17,10 +17,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashSet;
 
-use super::{Order, Storage};
+use super::{Order, Storage, Watch};
 use crate::algorithm::{Algorithm, Event, Options, ProcessId, Property, SetupError};
 
 mod space;
@@ -157,7 +158,20 @@ impl Model {
     }
 
     /// Explores it until a property is broken or nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where the algorithm cannot be built so.
     pub fn explore(&self) -> Result<Explored, SetupError> {
+        self.explore_watched(&Watch::default())
+    }
+
+    /// The same, watched by another thread. A search that is stopped gives up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::explore`].
+    pub fn explore_watched(&self, watch: &Watch) -> Result<Explored, SetupError> {
         let mut space = Space::new(self)?;
         let mut search = Search::default();
         let start = space.initial();
@@ -169,7 +183,10 @@ impl Model {
                 explored.counterexample = Some(space.counterexample(search.path(index), broken));
                 break;
             }
-            if search.nodes.len() > self.bounds.states {
+            watch
+                .steps
+                .store(search.nodes.len() as u64, Ordering::Relaxed);
+            if search.nodes.len() > self.bounds.states || watch.is_stopped() {
                 explored.gave_up = true;
                 break;
             }
@@ -227,7 +244,7 @@ pub struct Explored {
     pub ends: u64,
     /// Whether the bound on timers kept it from following every execution to its end.
     pub cut_short: bool,
-    /// Whether it gave up at the bound on states.
+    /// Whether it gave up: at the bound on states, or because it was stopped.
     pub gave_up: bool,
     /// The shortest execution that breaks a property.
     pub counterexample: Option<Counterexample>,

@@ -1,0 +1,269 @@
+//! One capture analysed by several threads, each connection by one of them at a time.
+//!
+//! Packets are dealt out by connection to shards, more of them than threads, each with an analyzer of
+//! its own. A thread that is free either reads the next chunk of the capture or takes what waits
+//! longest for a shard that nobody works on: so no thread waits for another as long as there is
+//! work. What the shards found adds up to what one analyzer would have found, bit for bit.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::{Analysis, Analyzer};
+use crate::capture::CapturedPacket;
+use crate::flow::Sharder;
+use crate::units::{LinkType, Timestamp};
+
+/// Shards for each thread: enough that a busy connection does not leave the other threads idle.
+const SHARDS_A_THREAD: u16 = 2;
+
+/// More threads have nothing to do: one of them reads at a time.
+const MOST_THREADS: u16 = 64;
+
+/// Chunks that may wait for a shard: so many are in memory, each as large as a read buffer.
+const MOST_WAITING: usize = 4;
+
+/// Reads the next packets: those of one call lie in the given bytes, each where the function is told.
+/// `false` when there are no more.
+pub trait ChunkSource: Send {
+    /// See there.
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        place: impl FnMut(CapturedPacket<'_>, usize),
+    ) -> bool;
+}
+
+/// A packet in a chunk.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    timestamp: Timestamp,
+    /// Where it begins in the chunk's bytes, or in those that were kept from earlier chunks.
+    at: u32,
+    is_kept: bool,
+    captured: u32,
+    original_length: u32,
+    link_type: LinkType,
+}
+
+/// A chunk, and which of its packets are for which shard.
+#[derive(Debug, Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// Of packets whose shard was not known when they were read.
+    kept: Vec<u8>,
+    packets: Vec<Vec<Placed>>,
+}
+
+/// What the threads share.
+struct Work<S> {
+    /// While no thread reads.
+    reader: Option<(S, Sharder)>,
+    has_ended: bool,
+    /// A thread has panicked: the others give up.
+    has_failed: bool,
+    shards: Vec<Shard>,
+    /// Chunks that all shards are done with.
+    spare: Vec<Chunk>,
+}
+
+struct Shard {
+    /// While no thread works on it.
+    analyzer: Option<Analyzer>,
+    waiting: VecDeque<Arc<Chunk>>,
+}
+
+enum Task<S> {
+    Read((S, Sharder), Chunk),
+    Analyze(usize, Analyzer, Arc<Chunk>),
+}
+
+/// Analyses what `source` has with so many `threads`. The analyzers are all made by `analyzer`.
+pub fn analyze<S: ChunkSource>(
+    source: S,
+    threads: NonZeroU16,
+    analyzer: impl Fn() -> Analyzer,
+) -> Analysis {
+    let threads = threads.min(NonZeroU16::MIN.saturating_add(MOST_THREADS - 1));
+    let shards = threads.saturating_mul(NonZeroU16::MIN.saturating_add(SHARDS_A_THREAD - 1));
+    let shard = |_| Shard {
+        analyzer: Some(analyzer()),
+        waiting: VecDeque::new(),
+    };
+    let team = Team {
+        work: Mutex::new(Work {
+            reader: Some((source, Sharder::new(shards))),
+            has_ended: false,
+            has_failed: false,
+            shards: (0..shards.get()).map(shard).collect(),
+            spare: Vec::new(),
+        }),
+        changed: Condvar::new(),
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.get() {
+            scope.spawn(|| team.labour());
+        }
+        team.labour();
+    });
+    let work = team
+        .work
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let analyzers = work.shards.into_iter().filter_map(|shard| shard.analyzer);
+    let mut parts = analyzers.map(Analyzer::finish);
+    let mut whole = parts.next().unwrap_or_default();
+    parts.for_each(|part| whole.merge(part));
+    whole
+}
+
+struct Team<S> {
+    work: Mutex<Work<S>>,
+    changed: Condvar,
+}
+
+impl<S: ChunkSource> Team<S> {
+    fn labour(&self) {
+        let _failing = Failing(self);
+        let shards = self.lock().shards.len();
+        while let Some(task) = self.next_task() {
+            match task {
+                Task::Read(mut reader, mut chunk) => {
+                    let (source, sharder) = &mut reader;
+                    let goes_on = chunk.read(source, sharder, shards);
+                    let chunk = Arc::new(chunk);
+                    let mut work = self.lock();
+                    for (shard, packets) in work.shards.iter_mut().zip(&chunk.packets) {
+                        if !packets.is_empty() {
+                            shard.waiting.push_back(Arc::clone(&chunk));
+                        }
+                    }
+                    work.has_ended = !goes_on;
+                    work.reader = Some(reader);
+                }
+                Task::Analyze(index, mut analyzer, chunk) => {
+                    for packet in chunk.packets_of(index) {
+                        analyzer.packet(&packet);
+                    }
+                    let mut work = self.lock();
+                    work.shards[index].analyzer = Some(analyzer);
+                    work.spare.extend(Arc::into_inner(chunk));
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for something to do. `None` when there is nothing left that another thread is not at.
+    fn next_task(&self) -> Option<Task<S>> {
+        let mut work = self.lock();
+        loop {
+            if work.has_failed {
+                return None;
+            }
+            let waiting = |shard: &Shard| shard.waiting.len();
+            let backlog = work.shards.iter().map(waiting).max().unwrap_or(0);
+            if !work.has_ended
+                && backlog < MOST_WAITING
+                && let Some(reader) = work.reader.take()
+            {
+                return Some(Task::Read(reader, work.spare.pop().unwrap_or_default()));
+            }
+            let free = work.shards.iter_mut().enumerate();
+            let free = free.filter(|(_, shard)| shard.analyzer.is_some());
+            if let Some((index, shard)) = free.max_by_key(|(_, shard)| waiting(shard))
+                && let Some(chunk) = shard.waiting.pop_front()
+                && let Some(analyzer) = shard.analyzer.take()
+            {
+                return Some(Task::Analyze(index, analyzer, chunk));
+            }
+            if work.has_ended && backlog == 0 {
+                return None;
+            }
+            work = self
+                .changed
+                .wait(work)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work<S>> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the other threads when one panics: what it holds, they would wait for without end.
+struct Failing<'a, S: ChunkSource>(&'a Team<S>);
+
+impl<S: ChunkSource> Drop for Failing<'_, S> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.lock().has_failed = true;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl Chunk {
+    fn read(
+        &mut self,
+        source: &mut impl ChunkSource,
+        sharder: &mut Sharder,
+        shards: usize,
+    ) -> bool {
+        self.packets.resize(shards, Vec::new());
+        self.packets.iter_mut().for_each(Vec::clear);
+        self.kept.clear();
+        let Self {
+            bytes,
+            kept,
+            packets,
+        } = self;
+        let mut place = |shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool| {
+            packets[usize::from(shard)].push(Placed {
+                timestamp: packet.timestamp,
+                at: at as u32,
+                is_kept,
+                captured: packet.data.len() as u32,
+                original_length: packet.original_length,
+                link_type: packet.link_type,
+            });
+        };
+        let goes_on = source.take_chunk(bytes, |packet, at| match sharder.part_of(&packet) {
+            Some(shard) => place(shard, &packet, at, false),
+            None => place_due(sharder, kept, &mut place),
+        });
+        if !goes_on {
+            sharder.end();
+            place_due(sharder, kept, &mut place);
+        }
+        goes_on
+    }
+
+    fn packets_of(&self, shard: usize) -> impl Iterator<Item = CapturedPacket<'_>> {
+        self.packets[shard].iter().map(|placed| CapturedPacket {
+            timestamp: placed.timestamp,
+            link_type: placed.link_type,
+            original_length: placed.original_length,
+            data: match placed.is_kept {
+                false => &self.bytes[placed.at as usize..][..placed.captured as usize],
+                true => &self.kept[placed.at as usize..][..placed.captured as usize],
+            },
+        })
+    }
+}
+
+/// Places packets that were kept and whose shards are known by now.
+#[cold]
+fn place_due(
+    sharder: &mut Sharder,
+    kept: &mut Vec<u8>,
+    place: &mut impl FnMut(u16, &CapturedPacket<'_>, usize, bool),
+) {
+    for (shard, due) in sharder.due() {
+        let packet = due.packet();
+        place(shard, &packet, kept.len(), true);
+        kept.extend_from_slice(packet.data);
+    }
+}

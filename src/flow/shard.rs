@@ -1,0 +1,203 @@
+//! Which part of a capture a packet belongs to, so that no connection is divided.
+
+use std::num::NonZeroU16;
+
+use super::{Assembly, Broken, ConnectionKey, Fragments, TransportKind};
+use crate::capture::CapturedPacket;
+use crate::packet::{self, Addresses, Fragment, Packet, QuotedTransport, Transport, Undecoded};
+use crate::units::{LinkType, Timestamp};
+
+/// Sorts the packets of a capture into parts by their connections.
+///
+/// What the packets of a part add up to, added to what those of the others do, is what they all add
+/// up to: whatever is counted by connection stands in one part. Fragments are kept until their packet
+/// is whole, since one of them tells its ports.
+#[derive(Debug)]
+pub struct Sharder {
+    parts: NonZeroU16,
+    fragments: Fragments<KeptPacket>,
+    due: Vec<(u16, KeptPacket)>,
+}
+
+/// A captured packet that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPacket {
+    timestamp: Timestamp,
+    link_type: LinkType,
+    original_length: u32,
+    data: Vec<u8>,
+}
+
+impl KeptPacket {
+    fn of(packet: &CapturedPacket<'_>) -> Self {
+        Self {
+            timestamp: packet.timestamp,
+            link_type: packet.link_type,
+            original_length: packet.original_length,
+            data: packet.data.to_vec(),
+        }
+    }
+
+    /// As it was captured.
+    pub fn packet(&self) -> CapturedPacket<'_> {
+        CapturedPacket {
+            timestamp: self.timestamp,
+            link_type: self.link_type,
+            original_length: self.original_length,
+            data: &self.data,
+        }
+    }
+}
+
+impl Sharder {
+    /// Into so many parts.
+    pub fn new(parts: NonZeroU16) -> Self {
+        Self {
+            parts,
+            fragments: Fragments::new(Fragments::<KeptPacket>::ROOM),
+            due: Vec::new(),
+        }
+    }
+
+    /// The part of a captured packet, from 0: of TCP and UDP by the connection, of an ICMP error by the
+    /// connection that it is about, of what is neither by the two addresses, and part 0 of what
+    /// cannot be decoded. `None` of a fragment: it was kept, and what is [due](Sharder::due) now has to
+    /// be asked for.
+    pub fn part_of(&mut self, packet: &CapturedPacket<'_>) -> Option<u16> {
+        let CapturedPacket {
+            link_type,
+            original_length,
+            data,
+            ..
+        } = *packet;
+        match packet::decode_usual(link_type, data, original_length) {
+            Some((_, addresses, segment)) => {
+                let ports = (segment.source_port, segment.destination_port);
+                Some(self.part(hash_of(&addresses, ports, TransportKind::Tcp)))
+            }
+            None => self.part_of_any(packet),
+        }
+    }
+
+    /// Kept packets whose parts are known by now, in the order in which their parts have to see them.
+    pub fn due(&mut self) -> impl Iterator<Item = (u16, KeptPacket)> {
+        self.due.drain(..)
+    }
+
+    /// Nothing more comes: all kept packets are due.
+    pub fn end(&mut self) {
+        while let Some(broken) = self.fragments.end() {
+            self.broken(broken);
+        }
+    }
+
+    fn part(&self, hash: u32) -> u16 {
+        // The connections' table takes the lower bits: those of a part keep all of their places.
+        ((u64::from(hash) * u64::from(self.parts.get())) >> u32::BITS) as u16
+    }
+
+    #[cold]
+    fn part_of_any(&mut self, packet: &CapturedPacket<'_>) -> Option<u16> {
+        let decoded = packet::decode(packet.link_type, packet.data, packet.original_length);
+        if let Ok(Packet {
+            addresses,
+            transport: Transport::Fragment(fragment),
+            ..
+        }) = &decoded
+        {
+            self.keep(*addresses, fragment, packet);
+            return None;
+        }
+        Some(self.part(hash_of_any(&decoded)))
+    }
+
+    /// Does with a fragment what an analyzer of the whole capture would do, so that a part's
+    /// finds the same.
+    fn keep(&mut self, addresses: Addresses, fragment: &Fragment<'_>, packet: &CapturedPacket<'_>) {
+        let time = packet.timestamp;
+        let kept = [KeptPacket::of(packet)];
+        let mut assembly = self.take_fragment(addresses, fragment, time, kept);
+        loop {
+            let whole = match assembly {
+                Assembly::Waits => return,
+                Assembly::Broken(broken) => return self.broken(broken),
+                Assembly::Whole(whole) => whole,
+            };
+            let decoded = packet::decode_reassembled(
+                whole.addresses,
+                whole.protocol,
+                &whole.captured,
+                whole.length,
+            );
+            match &decoded {
+                Ok(Packet {
+                    addresses,
+                    transport: Transport::Fragment(fragment),
+                    ..
+                }) => {
+                    let carriers = whole.carriers;
+                    assembly = self.take_fragment(*addresses, fragment, time, carriers);
+                }
+                _ => {
+                    let part = self.part(hash_of_any(&decoded));
+                    let due = whole.carriers.into_iter();
+                    self.due.extend(due.map(|packet| (part, packet)));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_fragment(
+        &mut self,
+        addresses: Addresses,
+        fragment: &Fragment<'_>,
+        time: Timestamp,
+        carriers: impl IntoIterator<Item = KeptPacket>,
+    ) -> Assembly<KeptPacket> {
+        while let Some(broken) = self.fragments.give_up(addresses, fragment, time) {
+            self.broken(broken);
+        }
+        self.fragments.take(addresses, fragment, time, carriers)
+    }
+
+    fn broken(&mut self, broken: Broken<KeptPacket>) {
+        let due = broken.carriers.into_iter();
+        self.due.extend(due.map(|packet| (0, packet)));
+    }
+}
+
+fn hash_of(addresses: &Addresses, ports: (u16, u16), transport: TransportKind) -> u32 {
+    let (key, _) = ConnectionKey::new(addresses, ports.0, ports.1, transport);
+    key.hash()
+}
+
+fn hash_of_any(decoded: &Result<Packet<'_>, Undecoded>) -> u32 {
+    let Ok(packet) = decoded else {
+        return 0;
+    };
+    let (addresses, ports, transport) = match &packet.transport {
+        Transport::Tcp(segment) => (
+            &packet.addresses,
+            (segment.source_port, segment.destination_port),
+            TransportKind::Tcp,
+        ),
+        Transport::Udp(datagram) => (
+            &packet.addresses,
+            (datagram.source_port, datagram.destination_port),
+            TransportKind::Udp,
+        ),
+        Transport::IcmpError(error) => (
+            &error.addresses,
+            (error.source_port, error.destination_port),
+            match error.transport {
+                QuotedTransport::Tcp => TransportKind::Tcp,
+                QuotedTransport::Udp => TransportKind::Udp,
+            },
+        ),
+        Transport::Fragment(_) | Transport::Other { .. } => {
+            (&packet.addresses, (0, 0), TransportKind::Udp)
+        }
+    };
+    hash_of(addresses, ports, transport)
+}
