@@ -289,6 +289,10 @@ fn a_death_that_is_told_explains_what_was_not_read() {
     let told = beside_ledger(&run_folder, &["--protocol", &ports, "--killed", "3"]);
     assert_eq!(told.status.code(), Some(0), "{told}");
     assert_eq!(findings(&told.json()), [("killed-unread", 1)]);
+    // Of nobody in the run: it would have excused nothing, and nobody would have known.
+    let nobody = beside_ledger(&run_folder, &["--protocol", &ports, "--killed", "4"]);
+    assert_eq!(nobody.status.code(), Some(2), "{nobody}");
+    assert!(nobody.stderr.contains("has no process 4"), "{nobody}");
 }
 
 /// The recording's statistics say that nothing was dropped. That was told as unknown.

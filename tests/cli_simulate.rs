@@ -158,6 +158,35 @@ fn simulated(arguments: &[&str]) -> Value {
     finished.json()
 }
 
+/// What became of each property, by name.
+fn judged(arguments: &[&str]) -> Vec<(String, Value)> {
+    let report = simulated(arguments);
+    let promises = report["promises"].as_array().expect("promises");
+    let properties = promises.iter().filter(|one| one["kind"] != "identity");
+    let name = |one: &Value| one["name"].as_str().expect("a name").to_owned();
+    properties
+        .map(|one| (name(one), one["holds"].clone()))
+        .collect()
+}
+
+/// A process that learns a rumour anew after it came back broke "at most once", which is promised
+/// for processes that stay down; and a token was promised to return past a dead process.
+#[test]
+fn what_the_failure_model_excludes_breaks_no_property() {
+    let open = |name: &str| (name.to_owned(), Value::Null);
+    let held = |name: &str| (name.to_owned(), Value::Bool(true));
+    let gossip = judged(&["gossip", "-n", "5", "--fault", "kill=2@30ms,restart=100ms"]);
+    assert_eq!(gossip, [open("integrity"), open("everyone reached")]);
+    // Death alone is what gossip lives with.
+    let gossip = judged(&["gossip", "-n", "5", "--fault", "kill=2@0ms"]);
+    assert_eq!(gossip, [held("integrity"), held("everyone reached")]);
+    let token = judged(&["ring", "-n", "5", "--fault", "kill=2@0ms"]);
+    assert_eq!(
+        token,
+        [held("one circulation at a time"), open("the token returns")]
+    );
+}
+
 fn schema() -> Value {
     serde_json::from_str(include_str!("../docs/simulation.schema.json")).expect("JSON")
 }

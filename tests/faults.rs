@@ -366,6 +366,30 @@ fn a_second_kill_of_a_dying_process_does_not_cancel_its_restart() {
     );
 }
 
+/// A rumour that spread while process 2 was down never reaches it, and nobody promised that it would.
+#[test]
+fn no_property_is_judged_where_a_process_comes_back_that_was_to_stay_down() {
+    let out = folder();
+    let finished = run(wirewatt()
+        .args(["run", "gossip", "-n", "5", "--no-baseline", "--json"])
+        .args(["--fault", "kill=2@0s,restart=1s"])
+        .args(["--base-port", &free_ports(5).to_string(), "--out"])
+        .arg(out.path()));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let report = finished.json();
+    assert_eq!(happened(&report).len(), 2, "{report}");
+    let properties = value(&report, "/run/properties").as_array();
+    let properties = properties.expect("properties");
+    assert_eq!(properties.len(), 2);
+    for property in properties {
+        assert_eq!(property["holds"], Value::Null, "{property}");
+        assert_eq!(
+            property["why"],
+            "not judged: the algorithm assumes that a process that failed never comes back"
+        );
+    }
+}
+
 #[test]
 fn a_stop_and_a_delay_cost_nothing_but_time() {
     for (scenario, least) in [("ring-stopped", 300_000_000), ("ring-slow", 125_000_000)] {

@@ -110,8 +110,9 @@ fn formulas_hold_where_messages_are_lost_but_for_declared_kinds() {
     }
 }
 
-/// A kind that is declared and whose formula holds all the same would be left unheld for nothing. Those
-/// that a SIGKILL within a step can cut short, which no simulation shows, are named here.
+/// A kind that is declared and whose formula holds all the same would be left unheld for nothing. Not
+/// asked of deaths and returns: a SIGKILL within a step cuts some kinds short, and no simulation shows
+/// that.
 #[test]
 fn no_kind_is_declared_for_losses_whose_formula_holds() {
     for algorithm in catalog::all() {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    Case, Expectation, Expected, Options, Process, ProcessId, Property, Setup, SetupError,
+    Case, Expectation, Expected, Options, Process, ProcessId, Property, PropertyKind, Setup,
+    SetupError,
 };
 use crate::protocols::{self, Protocol};
 
@@ -109,6 +110,28 @@ pub enum FailureModel {
     CrashRecovery,
     /// Processes that do anything.
     Byzantine,
+}
+
+impl FailureModel {
+    /// What the model assumes and an execution did not keep to, in which a process died or came
+    /// back: then a property of this kind promises nothing about it. A process that stays down does
+    /// nothing bad, and one that comes back may have forgotten what it did.
+    pub fn broken_assumption(
+        self,
+        kind: PropertyKind,
+        died: bool,
+        came_back: bool,
+    ) -> Option<&'static str> {
+        match self {
+            Self::None if came_back || died && kind == PropertyKind::Liveness => {
+                Some("the algorithm assumes that no process fails")
+            }
+            Self::CrashStop if came_back => {
+                Some("the algorithm assumes that a process that failed never comes back")
+            }
+            Self::None | Self::CrashStop | Self::CrashRecovery | Self::Byzantine => None,
+        }
+    }
 }
 
 /// Kinds of messages whose formula has no case for a failure: it is not held against runs in which
@@ -299,7 +322,7 @@ impl Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::{Execution, Judgement, PropertyKind};
+    use crate::algorithm::{Execution, Judgement};
     use crate::simulation::{self, Scenario};
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every message that any account knows is looked at by itself: its sender's records, its frames
 //! on the wire, its receiver's records. What does not agree is a [`Finding`], and whether that is
 //! explained goes by evidence about this very message: the connection that carried it, the pair
-//! of processes, the time. No evidence is used twice.
+//! of processes, the time. No refused connection explains two messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -22,8 +22,8 @@ use super::marker;
 use super::sniffer::{SentMarkers, Sniffer, SnifferError, SnifferOptions};
 use crate::algorithm::expected::Expectation;
 use crate::algorithm::{
-    self, Algorithm, Case, Channels, Event, Execution, FailureModel, Judgement, Options, Phase,
-    ProcessId, Property, catalog,
+    self, Algorithm, Case, Channels, Event, Execution, Judgement, Options, Phase, ProcessId,
+    Property, catalog,
 };
 use crate::analysis::{
     Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
@@ -782,7 +782,8 @@ fn injected(record: &RunRecord, totals: Option<&Totals>) -> Vec<InjectedFault> {
 }
 
 /// The algorithm's properties on what its processes reported, in the order of its time: they share
-/// one clock. Liveness is judged where the run came to its end.
+/// one clock. Liveness is judged where the run came to its end, and none where a process did what
+/// the algorithm's failure model excludes.
 fn properties(
     algorithm: &Algorithm,
     record: &RunRecord,
@@ -803,15 +804,18 @@ fn properties(
         None => Some("the run was killed"),
         Some(outcome) if outcome.partial => Some("the run did not come to its end"),
         Some(_) if suppressed => Some("injected faults suppressed messages"),
-        Some(outcome) if !outcome.died.is_empty() && algorithm.failures == FailureModel::None => {
-            Some("the algorithm assumes that no process fails")
-        }
         Some(_) => None,
     };
+    let outcome = record.outcome.as_ref();
+    let died = outcome.is_some_and(|outcome| !outcome.died.is_empty());
+    let restarted = |one: &Injected| matches!(one.deed, Deed::Restarted { .. });
+    let came_back = outcome.is_some_and(|outcome| outcome.injected.iter().any(restarted));
     let judged = |property: &Property| {
+        let failures = algorithm.failures;
+        let broken = failures.broken_assumption(property.kind, died, came_back);
         let (kind, unjudged) = match property.kind {
-            algorithm::PropertyKind::Safety => (PropertyKind::Safety, None),
-            algorithm::PropertyKind::Liveness => (PropertyKind::Liveness, unended),
+            algorithm::PropertyKind::Safety => (PropertyKind::Safety, broken),
+            algorithm::PropertyKind::Liveness => (PropertyKind::Liveness, unended.or(broken)),
         };
         let (holds, why) = match unjudged {
             Some(why) => (None, format!("not judged: {why}")),
@@ -912,8 +916,8 @@ fn with_identities(audit: Audit, algorithm: &Algorithm, completeness: Completene
     audit.with_identities(algorithm.name, &identities, completeness)
 }
 
-/// What formula and ledger say of each kind; no formula where it has no case for what happened. Nodes that were `killed` may have left attempts without an
-/// outcome.
+/// What formula and ledger say of each kind; no formula where it has no case for what happened.
+/// Nodes that were `killed` may have left attempts without an outcome.
 pub(super) fn accounts(
     algorithm: &Algorithm,
     expectations: &[Expectation],

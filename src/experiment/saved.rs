@@ -46,6 +46,11 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
     let ledger = Ledger::read(&saved.ledger, run)?;
     let protocol = protocol_of(&saved.ledger, &ledger)?;
     let algorithm = catalog::by_name(&protocol)?;
+    let processes: BTreeSet<u32> = ledger.processes().collect();
+    if let Some(id) = saved.killed.difference(&processes).next() {
+        let problem = format!("the run has no process {id}, which is said to have been killed");
+        return Err(unfit(&saved.ledger, problem));
+    }
 
     let mut capture = CaptureFile::open(&saved.capture)?;
     let plan = plan_of(saved, &protocol, run)?;
@@ -65,7 +70,6 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
     };
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
 
-    let processes: BTreeSet<u32> = ledger.processes().collect();
     let log = analysis.messages.clone().unwrap_or_default();
     let circumstances = Circumstances {
         completeness: completeness.state,

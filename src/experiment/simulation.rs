@@ -230,11 +230,12 @@ fn promises(run: &Run) -> Vec<Promise> {
     for property in run.algorithm.properties {
         let liveness = property.kind == PropertyKind::Liveness;
         let total = run.total();
+        let failures = run.algorithm.failures;
+        let (died, came_back) = (!run.died.is_empty(), run.died.len() > run.crashed.len());
         let open = match () {
-            () if !liveness => None,
-            () if run.ended == End::Limit => Some("the run was cut at its limit"),
-            () if total.lost > 0 => Some("messages were lost"),
-            () => None,
+            () if liveness && run.ended == End::Limit => Some("the run was cut at its limit"),
+            () if liveness && total.lost > 0 => Some("messages were lost"),
+            () => failures.broken_assumption(property.kind, died, came_back),
         };
         let (holds, why) = match open {
             Some(open) => (None, Some(open.to_owned())),
