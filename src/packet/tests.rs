@@ -284,6 +284,34 @@ fn what_is_not_decoded_is_named() {
 }
 
 #[test]
+fn numbers_in_an_ether_types_place_are_named_by_their_link() {
+    let reason = |link_type: u16, header: &[u8]| {
+        let frame = [header, &[0; 60]].concat();
+        let undecoded = decode(LinkType(link_type), &frame, frame.len() as u32).unwrap_err();
+        undecoded.reason.to_string()
+    };
+    const C_HDLC: u16 = 104;
+    const FRELAY: u16 = 107;
+    const LINUX_SLL: u16 = 113;
+    assert_eq!(reason(C_HDLC, &[0x8f, 0, 0x80, 0x35]), "not IP: SLARP");
+    assert_eq!(reason(C_HDLC, &[15, 0, 0, 60]), "not IP: EtherType 0x003c");
+    let frame_relay = [0x18, 0x41, 0, 60];
+    assert_eq!(reason(FRELAY, &frame_relay), "not IP: EtherType 0x003c");
+    let cooked = |number: u8| [0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, number];
+    assert_eq!(reason(LINUX_SLL, &cooked(4)), "not IP: IEEE 802.2 LLC");
+    assert_eq!(reason(LINUX_SLL, &cooked(12)), "not IP: EtherType 0x000c");
+    let ethernet = |behind_length: [u8; 3]| {
+        let length = [0, 60];
+        [&[2; 12][..], &length, &behind_length].concat()
+    };
+    assert_eq!(
+        reason(1, &ethernet([0x42, 0x42, 3])),
+        "not IP: IEEE 802.2 LLC"
+    );
+    assert_eq!(reason(1, &ethernet([0xff, 0xff, 0])), "not IP: IPX");
+}
+
+#[test]
 fn a_fragment_is_told_as_one_whatever_it_carries() {
     for (flags_and_offset, offset, more) in [([0x20, 0], 0, true), ([0, 5], 40, false)] {
         let mut frame = tcp_frame(b"abc");

@@ -167,7 +167,9 @@ impl Frame {
     fn layer_behind_link(&self) -> Option<&str> {
         let mut layers = self.column("frame.protocols").split(':');
         let link = layers.next()?;
-        let is_known = DECODED_LINKS.iter().any(|known| known.first() == Some(&link));
+        let is_known = DECODED_LINKS
+            .iter()
+            .any(|known| known.first() == Some(&link));
         let behind = layers.find(|layer| *layer != "ethertype" && !TAGS.contains(layer));
         behind.filter(|_| is_known)
     }
