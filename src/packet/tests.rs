@@ -281,6 +281,16 @@ fn what_is_not_decoded_is_named() {
     assert_eq!(reason(105, &[0; 30]), "link type 105 (IEEE802_11)");
     assert_eq!(reason(101, &[0x50; 30]), "IP version 5");
     assert_eq!(reason(101, &[0x45; 10]), "damaged IPv4 header");
+    const AUTHENTICATION: u8 = 51;
+    let mut authenticated = tcp_frame(b"abc")[14..].to_vec();
+    authenticated[9] = AUTHENTICATION;
+    let cut = decode(
+        LinkType(101),
+        &authenticated[..21],
+        authenticated.len() as u32,
+    );
+    let reason = cut.unwrap_err().reason.to_string();
+    assert_eq!(reason, "IPv4 header cut by the snap length");
 }
 
 #[test]

@@ -41,45 +41,71 @@ impl fmt::Display for Disagreement {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    disagreements: BTreeMap<String, Reason>,
+    refused: BTreeMap<String, (String, String)>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Reason {
     why: String,
-    disagreements: Vec<Disagreement>,
+    files: Vec<Disagreement>,
 }
 
 /// The list.
-pub struct Disagreements(Vec<Disagreement>);
+pub struct Disagreements {
+    all: Vec<Disagreement>,
+    /// What WireWatt says of files that tshark reads.
+    refused: BTreeMap<String, (String, String)>,
+}
 
 impl Disagreements {
     pub fn read() -> Self {
         let list = include_str!("disagreements.toml");
-        let reasons: BTreeMap<String, Reason> = toml::from_str(list).expect("the list is TOML");
+        let list: List = toml::from_str(list).expect("the list is TOML");
         let mut all = Vec::new();
-        for (name, reason) in reasons {
+        for (name, reason) in list.disagreements {
             assert!(!reason.why.is_empty(), "{name} says nothing");
-            assert!(!reason.disagreements.is_empty(), "{name} explains nothing");
-            all.extend(reason.disagreements);
+            assert!(!reason.files.is_empty(), "{name} explains nothing");
+            all.extend(reason.files);
         }
         all.sort();
-        let twice = all
-            .windows(2)
-            .find(|two| (&two[0].file, &two[0].quantity) == (&two[1].file, &two[1].quantity));
-        assert_eq!(twice, None, "listed twice");
-        Self(all)
+        let same = |two: &&[Disagreement]| {
+            (&two[0].file, &two[0].quantity) == (&two[1].file, &two[1].quantity)
+        };
+        assert_eq!(all.windows(2).find(same), None, "listed twice");
+        Self {
+            all,
+            refused: list.refused,
+        }
+    }
+
+    /// Whether a file is to be refused with this message.
+    pub fn is_refused(&self, file: &str, message: &str) -> bool {
+        let listed = self.refused.get(file);
+        listed.is_some_and(|(expected, _)| message.contains(expected))
+    }
+
+    /// The files that are to be refused.
+    pub fn refused(&self) -> impl Iterator<Item = &String> {
+        self.refused.keys()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Those found that are not listed.
     pub fn unexpected<'a>(&self, found: &[&'a Disagreement]) -> Vec<&'a Disagreement> {
-        let unlisted = |found: &&&Disagreement| self.0.binary_search(found).is_err();
+        let unlisted = |found: &&&Disagreement| self.all.binary_search(found).is_err();
         found.iter().filter(unlisted).copied().collect()
     }
 
     /// Those listed that were not found.
     pub fn missing(&self, found: &[&Disagreement]) -> Vec<&Disagreement> {
-        self.0
+        self.all
             .iter()
             .filter(|listed| !found.contains(listed))
             .collect()
