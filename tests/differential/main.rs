@@ -7,7 +7,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damaged;
 mod disagreements;
+mod formats;
 mod streams;
 mod tshark;
 
@@ -372,6 +374,12 @@ fn records_of_pcap(file: &Path) -> Counts {
     counts
 }
 
+fn protocols_file(folder: &Path) -> PathBuf {
+    let path = folder.join("protocols.toml");
+    std::fs::write(&path, PROTOCOLS).expect("the protocols file can be written");
+    path
+}
+
 #[test]
 fn third_party_captures_agree_with_tshark() {
     let captures = third_party_captures();
@@ -383,8 +391,7 @@ fn third_party_captures_agree_with_tshark() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let protocols = folder.path().join("protocols.toml");
-    std::fs::write(&protocols, PROTOCOLS).expect("the protocols file can be written");
+    let protocols = protocols_file(folder.path());
 
     let files: Vec<(&String, &PathBuf)> = captures.iter().collect();
     let next = AtomicUsize::new(0);
