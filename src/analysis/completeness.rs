@@ -20,16 +20,20 @@ pub enum CompletenessState {
 }
 
 /// What the capture's source knows of its own losses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SourceLosses {
-    /// Packets that the capture mechanism dropped, where it counts them.
+    /// Packets that the capture mechanism dropped; null where nothing counted them.
     pub packets_dropped: Option<Packets>,
-    /// Packets that the kernel dropped before the capture could see them, where it counts them.
+    /// Packets that the kernel dropped before the capture could see them; null where nothing counted
+    /// them.
     pub softnet_dropped: Option<Packets>,
     /// Whether opening and closing markers were both seen; nothing where none were sent.
     pub markers_seen: Option<bool>,
     /// Whether the source ended in the middle of something: a cut file, an interrupted run.
     pub cut_short: bool,
+    /// Parts of a divided capture that are not among what was analysed or merged.
+    pub missing_parts: u64,
 }
 
 /// The report's statement on completeness.
@@ -39,16 +43,12 @@ pub struct Completeness {
     pub state: CompletenessState,
     /// Packets that the capture showed.
     pub packets_seen: Packets,
-    /// Packets that the capture mechanism dropped; null where nothing counted them.
-    pub packets_dropped: Option<Packets>,
-    /// Packets that the kernel dropped before the capture; null where nothing counted them.
-    pub softnet_dropped: Option<Packets>,
-    /// Holes in streams.
-    pub gaps: u64,
-    /// Bytes in those holes.
-    pub gap_bytes: GapBytes,
-    /// Packets that the snap length cut. Their original lengths are counted.
-    pub truncated_packets: Packets,
+    /// What the source knows of its own losses.
+    #[serde(flatten)]
+    pub losses: SourceLosses,
+    /// What the streams prove.
+    #[serde(flatten)]
+    pub evidence: Evidence,
     /// Why the state is what it is, in words.
     pub reasons: Vec<String>,
 }
@@ -112,6 +112,10 @@ impl Completeness {
             reasons
                 .push("the capture ends in the middle of a record or was interrupted".to_owned());
         }
+        if losses.missing_parts > 0 {
+            let parts = counted(losses.missing_parts, "part");
+            reasons.push(format!("{parts} of a divided capture: missing"));
+        }
         let state = if !reasons.is_empty() {
             CompletenessState::Incomplete
         } else if losses.markers_seen == Some(true)
@@ -134,11 +138,8 @@ impl Completeness {
         Self {
             state,
             packets_seen,
-            packets_dropped: losses.packets_dropped,
-            softnet_dropped: losses.softnet_dropped,
-            gaps: evidence.gaps,
-            gap_bytes: evidence.gap_bytes,
-            truncated_packets: evidence.truncated_packets,
+            losses: *losses,
+            evidence: *evidence,
             reasons,
         }
     }
@@ -161,6 +162,26 @@ fn remarks(evidence: &Evidence) -> Vec<String> {
             evidence.conflicting_bytes,
             "byte",
             "came a second time with another value; the first counts",
+        ),
+        (
+            evidence.doubtful_connections,
+            "connection",
+            "picked up in mid-stream may be the rest of one that had ended and made room for others",
+        ),
+        (
+            evidence.segments_without_room,
+            "segment",
+            "came out of order and found no room; what precedes them was given up",
+        ),
+        (
+            evidence.unasked_left_out,
+            "gap",
+            "may be before the capture's beginning: there were too many to tell",
+        ),
+        (
+            evidence.markers_left_out,
+            "marker datagram",
+            "counted and not remembered: there were too many",
         ),
     ]
     .into_iter()
@@ -186,7 +207,7 @@ mod tests {
             packets_dropped: Some(Packets::ZERO),
             softnet_dropped: Some(Packets::ZERO),
             markers_seen: Some(true),
-            cut_short: false,
+            ..SourceLosses::default()
         }
     }
 

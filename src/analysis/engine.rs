@@ -313,8 +313,9 @@ impl Analyzer {
         self.count_undecoded(broken.reason, &broken.carriers);
     }
 
-    /// Counts an ICMP error with the connection that it is about, where that is on a protocol's ports.
-    /// It comes from the end that the quoted packet went to, or from a router on the way there.
+    /// Counts an ICMP error with the connection that it is about, where that is open and on a protocol's
+    /// ports: how long a closed one is kept depends on others. It comes from the end that the quoted
+    /// packet went to, or from a router on the way there.
     #[cold]
     fn icmp_error(&mut self, error: &IcmpError, packets: &[Carrier]) {
         let kind = match error.transport {
@@ -325,10 +326,7 @@ impl Analyzer {
         let (key, direction) = ConnectionKey::new(&error.addresses, source, destination, kind);
         let is_its = |slot: &u32| {
             let connection = self.connections[*slot as usize].as_ref();
-            connection.is_some_and(|connection| {
-                let is_over = packets.iter().any(|packet| connection.is_over(packet.time));
-                connection.protocol.is_some() && !is_over
-            })
+            connection.is_some_and(|connection| connection.protocol.is_some() && !connection.closed)
         };
         let Some(slot) = self.find(&key).filter(is_its) else {
             return self.count_other(error.protocol, packets);
@@ -464,6 +462,7 @@ impl Analyzer {
         self.beginning.settle(first_packet, &mut self.evidence);
         in_order(&mut self.markers);
         Analysis {
+            plan: Some(plan.fingerprint()),
             first_packet,
             last_packet: seen.then_some(self.last_packet),
             packets: Packets::new(self.packets),

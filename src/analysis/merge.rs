@@ -32,6 +32,11 @@ pub struct Beginning {
 }
 
 impl Beginning {
+    /// Whether nothing is left open.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub(super) fn marker(&mut self, time: Timestamp) {
         let first = self.first_marker.get_or_insert(time);
         *first = (*first).min(time);
@@ -109,20 +114,37 @@ impl Evidence {
 
     /// Adds another part's.
     pub fn merge(&mut self, other: &Self) {
-        self.gaps += other.gaps;
-        self.gap_bytes += other.gap_bytes;
-        self.truncated_packets += other.truncated_packets;
-        self.mid_stream_connections += other.mid_stream_connections;
-        self.late_bytes += other.late_bytes;
-        self.cut_unframed_bytes += other.cut_unframed_bytes;
-        self.conflicting_bytes += other.conflicting_bytes;
-        self.unfinished_fragments += other.unfinished_fragments;
-        self.forgotten_fragments += other.forgotten_fragments;
-        self.forgotten_connections += other.forgotten_connections;
-        self.doubtful_connections += other.doubtful_connections;
-        self.segments_without_room += other.segments_without_room;
-        self.unasked_left_out += other.unasked_left_out;
-        self.markers_left_out += other.markers_left_out;
+        // So that nothing which is added to the evidence is forgotten here.
+        let Self {
+            gaps,
+            gap_bytes,
+            truncated_packets,
+            mid_stream_connections,
+            late_bytes,
+            cut_unframed_bytes,
+            conflicting_bytes,
+            unfinished_fragments,
+            forgotten_fragments,
+            forgotten_connections,
+            doubtful_connections,
+            segments_without_room,
+            unasked_left_out,
+            markers_left_out,
+        } = *other;
+        self.gaps += gaps;
+        self.gap_bytes += gap_bytes;
+        self.truncated_packets += truncated_packets;
+        self.mid_stream_connections += mid_stream_connections;
+        self.late_bytes += late_bytes;
+        self.cut_unframed_bytes += cut_unframed_bytes;
+        self.conflicting_bytes += conflicting_bytes;
+        self.unfinished_fragments += unfinished_fragments;
+        self.forgotten_fragments += forgotten_fragments;
+        self.forgotten_connections += forgotten_connections;
+        self.doubtful_connections += doubtful_connections;
+        self.segments_without_room += segments_without_room;
+        self.unasked_left_out += unasked_left_out;
+        self.markers_left_out += markers_left_out;
     }
 }
 
@@ -132,22 +154,36 @@ impl Analysis {
     /// was hit in analysing the whole, its [`Evidence`] says so and it may differ.
     ///
     /// Messages one by one are not added: whichever part has them loses them.
-    pub fn merge(&mut self, mut other: Self) {
-        self.first_packet = earliest(self.first_packet, other.first_packet);
-        self.last_packet = self.last_packet.max(other.last_packet);
-        self.packets += other.packets;
+    pub fn merge(&mut self, other: Self) {
+        let Self {
+            plan,
+            first_packet,
+            last_packet,
+            packets,
+            protocols,
+            unclassified,
+            undecoded,
+            evidence,
+            beginning,
+            mut markers,
+            messages: _,
+        } = other;
+        self.plan = self.plan.or(plan);
+        self.first_packet = earliest(self.first_packet, first_packet);
+        self.last_packet = self.last_packet.max(last_packet);
+        self.packets += packets;
         merge_rows(
             &mut self.protocols,
-            other.protocols,
+            protocols,
             ProtocolTally::merge,
             |row| row,
         );
-        self.unclassified.merge(&other.unclassified);
-        self.undecoded.merge(&other.undecoded);
-        self.evidence.merge(&other.evidence);
+        self.unclassified.merge(&unclassified);
+        self.undecoded.merge(&undecoded);
+        self.evidence.merge(&evidence);
         self.beginning
-            .merge(&other.beginning, self.first_packet, &mut self.evidence);
-        self.markers.append(&mut other.markers);
+            .merge(&beginning, self.first_packet, &mut self.evidence);
+        self.markers.append(&mut markers);
         in_order(&mut self.markers);
         self.messages = None;
     }

@@ -20,7 +20,10 @@ pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition
 pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
 pub use parallel::{ChunkSource, analyze};
-pub use plan::{PlanError, PlannedProtocol, ProtocolDefinition, ProtocolPlan, read_protocols_file};
+pub use plan::{
+    PlanError, PlanFingerprint, PlannedProtocol, ProtocolDefinition, ProtocolPlan,
+    read_protocols_file,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +34,8 @@ use crate::units::{GapBytes, Packets, Timestamp};
 /// What a capture held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Analysis {
+    /// What packets were sorted by.
+    pub plan: Option<PlanFingerprint>,
     /// The earliest packet's time.
     pub first_packet: Option<Timestamp>,
     /// The latest packet's time.

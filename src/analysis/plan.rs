@@ -261,6 +261,26 @@ pub struct ProtocolPlan {
     protocols: Vec<PlannedProtocol>,
     ports: PortPlan,
     marker: ProtocolIndex,
+    fingerprint: PlanFingerprint,
+}
+
+/// Tells plans apart: reports on parts of a capture can be added only where packets were sorted by the
+/// same ports into the same protocols with the same framings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PlanFingerprint(u64);
+
+impl PlanFingerprint {
+    /// FNV-1a (<https://www.rfc-editor.org/rfc/rfc9923>): short, and the same on every machine.
+    fn of(text: &str) -> Self {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
+
+impl fmt::Display for PlanFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// One protocol of a plan.
@@ -289,6 +309,7 @@ impl ProtocolPlan {
             protocols: Vec::new(),
             ports: PortPlan::default(),
             marker: ProtocolIndex(0),
+            fingerprint: PlanFingerprint(0),
         };
         for (i, definition) in definitions.iter().enumerate() {
             if definitions[..i]
@@ -331,6 +352,9 @@ impl ProtocolPlan {
             by_user: false,
         };
         plan.marker = plan.add(marker, Some(TransportKind::Udp))?;
+        // What the user's protocols say of the transport stands in their definitions only.
+        let sorted_by = format!("{definitions:?} {:?}", plan.protocols);
+        plan.fingerprint = PlanFingerprint::of(&sorted_by);
         Ok(plan)
     }
 
@@ -342,6 +366,11 @@ impl ProtocolPlan {
     /// The protocols in their order: the user's first.
     pub fn protocols(&self) -> &[PlannedProtocol] {
         &self.protocols
+    }
+
+    /// What tells it from other plans.
+    pub fn fingerprint(&self) -> PlanFingerprint {
+        self.fingerprint
     }
 
     /// Which protocol listens on which port.

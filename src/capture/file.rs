@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::compression::Compression;
 use super::follow::Shrunk;
 use super::pcapng::{self, Sections};
-use super::{CapturedPacket, FileBytes, RecordedDrops};
+use super::{CapturedPacket, FileBytes, Part, RecordedDrops};
 use crate::units::{LinkType, Timestamp};
 
 /// Bytes asked of the operating system at a time: large enough that the system call is free,
@@ -319,6 +319,10 @@ pub struct FileFacts {
     pub counts_interface_drops: bool,
     /// The same of `isb_osdrop`.
     pub counts_system_drops: bool,
+    /// Which part of a divided capture the file is, if it is one.
+    pub part: Option<Part>,
+    /// Whether the capture that it is a part of was cut short.
+    pub part_of_cut: bool,
 }
 
 /// A saved capture, open for reading.
@@ -1189,27 +1193,46 @@ impl Merged {
     /// Shows `visit` the next packets, some ten thousand a call. `false` when all files have
     /// ended; [`CaptureFile::ending`] of each then says how.
     pub fn read_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> bool {
-        use std::cmp::Reverse;
-
         if let [file] = self.files.as_mut_slice() {
             return file.read_chunk(visit);
         }
-        if !self.started {
-            self.started = true;
-            for (index, file) in self.files.iter_mut().enumerate() {
-                if file.advance() {
-                    self.heads
-                        .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
-                }
+        self.merge_chunk(|packet, _| visit(packet))
+    }
+
+    /// The same, and slower, with each packet what its file had said of itself before it.
+    pub fn read_chunk_with_facts(
+        &mut self,
+        visit: impl FnMut(CapturedPacket<'_>, &FileFacts),
+    ) -> bool {
+        self.merge_chunk(visit)
+    }
+
+    /// Reads each file up to its first packet, for what it says of itself before that. Only
+    /// [`Merged::read_chunk_with_facts`] goes on from there.
+    pub fn begin(&mut self) {
+        use std::cmp::Reverse;
+
+        if self.started {
+            return;
+        }
+        self.started = true;
+        for (index, file) in self.files.iter_mut().enumerate() {
+            if file.advance() {
+                self.heads
+                    .extend(file.peek().map(|head| Reverse((head.timestamp, index))));
             }
         }
+    }
+
+    fn merge_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>, &FileFacts)) -> bool {
+        self.begin();
         for _ in 0..Self::CHUNK {
             let Some(mut top) = self.heads.peek_mut() else {
                 return false;
             };
             let file = &mut self.files[top.0.1];
             if let Some(packet) = file.peek() {
-                visit(packet);
+                visit(packet, &file.facts);
             }
             file.advance();
             match file.peek() {

@@ -8,6 +8,7 @@ mod compression;
 mod file;
 mod follow;
 mod live;
+mod part;
 mod pcapng;
 mod recorder;
 
@@ -20,6 +21,7 @@ pub use live::{
     Batch, CaptureError, KernelCounters, LiveCapture, LiveOptions, MemoryBytes, Reading,
     RunningCapture,
 };
+pub use part::Part;
 pub use recorder::{InterfaceId, Recorder, RecorderError};
 
 use crate::units::{LinkType, Packets, Timestamp};

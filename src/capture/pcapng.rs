@@ -1,6 +1,7 @@
 //! The blocks of pcapng (draft-ietf-opsawg-pcapng) as far as a reader of packets needs them.
 
 use super::file::{Damage, Decoded, FileFacts, MAX_RECORD, Order, record_limit};
+use super::part::CUT_SHORT;
 use super::{CapturedPacket, FileBytes, RecordedDrops};
 use crate::units::{LinkType, Packets, Timestamp};
 
@@ -258,8 +259,15 @@ impl Sections {
         self.earlier_uncounted = self.counted().map(|counted| !counted);
         self.interfaces.clear();
         self.limit = 0;
-        let options = options(self.order, &block[24..block.len() - 4]);
-        facts.comments += options.filter(|(code, _)| *code == OPT_COMMENT).count() as u64;
+        for (code, value) in options(self.order, &block[24..block.len() - 4]) {
+            if code != OPT_COMMENT {
+                continue;
+            }
+            match std::str::from_utf8(value).map(str::parse) {
+                Ok(Ok(part)) => facts.part = Some(part),
+                _ => facts.comments += 1,
+            }
+        }
         Ok(())
     }
 
@@ -309,7 +317,12 @@ impl Sections {
             return Err(Damage::UnknownInterface { index, described });
         };
         for (code, value) in options(order, &body[12..]) {
-            facts.comments += u64::from(code == OPT_COMMENT);
+            if code == OPT_COMMENT {
+                match value == CUT_SHORT.as_bytes() {
+                    true => facts.part_of_cut = true,
+                    false => facts.comments += 1,
+                }
+            }
             let Ok(value) = value.try_into() else {
                 continue;
             };

@@ -7,12 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
+use super::part::CUT_SHORT;
 use super::pcapng::{
     BYTE_ORDER_MAGIC, ENHANCED_PACKET, IF_FILTER, IF_NAME, IF_TSRESOL, INTERFACE_DESCRIPTION,
     INTERFACE_STATISTICS, ISB_ENDTIME, ISB_IFDROP, ISB_IFRECV, ISB_OSDROP, ISB_STARTTIME,
-    ISB_USRDELIV, OPT_END, SECTION_HEADER, SHB_OS, SHB_USERAPPL,
+    ISB_USRDELIV, OPT_COMMENT, OPT_END, SECTION_HEADER, SHB_OS, SHB_USERAPPL,
 };
-use super::{CapturedPacket, FileBytes, InterfaceDescription, KernelCounters};
+use super::{CapturedPacket, FileBytes, InterfaceDescription, KernelCounters, Part};
 use crate::units::{Packets, Timestamp};
 
 /// Bytes gathered before they are written.
@@ -52,8 +53,17 @@ pub enum RecorderError {
     },
 }
 
+impl RecorderError {
+    fn create(path: &Path, source: io::Error) -> Self {
+        Self::Create {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 /// An interface of a recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InterfaceId(u32);
 
 /// A pcapng file being written.
@@ -69,6 +79,8 @@ pub struct Recorder {
     written: u64,
     interfaces: Vec<Recorded>,
     failed: bool,
+    /// Bytes gathered before they are written.
+    buffer: usize,
 }
 
 #[derive(Debug)]
@@ -81,19 +93,41 @@ impl Recorder {
     /// Creates the file (an existing one is replaced) and writes the section header through to
     /// it, so that an unwritable path is known before any capture starts.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, RecorderError> {
-        let path = path.as_ref().to_owned();
-        let file = File::create(&path).map_err(|source| RecorderError::Create {
-            path: path.clone(),
-            source,
-        })?;
-        let pending = Vec::with_capacity(BUFFER + (64 << 10));
+        let path = path.as_ref();
+        let file = File::create(path).map_err(|source| RecorderError::create(path, source))?;
+        Self::begin(path, file, None, BUFFER)
+    }
+
+    /// The same for a part of a divided capture, in a new file, that gathers at most `buffer` bytes
+    /// before they are written.
+    pub fn create_part(
+        path: impl AsRef<Path>,
+        part: &Part,
+        buffer: usize,
+    ) -> Result<Self, RecorderError> {
+        let path = path.as_ref();
+        let file = File::create_new(path).map_err(|source| RecorderError::create(path, source))?;
+        let recorder = Self::begin(path, file, Some(&part.to_string()), buffer.min(BUFFER));
+        recorder.inspect_err(|_| {
+            // There is nothing in it, and the error that matters is on its way.
+            let _ = std::fs::remove_file(path);
+        })
+    }
+
+    fn begin(
+        path: &Path,
+        file: File,
+        comment: Option<&str>,
+        buffer: usize,
+    ) -> Result<Self, RecorderError> {
         let mut recorder = Self {
-            path,
+            path: path.to_owned(),
             file,
-            pending,
+            pending: Vec::with_capacity(buffer + buffer / 4),
             written: 0,
             interfaces: Vec::new(),
             failed: false,
+            buffer,
         };
         recorder.block(SECTION_HEADER, |body| {
             body.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
@@ -101,6 +135,9 @@ impl Recorder {
             body.extend_from_slice(&0_u16.to_le_bytes());
             // The section's length is not known in advance.
             body.extend_from_slice(&u64::MAX.to_le_bytes());
+            if let Some(comment) = comment {
+                option(body, OPT_COMMENT, comment.as_bytes());
+            }
             option(body, SHB_OS, std::env::consts::OS.as_bytes());
             option(
                 body,
@@ -122,7 +159,9 @@ impl Recorder {
             body.extend_from_slice(&interface.link_type.0.to_le_bytes());
             body.extend_from_slice(&0_u16.to_le_bytes());
             body.extend_from_slice(&interface.snaplen.to_le_bytes());
-            option(body, IF_NAME, interface.name.as_bytes());
+            if !interface.name.is_empty() {
+                option(body, IF_NAME, interface.name.as_bytes());
+            }
             option(body, IF_TSRESOL, &[9]);
             if let Some(filter) = &interface.filter {
                 // The first byte says that what follows is libpcap's filter language.
@@ -158,7 +197,7 @@ impl Recorder {
         if let Some(recorded) = self.interfaces.get_mut(interface.0 as usize) {
             recorded.packets += 1;
         }
-        if self.pending.len() >= BUFFER {
+        if self.pending.len() >= self.buffer {
             self.flush()
         } else {
             Ok(())
@@ -231,6 +270,31 @@ impl Recorder {
         }
         self.flush()?;
         Ok(FileBytes(self.written))
+    }
+
+    /// Writes what the divided capture that this is a part of knew of its losses, as far as it did, and
+    /// whether it was cut short.
+    pub fn losses(
+        &mut self,
+        interface: InterfaceId,
+        time: Timestamp,
+        dropped: Option<Packets>,
+        dropped_by_system: Option<Packets>,
+        cut_short: bool,
+    ) {
+        self.block(INTERFACE_STATISTICS, |body| {
+            body.extend_from_slice(&interface.0.to_le_bytes());
+            timestamp(body, time.as_nanos().max(0) as u64);
+            if cut_short {
+                option(body, OPT_COMMENT, CUT_SHORT.as_bytes());
+            }
+            for (code, count) in [(ISB_IFDROP, dropped), (ISB_OSDROP, dropped_by_system)] {
+                if let Some(count) = count {
+                    option(body, code, &count.get().to_le_bytes());
+                }
+            }
+            option(body, OPT_END, &[]);
+        });
     }
 
     /// The file.

@@ -142,6 +142,14 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
         by_system += facts.drops.system;
         source.link_types.extend(&facts.link_types);
         source.snaplen = source.snaplen.max(facts.snaplen);
+        source.parts.extend(facts.part.clone());
+        if facts.part_of_cut {
+            losses.cut_short = true;
+            let name = file.name();
+            warn(&format_args!(
+                "{name}: the capture that it is a part of was cut short"
+            ));
+        }
         for interface in &facts.interfaces {
             source.interface.get_or_insert_with(|| interface.clone());
         }
@@ -256,7 +264,7 @@ fn follow(
 }
 
 /// Progress on standard error where that is a terminal, by bytes where their number is known.
-fn progress_bar(size: Option<u64>) -> ProgressBar {
+pub(super) fn progress_bar(size: Option<u64>) -> ProgressBar {
     let bar = match size {
         Some(size) => ProgressBar::new(size),
         None => ProgressBar::new_spinner(),

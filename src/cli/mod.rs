@@ -10,12 +10,14 @@ mod check;
 mod interrupt;
 mod list;
 mod live_view;
+mod merge;
 mod node;
 mod options;
 mod progress;
 mod run;
 mod simulate;
 mod sniff;
+mod split;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -44,6 +46,8 @@ enum Command {
     Sniff(sniff::SniffArgs),
     Analyze(analyze::AnalyzeArgs),
     Audit(audit::AuditArgs),
+    Split(split::SplitArgs),
+    Merge(merge::MergeArgs),
     List(list::ListArgs),
     Node(node::NodeArgs),
 }
@@ -60,6 +64,8 @@ pub fn main() -> ExitCode {
         Command::Sniff(args) => sniff::run(&args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Split(args) => split::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::List(args) => list::run(&args),
         Command::Node(args) => node::run(&args),
     };

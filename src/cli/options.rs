@@ -66,15 +66,20 @@ impl ReportOptions {
 
     /// Prints the report on standard output.
     pub fn print(&self, report: &Report) -> Result<(), Box<dyn Error>> {
-        if self.json {
-            let mut json = Vec::new();
-            json::write(report, &mut json)?;
-            super::print(&String::from_utf8_lossy(&json))?;
-        } else {
-            super::print(&text::render(report, style()))?;
-        }
-        Ok(())
+        print_report(report, self.json)
     }
+}
+
+/// Prints a report on standard output.
+pub(super) fn print_report(report: &Report, as_json: bool) -> Result<(), Box<dyn Error>> {
+    if as_json {
+        let mut json = Vec::new();
+        json::write(report, &mut json)?;
+        super::print(&String::from_utf8_lossy(&json))?;
+    } else {
+        super::print(&text::render(report, style()))?;
+    }
+    Ok(())
 }
 
 /// All models, supplied by this grid: a name or a rate.

@@ -462,6 +462,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
                 softnet_dropped: Some(known.softnet_dropped),
                 markers_seen: markers.map(|markers| markers.all_seen(&analysis)),
                 cut_short: known.cut_short || ending.is_some(),
+                ..SourceLosses::default()
             }
         }
     };

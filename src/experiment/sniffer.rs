@@ -261,6 +261,7 @@ impl Sniffer {
             softnet_dropped: Some(counted.softnet_dropped),
             markers_seen: markers.as_ref().map(|markers| markers.all_seen(&analysis)),
             cut_short: interface_failed,
+            ..SourceLosses::default()
         };
         Sniffed {
             losses,

@@ -9,6 +9,7 @@ pub mod chart;
 mod cost;
 pub mod html;
 pub mod json;
+mod merge;
 mod number;
 pub mod simulation;
 mod table;
@@ -20,13 +21,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Analysis, Completeness};
+use crate::analysis::{Analysis, Beginning, Completeness};
 use crate::audit::Audit;
+use crate::capture::Part;
 use crate::energy::{self, Carbon, Energy, Estimate, Grid, Model};
 use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
+pub use merge::{MergeError, MergedSource, merge};
 pub use number::{counted, grouped};
 pub use table::{Style, wrapped};
 pub use time::compact as compact_time;
@@ -41,6 +44,10 @@ pub struct Report {
     pub schema: String,
     /// What made the report.
     pub tool: Tool,
+    /// Tells by which ports and framings packets were sorted into protocols: reports are added only
+    /// where it is the same. Absent where nothing was analysed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Where the packets came from.
     pub source: Source,
     /// Whether the capture showed everything that passed.
@@ -191,6 +198,15 @@ pub struct Source {
     /// Whether the capture was ended before what it observes was over.
     #[serde(default)]
     pub partial: bool,
+    /// What the capture's beginning leaves open, for when reports on its parts are added.
+    #[serde(default, skip_serializing_if = "Beginning::is_empty")]
+    pub beginning: Beginning,
+    /// The parts of divided captures that the files are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// What the reports were on that were added up to this one; absent where none were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<MergedSource>,
 }
 
 /// One protocol's counts and what they cost.
@@ -323,7 +339,7 @@ impl Models {
 }
 
 impl Report {
-    /// The report on an analysed capture. The times in `source` are taken from the analysis.
+    /// The report on an analysed capture. The times and the beginning in `source` are taken from the analysis.
     pub fn new(
         analysis: &Analysis,
         completeness: Completeness,
@@ -334,9 +350,11 @@ impl Report {
         Self {
             schema: SCHEMA.to_owned(),
             tool: Tool::this(),
+            plan: analysis.plan.map(|plan| plan.to_string()),
             source: Source {
                 first_packet: analysis.first_packet,
                 last_packet: analysis.last_packet,
+                beginning: analysis.beginning.clone(),
                 ..source
             },
             completeness,
@@ -416,7 +434,7 @@ fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
         tally: tally.clone(),
         goodput_share: tally.bytes.goodput_share(),
         latency: BTreeMap::new(),
-        per_operation: PerOperation::of(tally, &headline, tally.operations.count),
+        per_operation: PerOperation::of(tally, &headline, tally.operations.whole_count()),
         energy: headline.energy,
         carbon: headline.carbon,
         estimates: models.further.iter().map(estimate).collect(),

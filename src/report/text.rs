@@ -130,6 +130,17 @@ pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
         let span = format!("{} + {}", time::rfc3339(first), time::span(span));
         lines.extend(labelled("", &span, style));
     }
+    for part in &source.parts {
+        let part = format!("part {} of {} of a divided capture", part.number, part.of);
+        lines.extend(labelled("", &part, style));
+    }
+    for (i, merged) in source.merged.iter().enumerate() {
+        let label = if i == 0 { "merged from" } else { "" };
+        let packets = counted(merged.packets_seen.get(), "packet");
+        let state = state_word(merged.state);
+        let told = format!("{}: {packets}, {state}", merged.report);
+        lines.extend(labelled(label, &told, style));
+    }
     if let Some(filter) = &source.filter {
         let filter = format!("{filter} (what it kept out is not counted)");
         lines.extend(labelled("filter", &filter, style));
@@ -150,17 +161,17 @@ pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
         "{}: {} seen, {}, {}",
         state_word(completeness.state),
         counted(completeness.packets_seen.get(), "packet"),
-        dropped(completeness.packets_dropped, "capture"),
-        dropped(completeness.softnet_dropped, "kernel"),
+        dropped(completeness.losses.packets_dropped, "capture"),
+        dropped(completeness.losses.softnet_dropped, "kernel"),
     );
     lines.extend(labelled("completeness", &statement, style));
     for reason in &completeness.reasons {
         lines.extend(labelled("", reason, style));
     }
-    if completeness.truncated_packets.get() > 0 {
+    if completeness.evidence.truncated_packets.get() > 0 {
         let cut = format!(
             "{} cut by the snap length; original lengths are counted",
-            counted(completeness.truncated_packets.get(), "packet")
+            counted(completeness.evidence.truncated_packets.get(), "packet")
         );
         lines.extend(labelled("", &cut, style));
     }
@@ -325,10 +336,11 @@ pub(super) fn summary(protocol: &ProtocolReport) -> String {
     let connections = counted(tally.connections.get(), "connection");
     parts[1] = format!("{} {connections}{refused}", parts[1]);
     if tally.operations.count > 0 {
-        parts.push(counted(
-            tally.operations.count,
-            tables::operation_of(protocol),
-        ));
+        let operations = counted(tally.operations.count, tables::operation_of(protocol));
+        parts.push(match tally.operations.left_out {
+            true => format!("at least {operations}"),
+            false => operations,
+        });
     }
     if let Some(share) = protocol.goodput_share {
         parts.push(format!(

@@ -149,6 +149,11 @@ impl Operations {
         self.count = counts.fold(0, u64::saturating_add);
     }
 
+    /// How many, where none were left out; 0 otherwise.
+    pub fn whole_count(&self) -> u64 {
+        if self.left_out { 0 } else { self.count }
+    }
+
     /// Whether the ids are known, or there were none.
     pub fn can_merge(&self) -> bool {
         let mut counted = self.clone();

@@ -81,22 +81,47 @@ impl ProtocolTally {
     /// Adds the counts of the same protocol from another part of the traffic. Parts may share
     /// operations and pairs, but no connection.
     pub fn merge(&mut self, other: &Self) {
-        self.connections += other.connections;
-        self.refused_connections += other.refused_connections;
-        self.messages += other.messages;
-        self.incomplete_messages += other.incomplete_messages;
-        merge_kinds(&mut self.messages_by_kind, &other.messages_by_kind);
-        merge_kinds(&mut self.acknowledged_by_kind, &other.acknowledged_by_kind);
-        self.packets.merge(&other.packets);
-        self.bytes_by_class.merge(&other.bytes_by_class);
-        self.bytes.merge(&other.bytes);
-        self.to_listener.merge(&other.to_listener);
-        self.from_listener.merge(&other.from_listener);
-        pairs::merge(&mut self.pairs, &other.pairs);
-        self.series.merge(&other.series);
-        self.operations.merge(&other.operations);
-        self.projection.merge(&other.projection);
-        merge_packets(&mut self.icmp_errors, &other.icmp_errors);
+        // So that nothing which is added to the tally is forgotten here.
+        let Self {
+            name: _,
+            place: _,
+            ports: _,
+            framing: _,
+            approximate: _,
+            foreign: _,
+            connections,
+            refused_connections,
+            messages,
+            incomplete_messages,
+            messages_by_kind,
+            acknowledged_by_kind,
+            packets,
+            bytes_by_class,
+            bytes,
+            to_listener,
+            from_listener,
+            pairs,
+            series,
+            operations,
+            projection,
+            icmp_errors,
+        } = other;
+        self.connections += *connections;
+        self.refused_connections += *refused_connections;
+        self.messages += *messages;
+        self.incomplete_messages += *incomplete_messages;
+        merge_kinds(&mut self.messages_by_kind, messages_by_kind);
+        merge_kinds(&mut self.acknowledged_by_kind, acknowledged_by_kind);
+        self.packets.merge(packets);
+        self.bytes_by_class.merge(bytes_by_class);
+        self.bytes.merge(bytes);
+        self.to_listener.merge(to_listener);
+        self.from_listener.merge(from_listener);
+        pairs::merge(&mut self.pairs, pairs);
+        self.series.merge(series);
+        self.operations.merge(operations);
+        self.projection.merge(projection);
+        merge_packets(&mut self.icmp_errors, icmp_errors);
     }
 }
 
@@ -162,18 +187,29 @@ pub struct Undecoded {
 impl Unclassified {
     /// Adds another part's packets.
     pub fn merge(&mut self, other: &Self) {
-        self.packets.merge(&other.packets);
-        self.bytes.merge(&other.bytes);
-        merge_packets(&mut self.by_name, &other.by_name);
+        let Self {
+            packets,
+            bytes,
+            by_name,
+        } = other;
+        self.packets.merge(packets);
+        self.bytes.merge(bytes);
+        merge_packets(&mut self.by_name, by_name);
     }
 }
 
 impl Undecoded {
     /// Adds another part's packets.
     pub fn merge(&mut self, other: &Self) {
-        self.packets.merge(&other.packets);
-        self.bytes.merge(&other.bytes);
-        self.not_ip += other.not_ip;
-        merge_packets(&mut self.reasons, &other.reasons);
+        let Self {
+            packets,
+            bytes,
+            not_ip,
+            reasons,
+        } = other;
+        self.packets.merge(packets);
+        self.bytes.merge(bytes);
+        self.not_ip += *not_ip;
+        merge_packets(&mut self.reasons, reasons);
     }
 }

@@ -207,6 +207,7 @@ pub fn one_protocol() -> Report {
         softnet_dropped: Some(Packets::ZERO),
         markers_seen: Some(true),
         cut_short: false,
+        ..SourceLosses::default()
     };
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
     let source = Source {

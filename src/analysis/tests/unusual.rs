@@ -416,6 +416,18 @@ fn icmp_errors_about_tcp_disturb_no_stream() {
 }
 
 #[test]
+fn an_icmp_error_about_a_closed_connection_is_unclassified() {
+    let mut capture = Capture::with(&[]);
+    capture.connect();
+    capture.close();
+    let segment = tcp(CLIENT, RING, capture.sequence[0], b"");
+    capture.packets(&[icmp(3, 1, &ipv4(TCP, 1, 0, &segment))]);
+    let analysis = capture.finish();
+    assert!(analysis.protocols[0].icmp_errors.is_empty());
+    assert_eq!(analysis.unclassified.by_name["ICMP"].get(), 1);
+}
+
+#[test]
 fn an_icmp_error_about_nothing_known_is_unclassified_by_name() {
     let mut capture = Capture::with(&[]);
     let asked = ipv4(UDP, 1, 0, &udp(9, 6000, &[7; 100]));
