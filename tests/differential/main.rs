@@ -16,13 +16,15 @@ mod tshark;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use common::sharkd::Sharkd;
 use common::{
-    broken_identities, count, have_tools, protocol, run, skip, text, third_party_captures, total,
+    broken_identities, count, have_tools, protocol, skip, start, text, third_party_captures, total,
     value, wirewatt,
 };
 use disagreements::{Disagreement, Disagreements};
@@ -110,13 +112,16 @@ enum Ours {
 }
 
 fn wirewatt_reading(file: &Path, protocols: &Path) -> Result<Ours, String> {
-    let mut command = wirewatt();
+    // No file makes it take a gibibyte of address space, or more than a minute.
+    let mut command = Command::new("sh");
     command
+        .args(["-c", "ulimit -v 1048576 && exec \"$0\" \"$@\""])
+        .arg(wirewatt().get_program())
         .arg("analyze")
         .arg(file)
         .args(["--json", "--protocols"])
         .arg(protocols);
-    let finished = run(&mut command);
+    let finished = start(&mut command).finish(Duration::from_secs(60));
     let damaged = match finished.status.code() {
         Some(0) => false,
         Some(2) if finished.stdout.is_empty() && !finished.stderr.is_empty() => {
