@@ -6,6 +6,7 @@
 //! work. What the shards found adds up to what one analyzer would have found, bit for bit.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -70,13 +71,13 @@ struct Work<S> {
 
 struct Shard {
     /// While no thread works on it.
-    analyzer: Option<Analyzer>,
+    analyzer: Option<Box<Analyzer>>,
     waiting: VecDeque<Arc<Chunk>>,
 }
 
 enum Task<S> {
     Read((S, Sharder), Chunk),
-    Analyze(usize, Analyzer, Arc<Chunk>),
+    Analyze(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 /// Analyses what `source` has with so many `threads`. The analyzers are all made by `analyzer`.
@@ -88,7 +89,7 @@ pub fn analyze<S: ChunkSource>(
     let threads = threads.min(NonZeroU16::MIN.saturating_add(MOST_THREADS - 1));
     let shards = threads.saturating_mul(NonZeroU16::MIN.saturating_add(SHARDS_A_THREAD - 1));
     let shard = |_| Shard {
-        analyzer: Some(analyzer()),
+        analyzer: Some(Box::new(analyzer())),
         waiting: VecDeque::new(),
     };
     let team = Team {
@@ -112,7 +113,7 @@ pub fn analyze<S: ChunkSource>(
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     let analyzers = work.shards.into_iter().filter_map(|shard| shard.analyzer);
-    let mut parts = analyzers.map(Analyzer::finish);
+    let mut parts = analyzers.map(|analyzer| analyzer.finish());
     let mut whole = parts.next().unwrap_or_default();
     parts.for_each(|part| whole.merge(part));
     whole
@@ -241,15 +242,24 @@ impl Chunk {
         goes_on
     }
 
+    /// A shard's packets, in capture order. Each is called into the cache some packets before it is
+    /// shown: the thread that has read it may be another, and no pattern foretells which is next.
     fn packets_of(&self, shard: usize) -> impl Iterator<Item = CapturedPacket<'_>> {
-        self.packets[shard].iter().map(|placed| CapturedPacket {
-            timestamp: placed.timestamp,
-            link_type: placed.link_type,
-            original_length: placed.original_length,
-            data: match placed.is_kept {
-                false => &self.bytes[placed.at as usize..][..placed.captured as usize],
-                true => &self.kept[placed.at as usize..][..placed.captured as usize],
-            },
+        const AHEAD: usize = 8;
+        let placed = &self.packets[shard];
+        placed.iter().enumerate().map(move |(i, packet)| {
+            if let Some(ahead) = placed.get(i + AHEAD) {
+                black_box(self.bytes.get(ahead.at as usize).copied());
+            }
+            CapturedPacket {
+                timestamp: packet.timestamp,
+                link_type: packet.link_type,
+                original_length: packet.original_length,
+                data: match packet.is_kept {
+                    false => &self.bytes[packet.at as usize..][..packet.captured as usize],
+                    true => &self.kept[packet.at as usize..][..packet.captured as usize],
+                },
+            }
         })
     }
 }

@@ -824,6 +824,57 @@ fn a_cut_in_which_messages_may_begin_is_evidence() {
     assert_eq!((evidence.cut_unframed_bytes, evidence.gaps), (10, 0));
 }
 
+#[test]
+fn what_comes_late_belongs_to_the_ended_connection_for_a_minute_whoever_else_has_ended() {
+    for (seconds, others, connections, doubtful) in [
+        (59, 1, 2, 0),
+        (61, 1, 3, 0),
+        // There was room for one: it cannot be told any more what this is the rest of.
+        (59, 2, 4, 1),
+        (61, 2, 4, 0),
+    ] {
+        let limits = Limits {
+            ended: 2,
+            ..Limits::default()
+        };
+        let mut capture = Capture::within(limits, &["mine=80:segment"]).on_ports(CLIENT, 80);
+        capture.connect();
+        capture.send(Client, "A", b"first");
+        capture.close();
+        let ended = capture.time;
+        for other in 1..=others {
+            capture.ports[0] = CLIENT + other;
+            capture.connect();
+            capture.close();
+        }
+        capture.ports[0] = CLIENT;
+        capture.time = ended + seconds * 1_000_000_000 - 1_000_000;
+        capture.raw(Client, "A", 0, b"late");
+        let analysis = capture.finish();
+        let case = (seconds, others);
+        assert_eq!(
+            analysis.protocols[0].connections.get(),
+            connections,
+            "{case:?}"
+        );
+        assert_eq!(analysis.evidence.doubtful_connections, doubtful, "{case:?}");
+    }
+}
+
+#[test]
+fn segments_for_which_there_was_no_room_are_told() {
+    let limits = Limits {
+        held: 0,
+        ..Limits::default()
+    };
+    let mut capture = Capture::within(limits, &["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.connect();
+    capture.raw(Client, "A", 5, b"later");
+    let analysis = capture.finish();
+    assert_eq!(analysis.evidence.segments_without_room, 1);
+    assert!(analysis.evidence.is_limited());
+}
+
 proptest! {
     #[test]
     fn identities_hold_for_any_traffic(

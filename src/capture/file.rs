@@ -23,7 +23,7 @@ use crate::units::{LinkType, Timestamp};
 
 /// Bytes asked of the operating system at a time: large enough that the system call is free,
 /// small enough to stay in the processor's second-level cache.
-const READ_BUFFER: usize = 1 << 20;
+const READ_BUFFER: usize = 256 << 10;
 
 /// The largest record believed unless the file's own snap length is larger: twenty times the
 /// largest frame that the kernel builds (BIG TCP, 512 KiB).
