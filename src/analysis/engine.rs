@@ -42,16 +42,20 @@ pub struct Limits {
     pub fragments: usize,
 }
 
-impl Default for Limits {
+impl Limits {
     /// A million connections in less than 400 MB.
+    pub const USUAL: Self = Self {
+        connections: 1 << 20,
+        at_work: 1 << 15,
+        ended: 1 << 10,
+        held: 16 << 20,
+        fragments: Fragments::<Carrier>::ROOM,
+    };
+}
+
+impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 1 << 20,
-            at_work: 1 << 15,
-            ended: 1 << 10,
-            held: 16 << 20,
-            fragments: Fragments::<Carrier>::ROOM,
-        }
+        Self::USUAL
     }
 }
 

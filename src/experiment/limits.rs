@@ -6,6 +6,7 @@ use std::fs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::algorithm::{Algorithm, Options, ProcessId};
+use crate::analysis::Limits;
 use crate::node::control::Connections;
 
 /// Descriptors that the controller has open for each node: three pipes and the process itself.
@@ -22,7 +23,7 @@ const MEMORY_A_CONNECTION: u64 = 64 << 10;
 /// What the controller takes, in bytes: its capture's ring above all.
 const MEMORY: u64 = 300 << 20;
 /// Connections open at once that the analysis keeps apart.
-const MOST_CONNECTIONS: u64 = 32_768;
+const MOST_CONNECTIONS: u64 = Limits::USUAL.connections as u64;
 
 /// What a run needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,10 +289,10 @@ mod tests {
             assert!(problem.contains(expected), "{problem}");
         }
         assert_eq!(check(ring, roomy), Ok(()));
-        let star = needs("two-phase-commit", 40_000, Connections::Persistent);
+        let star = needs("two-phase-commit", 1_048_578, Connections::Persistent);
         let problem = check(star, roomy).expect_err("too many connections");
-        assert!(problem.contains("39999 connections at once"), "{problem}");
-        let one_by_one = needs("two-phase-commit", 40_000, Connections::PerMessage);
+        assert!(problem.contains("1048577 connections at once"), "{problem}");
+        let one_by_one = needs("two-phase-commit", 1_048_578, Connections::PerMessage);
         assert_eq!(check(one_by_one, roomy), Ok(()));
     }
 }
