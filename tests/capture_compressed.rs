@@ -149,12 +149,12 @@ fn a_cut_file_is_read_as_far_as_it_goes() {
 
 #[test]
 fn wherever_it_is_cut_it_is_called_cut() {
-    let plain = capture(20);
+    let plain = capture(10);
     let all = read(&plain).expect("plain").0;
     for compression in ALL {
         // Two members: between them nothing tells that it is cut, except the capture itself.
-        let first = pack(compression, &plain[..1000]);
-        let stored = [first.clone(), pack(compression, &plain[1000..])].concat();
+        let first = pack(compression, &plain[..500]);
+        let stored = [first.clone(), pack(compression, &plain[500..])].concat();
         for length in 4..stored.len() {
             match read(&stored[..length]) {
                 Ok((packets, Ending::Cut { .. })) => assert!(packets == all[..packets.len()]),
@@ -168,7 +168,7 @@ fn wherever_it_is_cut_it_is_called_cut() {
 
 #[test]
 fn damage_never_passes_for_a_whole_capture() {
-    let plain = capture(40);
+    let plain = capture(12);
     let all = read(&plain).expect("plain").0;
     for compression in ALL {
         let stored = pack(compression, &plain);

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use wirewatt::capture::{
-    CaptureFile, CapturedPacket, Ending, InterfaceDescription, KernelCounters, Recorder,
-    RecorderError,
+    CaptureFile, CapturedPacket, Ending, FileBytes, FileName, InterfaceDescription, KernelCounters,
+    Merged, Recorder, RecorderError, RotatingRecorder, Rotation,
 };
 use wirewatt::units::{LinkType, Packets, Timestamp};
 
@@ -157,6 +157,72 @@ fn a_recording_that_was_killed_is_readable_up_to_the_last_flush() {
     }
     drop(recorder);
     assert_eq!(count(&path), 20_002);
+}
+
+/// Files begin with a packet that is no earlier than any before it: merged by time, all packets come in
+/// the order in which they were recorded.
+#[test]
+fn files_of_a_rotation_keep_the_order_of_packets_whose_times_go_back() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().to_owned();
+    let rotation = Rotation {
+        size: Some(FileBytes(2_000)),
+        ..Rotation::default()
+    };
+    let name: FileName = Box::new(move |number, _| path.join(format!("{number:05}.pcapng")));
+    let mut recorder = RotatingRecorder::create(rotation, loopback(), name).expect("created");
+    let mut recorded = Vec::new();
+    for number in 0..2_000_i64 {
+        // Two of three go back, by up to 29.
+        let nanos = number * 10 - (number % 3) * 19;
+        let data = number.to_le_bytes();
+        let write = recorder.write(&packet(nanos.max(0), 60, &data), KernelCounters::default);
+        write.expect("written");
+        recorded.push(data.to_vec());
+    }
+    let (recording, problem) = recorder.finish(counters());
+    assert!(problem.is_none());
+    assert!(recording.files.len() > 30, "{}", recording.files.len());
+    let mut merged = Merged::open(&recording.files).expect("opened");
+    let mut seen = Vec::new();
+    merged.for_each(|packet| seen.push(packet.data.to_vec()));
+    assert!(seen == recorded);
+    // What the kernel counted is divided among the files.
+    let drops = merged
+        .into_files()
+        .iter()
+        .map(|file| file.facts().drops.total())
+        .sum::<Packets>();
+    assert_eq!(drops, Packets::new(3 + 1 + 2));
+}
+
+#[test]
+fn a_file_that_cannot_be_begun_ends_a_rotation_behind_a_whole_file() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("first.pcapng");
+    let first = path.clone();
+    let rotation = Rotation {
+        every: Some(std::time::Duration::from_secs(1)),
+        ..Rotation::default()
+    };
+    let name: FileName = Box::new(move |number, _| match number {
+        1 => first.clone(),
+        _ => "/dev/full".into(),
+    });
+    let mut recorder = RotatingRecorder::create(rotation, loopback(), name).expect("created");
+    let second = 1_000_000_000;
+    let mut write = |nanos| recorder.write(&packet(nanos, 4, b"four"), counters);
+    write(second).expect("written");
+    write(2 * second - 1).expect("written");
+    let error = write(2 * second).expect_err("always full");
+    assert!(matches!(error, RecorderError::DiskFull { .. }), "{error}");
+    let (recording, problem) = recorder.finish(counters());
+    assert!(problem.is_none());
+    assert_eq!(recording.files, std::slice::from_ref(&path));
+    let mut packets = 0;
+    let mut file = CaptureFile::open(&path).expect("opened");
+    assert!(file.for_each(|_| packets += 1).is_complete());
+    assert_eq!((packets, file.facts().drops.total()), (2, Packets::new(6)));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod common;
 
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use common::{
     text, wait_until, wirewatt,
 };
 use serde_json::Value;
+use wirewatt::capture::CaptureFile;
 
 /// A socket that receives what it has sent to itself.
 struct Echo {
@@ -69,9 +70,14 @@ fn report_of(sniff: Running) -> Value {
 
 #[track_caller]
 fn assert_analyzed_alike(report: &Value, recording: &Path, echo: &Echo) {
+    assert_all_analyzed_alike(report, &[recording.to_owned()], echo);
+}
+
+#[track_caller]
+fn assert_all_analyzed_alike(report: &Value, recordings: &[PathBuf], echo: &Echo) {
     let analyzed = run(wirewatt()
         .args(["analyze", "--json", "--protocol", &echo.definition()])
-        .arg(recording));
+        .args(recordings));
     assert_eq!(analyzed.status.code(), Some(0), "{analyzed}");
     let offline = analyzed.json();
     for part in ["protocols", "unclassified", "undecoded"] {
@@ -79,6 +85,150 @@ fn assert_analyzed_alike(report: &Value, recording: &Path, echo: &Echo) {
     }
     let seen = |report: &Value| count(report, "/completeness/packets_seen");
     assert_eq!(seen(&offline), seen(report));
+    for losses in ["packets_dropped", "gaps", "gap_bytes", "truncated_packets"] {
+        let of = |report: &Value| report["completeness"][losses].clone();
+        assert_eq!(of(&offline), of(report), "{losses}");
+    }
+}
+
+/// The files of a folder in the order of their names.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    files.sort();
+    files
+}
+
+/// Asserts that a file is a capture of its own, with an end, and how many packets are in it.
+#[track_caller]
+fn packets_in(file: &Path) -> u64 {
+    let mut capture = CaptureFile::open(file).expect("a capture");
+    let mut packets = 0;
+    assert!(capture.for_each(|_| packets += 1).is_complete());
+    let facts = capture.facts();
+    assert_eq!(facts.interfaces, ["lo"]);
+    assert!(facts.counts_interface_drops && facts.counts_system_drops);
+    packets
+}
+
+#[test]
+fn the_files_of_a_rotation_are_together_what_was_reported() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let echo = Echo::new();
+    let named = folder.path().join("x.pcapng");
+    let file = named.to_str().expect("UTF-8");
+    let sniff = sniff(&echo, &["--json", "-w", file, "--rotate-size", "20kB"]);
+    echo.send(500, 300);
+    let report = report_of(sniff);
+    assert_eq!(count(protocol(&report, "mine"), "/packets/total"), 500);
+    let files = files_in(folder.path());
+    assert!(files.len() >= 500 * 300 / 20_000, "{files:?}");
+    for (number, file) in files.iter().enumerate() {
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("UTF-8");
+        let begin = format!("x_{:05}_20", number + 1);
+        assert!(
+            name.starts_with(&begin) && name.ends_with(".pcapng"),
+            "{name}"
+        );
+        // Beside its packets, a file has the statistics at its end.
+        let length = std::fs::metadata(file).expect("a file").len();
+        assert!(length <= 20_000 + 120, "{length}");
+    }
+    let sum: u64 = files.iter().map(|file| packets_in(file)).sum();
+    assert_eq!(sum, count(&report, "/completeness/packets_seen"));
+    let listed = report["source"]["files"].as_array().expect("a list");
+    let named: Vec<_> = listed
+        .iter()
+        .map(|file| file.as_str().expect("a path"))
+        .collect();
+    assert_eq!(
+        named,
+        files
+            .iter()
+            .map(|file| file.to_str().expect("UTF-8"))
+            .collect::<Vec<_>>()
+    );
+    assert_all_analyzed_alike(&report, &files, &echo);
+}
+
+#[test]
+fn a_rotation_by_time_goes_on_with_the_packet_that_comes_after() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let echo = Echo::new();
+    let named = folder.path().join("x.pcapng");
+    let file = named.to_str().expect("UTF-8");
+    let sniff = sniff(&echo, &["--json", "-w", file, "--rotate-every", "50ms"]);
+    wait_until(COMMAND_LIMIT, || {
+        echo.send(1, 10);
+        files_in(folder.path()).len() >= 4
+    })
+    .expect("a file each 50 ms");
+    let report = report_of(sniff);
+    let files = files_in(folder.path());
+    for file in &files {
+        let mut capture = CaptureFile::open(file).expect("a capture");
+        let mut times = Vec::new();
+        capture.for_each(|packet| times.push(packet.timestamp.as_nanos()));
+        let (first, last) = (times[0], times[times.len() - 1]);
+        assert!(last - first < 50_000_000, "{} ns", last - first);
+    }
+    assert_all_analyzed_alike(&report, &files, &echo);
+}
+
+#[test]
+fn only_the_latest_files_are_kept_and_what_was_in_the_others_is_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let echo = Echo::new();
+    let named = folder.path().join("x.pcapng");
+    let file = named.to_str().expect("UTF-8");
+    let options = ["--json", "-w", file, "--rotate-size", "10kB", "--keep", "2"];
+    let sniff = sniff(&echo, &options);
+    echo.send(300, 300);
+    sniff.interrupt();
+    let finished = sniff.finish(COMMAND_LIMIT);
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let report = finished.json();
+    assert_eq!(count(protocol(&report, "mine"), "/packets/total"), 300);
+    let files = files_in(folder.path());
+    assert_eq!(files.len(), 2, "{files:?}");
+    let there: u64 = files.iter().map(|file| packets_in(file)).sum();
+    let gone = count(&report, "/completeness/packets_seen") - there;
+    let said = format!("{gone} packets of the report are in none of them");
+    assert!(finished.stderr.contains(&said), "{finished}");
+
+    let finished = run(wirewatt().args(["sniff", "--for", "1s", "-w", file, "--keep", "2"]));
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    assert!(finished.stderr.contains("Add --rotate-size"), "{finished}");
+}
+
+/// The folder is gone when the next file is to begin: what is reported stands, and the exit code tells.
+#[test]
+fn a_rotation_that_fails_is_told_and_counting_goes_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).expect("a folder");
+    let echo = Echo::new();
+    let named = inner.join("x.pcapng");
+    let file = named.to_str().expect("UTF-8");
+    let sniff = sniff(&echo, &["--json", "-w", file, "--rotate-size", "10kB"]);
+    let moved = folder.path().join("moved");
+    std::fs::rename(&inner, &moved).expect("moved");
+    echo.send(100, 300);
+    sniff.interrupt();
+    let finished = sniff.finish(COMMAND_LIMIT);
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    assert!(finished.stderr.contains("cannot be created"), "{finished}");
+    let report = finished.json();
+    assert_eq!(count(protocol(&report, "mine"), "/packets/total"), 100);
+    assert_eq!(text(&report, "/completeness/state"), "proven");
+    assert_eq!(report["source"]["partial"], true);
+    let files = files_in(&moved);
+    assert_eq!(files.len(), 1, "{files:?}");
+    let there = packets_in(&files[0]);
+    assert!(there > 10 && there < 100, "{there}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) struct Accumulator {
     pub icmp_errors: BTreeMap<IcmpErrorKind, Packets>,
     /// Messages one by one, where they are asked for.
     pub log: Option<MessageLog>,
+    /// Messages of the packet at hand, where packets are observed.
+    pub notes: Option<Vec<MessageSeen>>,
 }
 
 impl Accumulator {
@@ -54,7 +56,14 @@ impl Accumulator {
     /// Keeps a message in the log, where there is one, and tells its place.
     #[inline]
     pub fn log(&mut self, message: impl FnOnce() -> MessageSeen) -> Option<usize> {
-        self.log.as_mut()?.message(message())
+        if self.log.is_none() && self.notes.is_none() {
+            return None;
+        }
+        let message = message();
+        if let Some(notes) = &mut self.notes {
+            notes.push(message.clone());
+        }
+        self.log.as_mut()?.message(message)
     }
 
     /// Keeps in the log, where there is one, that stream bytes were seen again.

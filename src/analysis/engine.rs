@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
 use super::connection::{Connection, Counts, LINGERS, Standing};
-use super::log::{MessageLog, Repetition};
+use super::log::{MessageLog, MessageSeen, Repetition};
 use super::merge::in_order;
+use super::observation::{Fate, Observation, Observer};
 use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
@@ -97,6 +98,8 @@ pub struct Analyzer {
     /// Until when something may come of ended connections that made room for others.
     ended_linger: Timestamp,
     markers: Vec<MarkerSeen>,
+    /// Where packets are observed.
+    observer: Option<Box<Observer>>,
     /// Takes no segment on the shortest way.
     #[cfg(test)]
     pub(super) thorough: bool,
@@ -156,6 +159,7 @@ impl Analyzer {
             beginning: Beginning::default(),
             ended_linger: Timestamp::from_nanos(i64::MIN),
             markers: Vec::new(),
+            observer: None,
             #[cfg(test)]
             thorough: false,
         }
@@ -173,12 +177,47 @@ impl Analyzer {
         self
     }
 
-    /// Counts one packet.
+    /// Counts one packet as [`Analyzer::packet`] does, and tells what became of it.
+    pub fn observe(&mut self, packet: &CapturedPacket<'_>) -> Observation {
+        if self.observer.is_none() {
+            self.observer = Some(Box::default());
+        }
+        for row in &mut self.rows {
+            row.notes.get_or_insert_default().clear();
+        }
+        let unclassified = self.unclassified.all_packets();
+        let reasons = self.reasons.clone();
+        self.see(packet);
+        self.thorough_packet(packet);
+        let Some(observer) = &mut self.observer else {
+            return Observation::default();
+        };
+        let mut observation = std::mem::take(&mut observer.observation);
+        if let Some(protocol) = observer.protocol.take() {
+            observation.protocol = Some(self.plan.get(protocol).name.clone());
+        }
+        if observation.fate == Fate::Nothing {
+            let grown = |(reason, n): &(&Reason, &u64)| reasons.get(reason) != Some(n);
+            if let Some((reason, _)) = self.reasons.iter().find(grown) {
+                observation.fate = Fate::Undecoded(*reason);
+            } else if self.unclassified.all_packets() > unclassified {
+                observation.fate = Fate::Unclassified;
+            }
+        }
+        observation
+    }
+
     #[inline(always)]
-    pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
+    fn see(&mut self, packet: &CapturedPacket<'_>) {
         self.packets += 1;
         self.first_packet = self.first_packet.min(packet.timestamp);
         self.last_packet = self.last_packet.max(packet.timestamp);
+    }
+
+    /// Counts one packet.
+    #[inline(always)]
+    pub fn packet(&mut self, packet: &CapturedPacket<'_>) {
+        self.see(packet);
         if !self.count_flowing(packet) {
             self.thorough_packet(packet);
         }
@@ -265,7 +304,12 @@ impl Analyzer {
         let mut assembly = self.take_fragment(addresses, fragment, time, [packet]);
         loop {
             let mut whole = match assembly {
-                Assembly::Waits => return,
+                Assembly::Waits => {
+                    if let Some(observer) = &mut self.observer {
+                        observer.observation.fate = Fate::Fragment;
+                    }
+                    return;
+                }
                 Assembly::Broken(broken) => return self.broken_fragments(broken),
                 Assembly::Whole(whole) => whole,
             };
@@ -350,6 +394,10 @@ impl Analyzer {
                 ..packet.lengths
             };
             counts.packet(PacketClass::Other, &outside);
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.observation.fate = Fate::IcmpError;
+            observer.protocol = connection.protocol;
         }
         let row = row_of(connection);
         let errors = match &mut connection.early {
@@ -646,6 +694,7 @@ impl Analyzer {
             connections,
             rows,
             space,
+            observer,
             ..
         } = self;
         let Some(connection) = connections[slot as usize].as_mut() else {
@@ -654,6 +703,9 @@ impl Analyzer {
         connection.in_use = true;
         connection.last_seen = time;
         let way = connection.way(direction);
+        if let Some(observer) = observer {
+            observer.arrives(connection);
+        }
         let mut row = row_of(connection).map(|row| &mut rows[row]);
         let length = lengths.payload;
         let special = flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
@@ -741,6 +793,9 @@ impl Analyzer {
             row.tick(time, 1, messages, lengths.ip());
         }
         connection.closed |= connection.has_fin && connection.is_finished();
+        if let Some(observer) = observer {
+            observer.arrived(connection, way, notes_of(connection, rows));
+        }
         if connection.closed && !was_closed {
             let ended = (connection.key, connection.serial);
             self.retire(ended);
@@ -1063,6 +1118,7 @@ impl Analyzer {
             connections,
             rows,
             plan,
+            observer,
             markers,
             beginning,
             evidence,
@@ -1074,6 +1130,9 @@ impl Analyzer {
         connection.in_use = true;
         connection.last_seen = time;
         let way = connection.way(direction);
+        if let Some(observer) = observer {
+            observer.arrives(connection);
+        }
         if connection.protocol == Some(plan.marker())
             && let Some(marker) = Marker::decode(datagram.payload)
         {
@@ -1107,6 +1166,9 @@ impl Analyzer {
             messages = frame_datagram(connection, way, datagram.payload, length, rows);
         }
         tick_each(connection, rows, carriers, messages);
+        if let Some(observer) = observer {
+            observer.arrived(connection, way, notes_of(connection, rows));
+        }
     }
 }
 
@@ -1116,6 +1178,14 @@ fn or_itself<'a>(carriers: &'a [Carrier], itself: &'a [Carrier; 1]) -> &'a [Carr
         [] => itself,
         _ => carriers,
     }
+}
+
+/// The messages that the packet at hand has brought to a connection's row, where they are noted.
+fn notes_of<'a>(
+    connection: &Connection,
+    rows: &'a mut [Accumulator],
+) -> Option<&'a mut Vec<MessageSeen>> {
+    rows.get_mut(row_of(connection)?)?.notes.as_mut()
 }
 
 /// A datagram is a stream of its own: frames where its flow is of ours, otherwise one message.

@@ -11,6 +11,7 @@ mod connection;
 mod engine;
 mod log;
 mod merge;
+mod observation;
 mod parallel;
 mod plan;
 
@@ -19,6 +20,7 @@ pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
 pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
+pub use observation::{Fate, Observation};
 pub use parallel::{ChunkSource, analyze};
 pub use plan::{
     PlanError, PlanFingerprint, PlannedProtocol, ProtocolDefinition, ProtocolPlan,

@@ -358,6 +358,47 @@ struct Head {
     record: usize,
 }
 
+impl Head {
+    /// Of a packet in a record of that many bytes at the beginning of `rest`.
+    #[inline]
+    fn of(packet: &CapturedPacket<'_>, record: usize, rest: &[u8]) -> Self {
+        let from = packet.data.as_ptr() as usize - rest.as_ptr() as usize;
+        Self {
+            timestamp: packet.timestamp,
+            link_type: packet.link_type,
+            original_length: packet.original_length,
+            data: (from, packet.data.len()),
+            record,
+        }
+    }
+}
+
+/// A record of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// The packet, where it is one.
+    pub packet: Option<CapturedPacket<'a>>,
+    /// All of it as it is stored.
+    pub(super) bytes: &'a [u8],
+    pub(super) source: Source,
+}
+
+/// How a record is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Classic(ClassicSource),
+    /// A block of pcapng, in this byte order.
+    Block(Order),
+}
+
+/// What a classic file's header says of its packets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClassicSource {
+    pub(super) link_type: LinkType,
+    pub(super) snaplen: u32,
+    pub(super) nanos_per_unit: i64,
+}
+
 enum Format {
     Classic(Classic),
     Sections(Sections),
@@ -566,6 +607,71 @@ impl CaptureFile {
         self.is_waiting
     }
 
+    /// The next record as it is stored, be it a packet or not; nothing at the end. A record that is no
+    /// packet and larger than 64 MiB is not shown.
+    pub fn next_record(&mut self) -> Option<Record<'_>> {
+        /// The largest block without a packet that is believed.
+        const MOST_SHOWN: u64 = 64 << 20;
+
+        self.drop_head();
+        while self.ending.is_none() {
+            let rest = self.buffer.rest();
+            let decoded = match &mut self.format {
+                Format::Classic(classic) => classic.decode(rest),
+                Format::Sections(sections) => sections.decode(rest, &mut self.facts),
+            };
+            let nothing = Head {
+                timestamp: Timestamp::default(),
+                link_type: LinkType(0),
+                original_length: 0,
+                data: (0, 0),
+                record: 0,
+            };
+            let (head, is_packet) = match decoded {
+                Decoded::Packet(packet, record) => (Head::of(&packet, record, rest), true),
+                Decoded::Other(record) => (Head { record, ..nothing }, false),
+                Decoded::Skip(bytes) if bytes <= rest.len() as u64 => {
+                    let record = bytes as usize;
+                    (Head { record, ..nothing }, false)
+                }
+                Decoded::Skip(bytes) => {
+                    self.resume(match bytes <= MOST_SHOWN {
+                        true => Pause::Need(bytes as usize),
+                        false => Pause::Skip(bytes),
+                    });
+                    continue;
+                }
+                Decoded::Need(bytes) => {
+                    self.resume(Pause::Need(bytes));
+                    continue;
+                }
+                Decoded::Damaged(damage) => {
+                    self.resume(Pause::Damaged(damage));
+                    continue;
+                }
+            };
+            self.head = Some(head);
+            return Some(Record {
+                packet: self.peek().filter(|_| is_packet),
+                bytes: &self.buffer.rest()[..head.record],
+                source: self.source(),
+            });
+        }
+        None
+    }
+
+    /// How records of this file, or of the section at hand, are stored.
+    pub(super) fn source(&self) -> Source {
+        match &self.format {
+            Format::Classic(classic) => Source::Classic(ClassicSource {
+                link_type: classic.link_type,
+                snaplen: classic.snaplen,
+                nanos_per_unit: classic.variant.nanos_per_unit,
+            }),
+            Format::Sections(sections) => Source::Block(sections.order()),
+        }
+    }
+
     fn peek(&self) -> Option<CapturedPacket<'_>> {
         let head = self.head.as_ref()?;
         Some(CapturedPacket {
@@ -593,14 +699,7 @@ impl CaptureFile {
             };
             let pause = match decoded {
                 Decoded::Packet(packet, record) => {
-                    let from = packet.data.as_ptr() as usize - rest.as_ptr() as usize;
-                    self.head = Some(Head {
-                        timestamp: packet.timestamp,
-                        link_type: packet.link_type,
-                        original_length: packet.original_length,
-                        data: (from, packet.data.len()),
-                        record,
-                    });
+                    self.head = Some(Head::of(&packet, record, rest));
                     return true;
                 }
                 Decoded::Other(record) => {
@@ -967,6 +1066,20 @@ impl Order {
             u16::from_be_bytes(field)
         } else {
             u16::from_le_bytes(field)
+        }
+    }
+
+    pub(super) fn bytes_of_u16(self, n: u16) -> [u8; 2] {
+        match self.big_endian {
+            true => n.to_be_bytes(),
+            false => n.to_le_bytes(),
+        }
+    }
+
+    pub(super) fn bytes_of_u32(self, n: u32) -> [u8; 4] {
+        match self.big_endian {
+            true => n.to_be_bytes(),
+            false => n.to_le_bytes(),
         }
     }
 

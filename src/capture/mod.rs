@@ -4,6 +4,7 @@
 //! which the source shows them, with what the source knows of its own losses. Nothing here looks
 //! inside a packet.
 
+mod annotated;
 mod compression;
 mod file;
 mod follow;
@@ -11,11 +12,13 @@ mod live;
 mod part;
 mod pcapng;
 mod recorder;
+mod rotation;
 
 use std::fmt;
 
+pub use annotated::{Annotated, AnnotatedCopy};
 pub use compression::Compression;
-pub use file::{CaptureFile, Damage, Ending, FileError, FileFacts, FileFormat, Merged};
+pub use file::{CaptureFile, Damage, Ending, FileError, FileFacts, FileFormat, Merged, Record};
 pub use follow::Followed;
 pub use live::{
     Batch, CaptureError, KernelCounters, LiveCapture, LiveOptions, MemoryBytes, Reading,
@@ -23,6 +26,7 @@ pub use live::{
 };
 pub use part::Part;
 pub use recorder::{InterfaceId, Recorder, RecorderError};
+pub use rotation::{FileName, Recording, Removed, RotatingRecorder, Rotation};
 
 use crate::units::{LinkType, Packets, Timestamp};
 

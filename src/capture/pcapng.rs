@@ -153,6 +153,11 @@ impl Sections {
         }
     }
 
+    /// The byte order of the section at hand.
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
     #[inline(always)]
     fn plain_packet<'a>(&self, bytes: &'a [u8]) -> Option<(CapturedPacket<'a>, usize)> {
         let order = self.order;
@@ -422,6 +427,9 @@ impl Sections {
             let dropped = Packets::new(u64::from(dropped));
             facts.drops.between_packets = saturating(facts.drops.between_packets, dropped);
         }
+        let options_at = 20 + packet.data.len().next_multiple_of(4);
+        let options = options(self.order, body.get(options_at..).unwrap_or_default());
+        facts.comments += options.filter(|(code, _)| *code == OPT_COMMENT).count() as u64;
         Ok(packet)
     }
 

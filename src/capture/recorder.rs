@@ -41,6 +41,14 @@ pub enum RecorderError {
         /// Length of the file.
         written: FileBytes,
     },
+    /// A file of a recording that rotates, of which only the latest are kept, stays.
+    #[error("{path}: cannot be removed, and takes room beside the latest files: {source}")]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
     /// Another write error. The file was cut back to its last whole block.
     #[error("{path}: cannot be written after {written}: {source}; check the disk it is on")]
     Write {
@@ -72,12 +80,18 @@ pub struct InterfaceId(u32);
 /// a file that is readable up to the last flush.
 #[derive(Debug)]
 pub struct Recorder {
+    file: BlockFile,
+    interfaces: Vec<Recorded>,
+}
+
+/// A file to which whole blocks are appended.
+#[derive(Debug)]
+pub(super) struct BlockFile {
     path: PathBuf,
     file: File,
     /// Whole blocks not yet written.
     pending: Vec<u8>,
     written: u64,
-    interfaces: Vec<Recorded>,
     failed: bool,
     /// Bytes gathered before they are written.
     buffer: usize,
@@ -95,7 +109,7 @@ impl Recorder {
     pub fn create(path: impl AsRef<Path>) -> Result<Self, RecorderError> {
         let path = path.as_ref();
         let file = File::create(path).map_err(|source| RecorderError::create(path, source))?;
-        Self::begin(path, file, None, BUFFER)
+        Self::begin(BlockFile::new(path, file, BUFFER), None)
     }
 
     /// The same for a part of a divided capture, in a new file, that gathers at most `buffer` bytes
@@ -107,47 +121,20 @@ impl Recorder {
     ) -> Result<Self, RecorderError> {
         let path = path.as_ref();
         let file = File::create_new(path).map_err(|source| RecorderError::create(path, source))?;
-        let recorder = Self::begin(path, file, Some(&part.to_string()), buffer.min(BUFFER));
-        recorder.inspect_err(|_| {
+        let file = BlockFile::new(path, file, buffer.min(BUFFER));
+        Self::begin(file, Some(&part.to_string())).inspect_err(|_| {
             // There is nothing in it, and the error that matters is on its way.
             let _ = std::fs::remove_file(path);
         })
     }
 
-    fn begin(
-        path: &Path,
-        file: File,
-        comment: Option<&str>,
-        buffer: usize,
-    ) -> Result<Self, RecorderError> {
-        let mut recorder = Self {
-            path: path.to_owned(),
+    fn begin(mut file: BlockFile, comment: Option<&str>) -> Result<Self, RecorderError> {
+        file.section_header(comment);
+        file.flush()?;
+        Ok(Self {
             file,
-            pending: Vec::with_capacity(buffer + buffer / 4),
-            written: 0,
             interfaces: Vec::new(),
-            failed: false,
-            buffer,
-        };
-        recorder.block(SECTION_HEADER, |body| {
-            body.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
-            body.extend_from_slice(&1_u16.to_le_bytes());
-            body.extend_from_slice(&0_u16.to_le_bytes());
-            // The section's length is not known in advance.
-            body.extend_from_slice(&u64::MAX.to_le_bytes());
-            if let Some(comment) = comment {
-                option(body, OPT_COMMENT, comment.as_bytes());
-            }
-            option(body, SHB_OS, std::env::consts::OS.as_bytes());
-            option(
-                body,
-                SHB_USERAPPL,
-                concat!("wirewatt ", env!("CARGO_PKG_VERSION")).as_bytes(),
-            );
-            option(body, OPT_END, &[]);
-        });
-        recorder.flush()?;
-        Ok(recorder)
+        })
     }
 
     /// Describes an interface; its packets follow under the id returned.
@@ -155,7 +142,7 @@ impl Recorder {
         &mut self,
         interface: &InterfaceDescription,
     ) -> Result<InterfaceId, RecorderError> {
-        self.block(INTERFACE_DESCRIPTION, |body| {
+        self.file.block(INTERFACE_DESCRIPTION, |body| {
             body.extend_from_slice(&interface.link_type.0.to_le_bytes());
             body.extend_from_slice(&0_u16.to_le_bytes());
             body.extend_from_slice(&interface.snaplen.to_le_bytes());
@@ -175,7 +162,7 @@ impl Recorder {
             since: now(),
             packets: Packets::ZERO,
         });
-        self.flush()?;
+        self.file.flush()?;
         Ok(id)
     }
 
@@ -186,7 +173,7 @@ impl Recorder {
         packet: &CapturedPacket<'_>,
     ) -> Result<(), RecorderError> {
         let nanos = packet.timestamp.as_nanos().max(0) as u64;
-        self.block(ENHANCED_PACKET, |body| {
+        self.file.block(ENHANCED_PACKET, |body| {
             body.extend_from_slice(&interface.0.to_le_bytes());
             timestamp(body, nanos);
             body.extend_from_slice(&(packet.data.len() as u32).to_le_bytes());
@@ -197,15 +184,160 @@ impl Recorder {
         if let Some(recorded) = self.interfaces.get_mut(interface.0 as usize) {
             recorded.packets += 1;
         }
-        if self.pending.len() >= self.buffer {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        self.file.flush_when_full()
     }
 
     /// Hands everything to the operating system.
     pub fn flush(&mut self) -> Result<(), RecorderError> {
+        self.file.flush()
+    }
+
+    /// Writes what the kernel counted on each interface since recording began, and closes the
+    /// file. Returns its length.
+    pub fn finish(
+        mut self,
+        counters: &[(InterfaceId, KernelCounters)],
+    ) -> Result<FileBytes, RecorderError> {
+        let end = now().as_nanos() as u64;
+        for (interface, counted) in counters {
+            let Some(recorded) = self.interfaces.get(interface.0 as usize) else {
+                continue;
+            };
+            let (since, packets) = (recorded.since.as_nanos() as u64, recorded.packets);
+            self.file.block(INTERFACE_STATISTICS, |body| {
+                body.extend_from_slice(&interface.0.to_le_bytes());
+                timestamp(body, end);
+                for (code, time) in [(ISB_STARTTIME, since), (ISB_ENDTIME, end)] {
+                    let mut value = Vec::with_capacity(8);
+                    timestamp(&mut value, time);
+                    option(body, code, &value);
+                }
+                for (code, count) in [
+                    (ISB_IFRECV, counted.received),
+                    (ISB_IFDROP, counted.dropped + counted.interface_dropped),
+                    (ISB_OSDROP, counted.softnet_dropped),
+                    (ISB_USRDELIV, packets),
+                ] {
+                    option(body, code, &count.get().to_le_bytes());
+                }
+                option(body, OPT_END, &[]);
+            });
+        }
+        self.file.flush()?;
+        Ok(self.file.length())
+    }
+
+    /// Writes what the divided capture that this is a part of knew of its losses, as far as it did, and
+    /// whether it was cut short.
+    pub fn losses(
+        &mut self,
+        interface: InterfaceId,
+        time: Timestamp,
+        dropped: Option<Packets>,
+        dropped_by_system: Option<Packets>,
+        cut_short: bool,
+    ) {
+        self.file.block(INTERFACE_STATISTICS, |body| {
+            body.extend_from_slice(&interface.0.to_le_bytes());
+            timestamp(body, time.as_nanos().max(0) as u64);
+            if cut_short {
+                option(body, OPT_COMMENT, CUT_SHORT.as_bytes());
+            }
+            for (code, count) in [(ISB_IFDROP, dropped), (ISB_OSDROP, dropped_by_system)] {
+                if let Some(count) = count {
+                    option(body, code, &count.get().to_le_bytes());
+                }
+            }
+            option(body, OPT_END, &[]);
+        });
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Length of the file with all that was taken for it.
+    pub fn length(&self) -> FileBytes {
+        self.file.length()
+    }
+
+    /// What a packet takes in the file.
+    pub fn packet_length(&self, packet: &CapturedPacket<'_>) -> FileBytes {
+        FileBytes(packet.data.len().next_multiple_of(4) as u64 + 32)
+    }
+
+    /// Packets taken for recording, of all interfaces.
+    pub fn packets(&self) -> Packets {
+        self.interfaces
+            .iter()
+            .map(|recorded| recorded.packets)
+            .sum()
+    }
+}
+
+impl BlockFile {
+    /// The blocks of `file`, of which at most `buffer` bytes are gathered before they are written.
+    fn new(path: &Path, file: File, buffer: usize) -> Self {
+        Self {
+            path: path.to_owned(),
+            file,
+            pending: Vec::with_capacity(buffer + buffer / 4),
+            written: 0,
+            failed: false,
+            buffer,
+        }
+    }
+
+    /// Creates the file; an existing one is replaced.
+    pub(super) fn create(path: &Path) -> Result<Self, RecorderError> {
+        let file = File::create(path).map_err(|source| RecorderError::create(path, source))?;
+        Ok(Self::new(path, file, BUFFER))
+    }
+
+    /// Begins a section, in little-endian.
+    pub(super) fn section_header(&mut self, comment: Option<&str>) {
+        self.block(SECTION_HEADER, |body| {
+            body.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
+            body.extend_from_slice(&1_u16.to_le_bytes());
+            body.extend_from_slice(&0_u16.to_le_bytes());
+            // The section's length is not known in advance.
+            body.extend_from_slice(&u64::MAX.to_le_bytes());
+            if let Some(comment) = comment {
+                option(body, OPT_COMMENT, comment.as_bytes());
+            }
+            option(body, SHB_OS, std::env::consts::OS.as_bytes());
+            option(
+                body,
+                SHB_USERAPPL,
+                concat!("wirewatt ", env!("CARGO_PKG_VERSION")).as_bytes(),
+            );
+            option(body, OPT_END, &[]);
+        });
+    }
+
+    /// Appends blocks as they are.
+    pub(super) fn append(&mut self, blocks: &[u8]) {
+        if !self.failed {
+            self.pending.extend_from_slice(blocks);
+        }
+    }
+
+    /// Length of the file with all that was taken for it.
+    pub(super) fn length(&self) -> FileBytes {
+        FileBytes(self.written + self.pending.len() as u64)
+    }
+
+    /// To be called now and then.
+    pub(super) fn flush_when_full(&mut self) -> Result<(), RecorderError> {
+        match self.pending.len() >= self.buffer {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Hands everything to the operating system.
+    pub(super) fn flush(&mut self) -> Result<(), RecorderError> {
         if self.failed || self.pending.is_empty() {
             self.pending.clear();
             return Ok(());
@@ -237,81 +369,9 @@ impl Recorder {
         }
     }
 
-    /// Writes what the kernel counted on each interface since recording began, and closes the
-    /// file. Returns its length.
-    pub fn finish(
-        mut self,
-        counters: &[(InterfaceId, KernelCounters)],
-    ) -> Result<FileBytes, RecorderError> {
-        let end = now().as_nanos() as u64;
-        for (interface, counted) in counters {
-            let Some(recorded) = self.interfaces.get(interface.0 as usize) else {
-                continue;
-            };
-            let (since, packets) = (recorded.since.as_nanos() as u64, recorded.packets);
-            self.block(INTERFACE_STATISTICS, |body| {
-                body.extend_from_slice(&interface.0.to_le_bytes());
-                timestamp(body, end);
-                for (code, time) in [(ISB_STARTTIME, since), (ISB_ENDTIME, end)] {
-                    let mut value = Vec::with_capacity(8);
-                    timestamp(&mut value, time);
-                    option(body, code, &value);
-                }
-                for (code, count) in [
-                    (ISB_IFRECV, counted.received),
-                    (ISB_IFDROP, counted.dropped + counted.interface_dropped),
-                    (ISB_OSDROP, counted.softnet_dropped),
-                    (ISB_USRDELIV, packets),
-                ] {
-                    option(body, code, &count.get().to_le_bytes());
-                }
-                option(body, OPT_END, &[]);
-            });
-        }
-        self.flush()?;
-        Ok(FileBytes(self.written))
-    }
-
-    /// Writes what the divided capture that this is a part of knew of its losses, as far as it did, and
-    /// whether it was cut short.
-    pub fn losses(
-        &mut self,
-        interface: InterfaceId,
-        time: Timestamp,
-        dropped: Option<Packets>,
-        dropped_by_system: Option<Packets>,
-        cut_short: bool,
-    ) {
-        self.block(INTERFACE_STATISTICS, |body| {
-            body.extend_from_slice(&interface.0.to_le_bytes());
-            timestamp(body, time.as_nanos().max(0) as u64);
-            if cut_short {
-                option(body, OPT_COMMENT, CUT_SHORT.as_bytes());
-            }
-            for (code, count) in [(ISB_IFDROP, dropped), (ISB_OSDROP, dropped_by_system)] {
-                if let Some(count) = count {
-                    option(body, code, &count.get().to_le_bytes());
-                }
-            }
-            option(body, OPT_END, &[]);
-        });
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Packets taken for recording, of all interfaces.
-    pub fn packets(&self) -> Packets {
-        self.interfaces
-            .iter()
-            .map(|recorded| recorded.packets)
-            .sum()
-    }
-
+    /// Appends a block of this type with what `body` puts into it.
     #[inline]
-    fn block(&mut self, block_type: u32, body: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn block(&mut self, block_type: u32, body: impl FnOnce(&mut Vec<u8>)) {
         if self.failed {
             return;
         }
@@ -331,14 +391,14 @@ impl Recorder {
     }
 }
 
-impl Drop for Recorder {
+impl Drop for BlockFile {
     fn drop(&mut self) {
         // An error has nowhere to go from here; `finish` and `flush` report theirs.
         let _ = self.flush();
     }
 }
 
-fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+pub(super) fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
     // Option lengths are 16 bits wide; a longer text is cut.
     let value = &value[..value.len().min(usize::from(u16::MAX))];
     body.extend_from_slice(&code.to_le_bytes());
@@ -347,17 +407,17 @@ fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
     pad(body, value.len());
 }
 
-fn pad(body: &mut Vec<u8>, length: usize) {
+pub(super) fn pad(body: &mut Vec<u8>, length: usize) {
     body.extend_from_slice(&[0; 3][..length.next_multiple_of(4) - length]);
 }
 
 /// Upper half first, whatever the byte order.
-fn timestamp(body: &mut Vec<u8>, nanos: u64) {
+pub(super) fn timestamp(body: &mut Vec<u8>, nanos: u64) {
     body.extend_from_slice(&((nanos >> 32) as u32).to_le_bytes());
     body.extend_from_slice(&(nanos as u32).to_le_bytes());
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

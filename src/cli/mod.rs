@@ -5,6 +5,7 @@
 //! be told or not be run.
 
 mod analyze;
+mod annotate;
 mod audit;
 mod check;
 mod interrupt;
@@ -45,6 +46,7 @@ enum Command {
     Check(check::CheckArgs),
     Sniff(sniff::SniffArgs),
     Analyze(analyze::AnalyzeArgs),
+    Annotate(annotate::AnnotateArgs),
     Audit(audit::AuditArgs),
     Split(split::SplitArgs),
     Merge(merge::MergeArgs),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Sniff(args) => sniff::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Annotate(args) => annotate::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Split(args) => split::run(&args),
         Command::Merge(args) => merge::run(&args),

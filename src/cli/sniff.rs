@@ -1,5 +1,6 @@
 //! `wirewatt sniff`: capture beside anything, live.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use super::live_view::LiveView;
 use super::options::{ProtocolOptions, ReportOptions, duration};
 use super::{Outcome, tell, warn};
 use crate::analysis::Completeness;
-use crate::capture::{LiveOptions, MemoryBytes};
+use crate::capture::{FileBytes, LiveOptions, MemoryBytes, Rotation};
 use crate::experiment::sniffer::{Sniffer, SnifferOptions, Unproven};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
@@ -25,6 +26,8 @@ const PUMP: Duration = Duration::from_millis(50);
 #[command(after_help = "Examples:
   wirewatt sniff                                   everything on lo until Ctrl-C
   wirewatt sniff --for 30s -w run.pcapng           and keep the packets
+  wirewatt sniff -q -w lo.pcapng --rotate-size 100MB --keep 20
+                                                   the last 2 GB, until Ctrl-C
   wirewatt sniff --protocol redis=6379:turn        beside a Redis server
   wirewatt sniff --protocols my-service.toml --json --for 1m > report.json
   wirewatt sniff -i eth0 --count 10000")]
@@ -44,6 +47,21 @@ pub(super) struct SniffArgs {
     /// Record the packets to a pcapng file
     #[arg(short = 'w', long = "write", value_name = "FILE.pcapng")]
     record: Option<PathBuf>,
+
+    /// Go on in another file before one grows larger than this, as in 100MB or 64MiB. Each is a whole
+    /// capture, named FILE_00001_20260102030405.pcapng by its number and its beginning in UTC;
+    /// `analyze FILE_*.pcapng` reads them as one
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "record")]
+    rotate_size: Option<FileBytes>,
+
+    /// Go on in another file at the first packet that comes this long after a file's first, as in 60s,
+    /// 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "record")]
+    rotate_every: Option<Duration>,
+
+    /// Keep only the latest N files, and delete those before; the report counts what was in them
+    #[arg(long, value_name = "N", requires = "record")]
+    keep: Option<NonZeroU32>,
 
     /// Keep at most this many bytes of a packet; lengths are counted in full all the same
     #[arg(long, value_name = "BYTES", default_value_t = LiveOptions::default().snaplen)]
@@ -82,6 +100,16 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         let problem = "-w -: a recording needs a file, since the report goes to standard output";
         return Err(problem.into());
     }
+    let rotation = Rotation {
+        size: args.rotate_size,
+        every: args.rotate_every,
+        keep: args.keep,
+    };
+    if rotation.keep.is_some() && (rotation.size, rotation.every) == (None, None) {
+        return Err(
+            "--keep N: N files of which size or time? Add --rotate-size or --rotate-every".into(),
+        );
+    }
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
     let interrupted = interrupted_flag()?;
@@ -94,6 +122,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
             ..LiveOptions::default()
         },
         record: args.record.clone(),
+        rotation,
         plan,
         markers: !args.no_markers,
         messages: false,
@@ -129,8 +158,9 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     let source = Source {
         kind: SourceKind::Live,
         interface: Some(sniffed.interface.name),
-        files: args
-            .record
+        files: sniffed
+            .recorded
+            .files
             .iter()
             .map(|path| path.display().to_string())
             .collect(),
@@ -142,6 +172,15 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     };
     let report = Report::new(&analysis, completeness, source, None, &models);
     args.report.print(&report)?;
+    let removed = sniffed.recorded.removed;
+    if removed.files > 0 {
+        tell(&format_args!(
+            "kept the last {} of {} files: {} packets of the report are in none of them",
+            sniffed.recorded.files.len(),
+            sniffed.recorded.files.len() as u64 + removed.files,
+            removed.packets.get()
+        ));
+    }
     for problem in &sniffed.problems {
         warn(problem);
     }
@@ -150,4 +189,48 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     } else {
         ExitCode::from(2)
     })
+}
+
+/// A file's size, as in `100MB`.
+fn size(text: &str) -> Result<FileBytes, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" | "k" => 1_000,
+        "MB" | "M" => 1_000_000,
+        "GB" | "G" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(unit));
+    bytes
+        .filter(|bytes| *bytes >= 1000)
+        .map(FileBytes)
+        .ok_or_else(|| "expected 1kB or more, as in 100MB, 64MiB or 1GB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, bytes) in [
+            ("100MB", 100_000_000),
+            ("64MiB", 64 << 20),
+            ("1000", 1000),
+            ("2 kB", 2000),
+        ] {
+            assert_eq!(size(text), Ok(FileBytes(bytes)), "{text}");
+        }
+        for text in ["", "MB", "-1MB", "999", "1TB", "1.5GB", "99999999999GB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ use crate::analysis::{
     ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
-use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions};
+use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions, Rotation};
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
@@ -350,6 +350,7 @@ fn observe(
     let mut sniffer = Sniffer::open(SnifferOptions {
         live: LiveOptions::default(),
         record: Some(folder.capture()),
+        rotation: Rotation::default(),
         plan: plan_of(&record)?,
         markers: true,
         messages: true,

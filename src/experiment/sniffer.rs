@@ -3,20 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::marker::{self, Beacon};
 use crate::analysis::{Analysis, Analyzer, LiveTotals, ProtocolPlan, SourceLosses};
 use crate::capture::{
-    CaptureError, InterfaceDescription, InterfaceId, KernelCounters, LiveCapture, LiveOptions,
-    Reading, Recorder, RecorderError, RunningCapture,
+    CaptureError, FileName, InterfaceDescription, KernelCounters, LiveCapture, LiveOptions,
+    Reading, RecorderError, Recording, RotatingRecorder, Rotation, RunningCapture,
 };
 use crate::flow::TransportKind;
 use crate::message::Purpose;
 use crate::protocols::MARKER_PORTS;
-use crate::units::Packets;
+use crate::report::compact_time;
+use crate::units::{Packets, Timestamp};
 
 /// How long markers may take to be seen in the capture.
 const MARKER_LIMIT: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub struct SnifferOptions {
     pub live: LiveOptions,
     /// The file to record to.
     pub record: Option<PathBuf>,
+    /// When to go on in another file: its name then has a number and a time.
+    pub rotation: Rotation,
     /// The protocols to count.
     pub plan: Arc<ProtocolPlan>,
     /// Whether to send markers, where the capture can show them: it has to see the loopback
@@ -81,7 +84,9 @@ pub enum Unproven {
 /// A capture that is being recorded and counted.
 pub struct Sniffer {
     capture: RunningCapture,
-    recording: Option<(Recorder, InterfaceId)>,
+    recording: Option<RotatingRecorder>,
+    /// What is left of a recording that has ended.
+    recorded: Recording,
     analyzer: Analyzer,
     beacon: Result<Beacon, Unproven>,
     /// From before the first packet that is counted: a drop ever after is one too many.
@@ -102,6 +107,8 @@ pub struct Sniffed {
     pub interface: InterfaceDescription,
     /// The markers that were sent.
     pub markers: Option<SentMarkers>,
+    /// The files that were recorded.
+    pub recorded: Recording,
     /// What went wrong meanwhile. What was counted before stands.
     pub problems: Vec<SnifferError>,
 }
@@ -134,12 +141,16 @@ impl Sniffer {
     pub fn open(options: SnifferOptions) -> Result<Self, SnifferError> {
         // The capture first: without permission, no file of an earlier recording is lost.
         let capture = LiveCapture::open(&options.live)?;
-        let recording = match &options.record {
+        let recording = match options.record {
             None => None,
             Some(path) => {
-                let mut recorder = Recorder::create(path)?;
-                let interface = recorder.add_interface(capture.interface())?;
-                Some((recorder, interface))
+                let rotation = options.rotation;
+                let name: FileName = match rotation == Rotation::default() {
+                    true => Box::new(move |_, _| path.clone()),
+                    false => Box::new(move |number, time| numbered(&path, number, time)),
+                };
+                let interface = capture.interface().clone();
+                Some(RotatingRecorder::create(rotation, interface, name)?)
             }
         };
         let plan = options.plan;
@@ -157,6 +168,7 @@ impl Sniffer {
             baseline: capture.counters(),
             capture,
             recording,
+            recorded: Recording::default(),
             analyzer: match options.messages {
                 true => Analyzer::new(plan).keeping_messages(),
                 false => Analyzer::new(plan),
@@ -200,12 +212,13 @@ impl Sniffer {
                         self.ended = true;
                         break;
                     }
-                    if let Some((recorder, interface)) = &mut self.recording
-                        && let Err(error) = recorder.write(*interface, &packet)
+                    let counters = || self.capture.counters().since(&self.baseline);
+                    if let Some(recording) = &mut self.recording
+                        && let Err(error) = recording.write(&packet, counters)
                     {
                         // Counting goes on without the recording.
                         self.problems.push(error.into());
-                        self.recording = None;
+                        self.end_recording(self.counted());
                     }
                     self.analyzer.packet(&packet);
                 }
@@ -245,12 +258,8 @@ impl Sniffer {
             self.capture.stop();
             while self.pump(PUMP) {}
         }
-        let counted = self.capture.counters().since(&self.baseline);
-        if let Some((recorder, interface)) = self.recording.take()
-            && let Err(error) = recorder.finish(&[(interface, counted)])
-        {
-            self.problems.push(error.into());
-        }
+        let counted = self.counted();
+        self.end_recording(counted);
         let analysis = self.analyzer.finish();
         let interface_failed = self
             .problems
@@ -268,6 +277,7 @@ impl Sniffer {
             interface: self.capture.interface().clone(),
             markers,
             problems: self.problems,
+            recorded: self.recorded,
             analysis,
         }
     }
@@ -302,11 +312,37 @@ impl Sniffer {
 
     /// Keeps the recording readable up to the present while nothing comes.
     fn flush(&mut self) {
-        if let Some((recorder, _)) = &mut self.recording
-            && let Err(error) = recorder.flush()
+        if let Some(recording) = &mut self.recording
+            && let Err(error) = recording.flush()
         {
             self.problems.push(error.into());
-            self.recording = None;
+            self.end_recording(self.counted());
         }
     }
+
+    /// What the kernel has counted since before the first packet.
+    fn counted(&self) -> KernelCounters {
+        self.capture.counters().since(&self.baseline)
+    }
+
+    fn end_recording(&mut self, counted: KernelCounters) {
+        if let Some(recording) = self.recording.take() {
+            let (recorded, problem) = recording.finish(counted);
+            self.recorded = recorded;
+            self.problems.extend(problem.map(SnifferError::from));
+        }
+    }
+}
+
+/// `FOLDER/NAME.pcapng` as `FOLDER/NAME_00001_20260102030405.pcapng`, which is how dumpcap names the
+/// files of a ring; the time is in UTC.
+fn numbered(path: &Path, number: u32, time: Timestamp) -> PathBuf {
+    let digits = compact_time(time).replace(|c: char| !c.is_ascii_digit(), "");
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("_{number:05}_{}", &digits[..14]));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }

@@ -28,6 +28,7 @@ const LINUX_SLL2: u16 = 276;
 
 pub(super) const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;
+const IPX: u16 = 0x8137;
 pub(super) const ETHERNET_HEADER: u32 = 14;
 
 /// Where the IP packet begins in a frame: the link header's length, and the rest of the frame
@@ -57,10 +58,11 @@ fn header_length(link_type: LinkType, frame: Rest<'_>) -> Result<u32, Reason> {
         PPP | PPP_HDLC => ppp(frame, 0),
         PPP_WITH_DIRECTION => ppp(frame.skip(1), 1),
         PPP_ETHER => pppoe(frame, 0),
-        C_HDLC => {
-            let ether_type = frame.u16_at(2).ok_or_else(|| frame.short(Layer::Link, 4))?;
-            after_ether_type(ether_type, frame.skip(4), 4)
-        }
+        C_HDLC => match frame.u16_at(2) {
+            Some(0x8035) => Err(Reason::Slarp),
+            Some(ether_type) => after_number(ether_type, frame.skip(4), 4),
+            None => Err(frame.short(Layer::Link, 4)),
+        },
         FRELAY => frame_relay(frame),
         _ => Err(Reason::LinkType(link_type)),
     }
@@ -77,11 +79,27 @@ pub(super) fn ethernet(frame: Rest<'_>) -> Result<u32, Reason> {
 /// Linux cooked capture and IP over InfiniBand: a header of fixed length with an EtherType at
 /// `offset`. Cooked headers are read here and not by etherparse, which refuses the headers of devices that it does not know, loopback among them.
 fn cooked(frame: Rest<'_>, offset: usize, length: u32) -> Result<u32, Reason> {
+    /// LLC follows, says Linux.
+    const P_802_2: u16 = 4;
     match frame.u16_at(offset) {
+        Some(P_802_2) if frame.length >= length => {
+            after_ether_type(P_802_2, frame.skip(length), length)
+        }
         Some(ether_type) if frame.length >= length => {
-            after_ether_type(ether_type, frame.skip(length), length)
+            after_number(ether_type, frame.skip(length), length)
         }
         _ => Err(frame.short(Layer::Link, length)),
+    }
+}
+
+/// The largest number in an EtherType's place that is the frame's length (IEEE 802.3).
+const LARGEST_LENGTH: u16 = 1535;
+
+/// [`after_ether_type`] for links that never have a length in its place.
+fn after_number(number: u16, rest: Rest<'_>, header: u32) -> Result<u32, Reason> {
+    match number {
+        ..=LARGEST_LENGTH => Err(Reason::EtherType(number)),
+        ether_type => after_ether_type(ether_type, rest, header),
     }
 }
 
@@ -123,13 +141,14 @@ pub(super) fn after_ether_type(
                     None => Err(rest.short(Layer::Link, 1)),
                 };
             }
-            // Below 1536 it is a length (IEEE 802.3), and LLC follows.
-            0..=1535 => {
+            // LLC follows, or IPX at once, as Novell had it: then its checksum begins, which is none.
+            ..=LARGEST_LENGTH => {
                 const SNAP: u32 = 8;
                 return match rest.data.get(..8) {
+                    Some([0xff, 0xff, ..]) => Err(Reason::EtherType(IPX)),
                     Some([0xaa, 0xaa, 3, 0, 0, 0, high, low]) => {
                         let ether_type = u16::from_be_bytes([*high, *low]);
-                        if ether_type <= 1535 {
+                        if ether_type <= LARGEST_LENGTH {
                             return Err(Reason::Llc);
                         }
                         after_ether_type(ether_type, rest.skip(SNAP), header + SNAP)
@@ -192,7 +211,7 @@ fn frame_relay(frame: Rest<'_>) -> Result<u32, Reason> {
         [0x03, nlpid, ..] => Err(Reason::Nlpid(*nlpid)),
         [high, low, ..] => {
             let ether_type = u16::from_be_bytes([*high, *low]);
-            after_ether_type(ether_type, rest.skip(2), header + 2)
+            after_number(ether_type, rest.skip(2), header + 2)
         }
         _ => Err(frame.short(Layer::Link, header + 2)),
     }
@@ -293,7 +312,7 @@ pub(super) fn ether_type_name(ether_type: u16) -> Option<&'static str> {
         0x8035 => "RARP",
         0x809b => "AppleTalk",
         0x80f3 => "AppleTalk ARP",
-        0x8137 => "IPX",
+        IPX => "IPX",
         0x8809 => "Ethernet slow protocols",
         0x8847 | 0x8848 => "MPLS without an IP packet",
         0x8863 => "PPPoE discovery",

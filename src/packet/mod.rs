@@ -126,6 +126,8 @@ pub enum Reason {
     EtherType(u16),
     /// An IEEE 802.3 frame with an LLC header that does not announce IP.
     Llc,
+    /// Keep-alives and addresses of Cisco's HDLC, under the number that is RARP's on other links.
+    Slarp,
     /// A PPP frame of another protocol than IP.
     PppProtocol(u16),
     /// A frame relay frame of another network layer protocol than IP.
@@ -186,6 +188,7 @@ impl fmt::Display for Reason {
                 Some(name) => write!(f, "not IP: {name}"),
                 None => write!(f, "not IP: EtherType 0x{ether_type:04x}"),
             },
+            Self::Slarp => f.write_str("not IP: SLARP"),
             Self::Llc => f.write_str("not IP: IEEE 802.2 LLC"),
             Self::PppProtocol(protocol) => write!(f, "not IP: PPP protocol 0x{protocol:04x}"),
             Self::Nlpid(nlpid) => write!(f, "not IP: NLPID 0x{nlpid:02x}"),

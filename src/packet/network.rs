@@ -413,7 +413,10 @@ impl<'a> Chain<'a> {
     fn of_ipv4(protocol: u8, inside: Rest<'a>) -> Self {
         let mut chain = Self::at(protocol, inside);
         while chain.next == protocol::AUTHENTICATION && chain.opaque.is_none() {
-            chain.pass(extension_length(chain.inside, 8, 4), Layer::Ipv4);
+            chain.pass(
+                extension_length(chain.inside, 8, 4, Layer::Ipv4),
+                Layer::Ipv4,
+            );
         }
         chain
     }
@@ -429,8 +432,8 @@ impl<'a> Chain<'a> {
                 | protocol::DESTINATION_OPTIONS
                 | protocol::MOBILITY
                 | protocol::HIP
-                | protocol::SHIM6 => extension_length(inside, 8, 8),
-                protocol::AUTHENTICATION => extension_length(inside, 8, 4),
+                | protocol::SHIM6 => extension_length(inside, 8, 8, Layer::Ipv6),
+                protocol::AUTHENTICATION => extension_length(inside, 8, 4, Layer::Ipv6),
                 protocol::FRAGMENT => match inside.data.get(..8) {
                     Some(header) => {
                         chain.place = place_in_ipv6(header);
@@ -483,9 +486,9 @@ fn place_in_ipv6(header: &[u8]) -> Option<Place> {
 }
 
 /// Length of an extension header whose second byte counts `unit` bytes after the first `first`.
-fn extension_length(rest: Rest<'_>, first: u32, unit: u32) -> Result<u32, Reason> {
+fn extension_length(rest: Rest<'_>, first: u32, unit: u32, layer: Layer) -> Result<u32, Reason> {
     match rest.data.get(1) {
         Some(count) => Ok(first + u32::from(*count) * unit),
-        None => Err(rest.short(Layer::Ipv6, first)),
+        None => Err(rest.short(layer, first)),
     }
 }

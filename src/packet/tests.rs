@@ -281,6 +281,44 @@ fn what_is_not_decoded_is_named() {
     assert_eq!(reason(105, &[0; 30]), "link type 105 (IEEE802_11)");
     assert_eq!(reason(101, &[0x50; 30]), "IP version 5");
     assert_eq!(reason(101, &[0x45; 10]), "damaged IPv4 header");
+    const AUTHENTICATION: u8 = 51;
+    let mut authenticated = tcp_frame(b"abc")[14..].to_vec();
+    authenticated[9] = AUTHENTICATION;
+    let cut = decode(
+        LinkType(101),
+        &authenticated[..21],
+        authenticated.len() as u32,
+    );
+    let reason = cut.unwrap_err().reason.to_string();
+    assert_eq!(reason, "IPv4 header cut by the snap length");
+}
+
+#[test]
+fn numbers_in_an_ether_types_place_are_named_by_their_link() {
+    let reason = |link_type: u16, header: &[u8]| {
+        let frame = [header, &[0; 60]].concat();
+        let undecoded = decode(LinkType(link_type), &frame, frame.len() as u32).unwrap_err();
+        undecoded.reason.to_string()
+    };
+    const C_HDLC: u16 = 104;
+    const FRELAY: u16 = 107;
+    const LINUX_SLL: u16 = 113;
+    assert_eq!(reason(C_HDLC, &[0x8f, 0, 0x80, 0x35]), "not IP: SLARP");
+    assert_eq!(reason(C_HDLC, &[15, 0, 0, 60]), "not IP: EtherType 0x003c");
+    let frame_relay = [0x18, 0x41, 0, 60];
+    assert_eq!(reason(FRELAY, &frame_relay), "not IP: EtherType 0x003c");
+    let cooked = |number: u8| [0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, number];
+    assert_eq!(reason(LINUX_SLL, &cooked(4)), "not IP: IEEE 802.2 LLC");
+    assert_eq!(reason(LINUX_SLL, &cooked(12)), "not IP: EtherType 0x000c");
+    let ethernet = |behind_length: [u8; 3]| {
+        let length = [0, 60];
+        [&[2; 12][..], &length, &behind_length].concat()
+    };
+    assert_eq!(
+        reason(1, &ethernet([0x42, 0x42, 3])),
+        "not IP: IEEE 802.2 LLC"
+    );
+    assert_eq!(reason(1, &ethernet([0xff, 0xff, 0])), "not IP: IPX");
 }
 
 #[test]

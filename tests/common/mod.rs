@@ -6,6 +6,7 @@
 
 pub mod sharkd;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
@@ -150,14 +151,10 @@ pub fn command(name: &str) -> Command {
     Command::new(tool(name).unwrap_or_else(|| panic!("{name} is not installed")))
 }
 
-/// Preferences of tshark that make one packet's figures depend on others.
-const TSHARK_WITHOUT: [&str; 3] = [
-    "ip.defragment",
-    "ipv6.defragment",
-    "tcp.desegment_tcp_streams",
-];
+/// Preferences of tshark that make one segment's figures depend on others.
+const TSHARK_WITHOUT: [&str; 1] = ["tcp.desegment_tcp_streams"];
 
-/// tshark without names looked up, without reassembly of any kind, without the user's settings.
+/// tshark without names looked up, without reassembly of streams, without the user's settings.
 pub fn tshark() -> Command {
     let mut tshark = command("tshark");
     tshark
@@ -185,6 +182,26 @@ pub fn tshark_fields(file: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<Stri
     let rows = finished.stdout.lines();
     rows.map(|row| row.split('|').map(str::to_owned).collect())
         .collect()
+}
+
+/// The captures that `scripts/fetch-captures` has fetched, by package and file name.
+pub fn third_party_captures() -> BTreeMap<String, PathBuf> {
+    let root = std::env::var_os("WIREWATT_CAPTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/third-party-captures"),
+        PathBuf::from,
+    );
+    let mut files = BTreeMap::new();
+    for package in ["libpcap", "tcpdump", "wireshark"] {
+        let Ok(folder) = std::fs::read_dir(root.join(package)) else {
+            continue;
+        };
+        for entry in folder {
+            let entry = entry.expect("the folder can be listed");
+            let name = format!("{package}/{}", entry.file_name().to_string_lossy());
+            files.insert(name, entry.path());
+        }
+    }
+    files
 }
 
 /// What a finished command left.

@@ -51,13 +51,13 @@ impl Sharkd {
         sharkd
     }
 
-    /// The first occurrence of each field in each frame. Nothing where the file could not be read
-    /// to its end: only tshark says how far it can be.
+    /// Fields of each frame: `NAME:1` is the first occurrence, `NAME:0` all of them with commas
+    /// between. Nothing where the file could not be read to its end: only tshark says how far it can be.
     pub fn fields(&mut self, file: &Path, fields: &[&str]) -> Option<Vec<Vec<String>>> {
         self.ask("load", json!({ "file": file })).get("result")?;
         let columns: Map<_, _> = (0..)
             .zip(fields)
-            .map(|(i, field): (usize, _)| (format!("column{i}"), json!(format!("{field}:1"))))
+            .map(|(i, field): (usize, _)| (format!("column{i}"), json!(field)))
             .collect();
         let answer = self.ask("frames", columns.into());
         let list = |value: &Value| value.as_array().cloned();
@@ -68,6 +68,21 @@ impl Sharkd {
         };
         let rows = list(&answer["result"]).and_then(|frames| frames.iter().map(row).collect());
         rows.or_else(|| panic!("{}: sharkd answered {answer}", file.display()))
+    }
+
+    /// How many bytes of a TCP stream of a file that was [read](Sharkd::fields) it puts together, both
+    /// ways. Holes stand in the stream as text.
+    pub fn followed_bytes(&mut self, stream: u64) -> u64 {
+        let filter = format!("tcp.stream eq {stream}");
+        let answer = self.ask("follow", json!({ "follow": "TCP", "filter": filter }));
+        let parts = answer["result"]["payloads"].as_array().cloned();
+        let bytes = |part: &Value| {
+            let bytes = from_base64(part["d"].as_str().unwrap_or_default());
+            let text = String::from_utf8_lossy(&bytes);
+            let is_hole = text.starts_with('[') && text.contains(" bytes missing in capture file]");
+            if is_hole { 0 } else { bytes.len() as u64 }
+        };
+        parts.iter().flatten().map(bytes).sum()
     }
 
     fn ask(&mut self, method: &str, params: Value) -> Value {
@@ -86,4 +101,19 @@ impl Drop for Sharkd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let value = |digit: &u8| DIGITS.iter().position(|known| known == digit);
+    let (mut bytes, mut bits, mut n) = (Vec::new(), 0_usize, 0);
+    for digit in text.as_bytes().iter().map_while(value) {
+        (bits, n) = (bits << 6 | digit, n + 6);
+        if n >= 8 {
+            n -= 8;
+            bytes.push((bits >> n) as u8);
+            bits &= (1 << n) - 1;
+        }
+    }
+    bytes
 }
