@@ -628,7 +628,8 @@ fn split_replaces_nothing_and_leaves_nothing_behind() {
         folder,
         &["split", "--by-connection", "-p", "0", "all.pcapng"],
     );
-    assert!(error.contains("--parts"), "{error}");
+    let range = "'--parts <P>': expected a number from 1 to 65535";
+    assert!(error.contains(range), "{error}");
     let error = refused(folder, &["split", "-p", "3", "all.pcapng"]);
     assert!(error.contains("--by-connection"), "{error}");
     let error = refused(

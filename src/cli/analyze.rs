@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::interrupted_flag;
 use super::live_view::LiveView;
-use super::options::{ProtocolOptions, ReportOptions, duration};
+use super::options::{ProtocolOptions, ReportOptions, at_most, duration};
 use super::{Outcome, tell, warn};
 use crate::analysis::{
     self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
@@ -42,7 +42,7 @@ pub(super) struct AnalyzeArgs {
 
     /// Threads; of themselves as many as there are processors, up to 4, for 64 MB and more. The
     /// report does not depend on it
-    #[arg(long, value_name = "N", value_parser = threads, conflicts_with = "follow")]
+    #[arg(long, value_name = "N", value_parser = |text: &str| at_most(64, text), conflicts_with = "follow")]
     threads: Option<NonZeroU16>,
 
     /// Go on reading one FILE, pipe or standard input while another program writes it, with live
@@ -70,11 +70,6 @@ const MOST_THREADS: u16 = 4;
 
 /// Smaller captures are read before a second thread has begun to help.
 const WORTH_THREADS: u64 = 64 << 20;
-
-fn threads(text: &str) -> Result<NonZeroU16, String> {
-    let number = text.parse().ok().filter(|n: &NonZeroU16| n.get() <= 64);
-    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
-}
 
 fn threads_for(capture: &Merged) -> NonZeroU16 {
     let processors = thread::available_parallelism().map_or(1, usize::from);

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -134,4 +135,10 @@ pub(super) fn style() -> Style {
         width,
         color: std::env::var_os("NO_COLOR").is_none(),
     }
+}
+
+/// A number from 1 to `most`.
+pub(super) fn at_most(most: u16, text: &str) -> Result<NonZeroU16, String> {
+    let number = text.parse().ok().filter(|n: &NonZeroU16| n.get() <= most);
+    number.ok_or_else(|| format!("expected a number from 1 to {most}"))
 }

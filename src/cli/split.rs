@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::analyze::progress_bar;
+use super::options::at_most;
 use super::{Outcome, print, warn};
 use crate::capture::{
     CapturedPacket, Ending, FileFacts, InterfaceDescription, InterfaceId, Merged, Part, Recorder,
@@ -38,7 +39,7 @@ pub(super) struct SplitArgs {
     by_connection: bool,
 
     /// How many parts
-    #[arg(short, long, value_name = "P")]
+    #[arg(short, long, value_name = "P", value_parser = |text: &str| at_most(u16::MAX, text))]
     parts: NonZeroU16,
 
     /// Begin the parts' names with this, or put them into this directory: PREFIX.1-of-4.pcapng
