@@ -54,8 +54,8 @@ fn more_than_the_machine_has_room_for_is_refused_before_anything_starts() {
     let out = tempfile::tempdir().expect("a temporary folder");
     for (arguments, expected) in [
         (
-            ["two-phase-commit", "-n", "40000"],
-            "hold 39999 connections at once, and the analysis keeps 32768 apart",
+            ["lamport-mutex", "-n", "1500"],
+            "hold 1124250 connections at once, and the analysis keeps 1048576 apart",
         ),
         (["ring", "-n", "60000"], "need ports above 65535"),
     ] {
