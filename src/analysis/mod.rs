@@ -30,8 +30,8 @@ pub use plan::{
 use serde::{Deserialize, Serialize};
 
 use crate::message::Marker;
-use crate::tally::{ProtocolTally, Unclassified, Undecoded};
-use crate::units::{GapBytes, Packets, Timestamp};
+use crate::tally::{Bucket, ProtocolTally, Unclassified, Undecoded};
+use crate::units::{GapBytes, Messages, Packets, Timestamp};
 
 /// What a capture held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +58,91 @@ pub struct Analysis {
     pub markers: Vec<MarkerSeen>,
     /// Messages one by one, where they were [asked for](Analyzer::keeping_messages).
     pub messages: Option<MessageLog>,
+}
+
+impl Analysis {
+    /// The identities of docs/report.md that do not hold, each in words: none, whatever the capture.
+    pub fn broken_identities(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut hold = |holds: bool, whose: &str, what: &str| {
+            if !holds {
+                broken.push(format!("{whose}: {what}"));
+            }
+        };
+        let (unclassified, undecoded) = (&self.unclassified, &self.undecoded);
+        let mut packets = unclassified.packets.total + undecoded.packets.total;
+        let mut gap_bytes = unclassified.bytes.gap_bytes;
+        for row in &self.protocols {
+            let name = row.name.as_str();
+            for what in row.bytes.broken_identities(Default::default()) {
+                hold(false, name, &what);
+            }
+            packets += row.packets.total;
+            gap_bytes += row.bytes.gap_bytes;
+            let classes = &row.bytes_by_class;
+            let by_class = classes.handshake
+                + classes.teardown
+                + classes.retransmission
+                + classes.data
+                + classes.pure_ack
+                + classes.other;
+            hold(by_class == row.bytes.ip, name, "bytes by class");
+            let (to, from) = (&row.to_listener, &row.from_listener);
+            hold(
+                to.packets + from.packets == row.packets.total,
+                name,
+                "packets by way",
+            );
+            hold(
+                to.messages + from.messages == row.messages,
+                name,
+                "messages by way",
+            );
+            hold(
+                to.payload + from.payload == row.bytes.payload,
+                name,
+                "payload by way",
+            );
+            let mut all = Bucket::default();
+            row.series
+                .buckets
+                .values()
+                .for_each(|bucket| all.merge(bucket));
+            let whole = Bucket {
+                messages: row.messages,
+                packets: row.packets.total,
+                ip: row.bytes.ip,
+            };
+            hold(all == whole, name, "counts by time");
+            let by_kind: Messages = row.messages_by_kind.values().copied().sum();
+            let acknowledged: Messages = row.acknowledged_by_kind.values().copied().sum();
+            let in_order = acknowledged <= by_kind && by_kind <= row.messages;
+            hold(in_order, name, "acknowledged <= by kind <= messages");
+        }
+        for what in unclassified.bytes.broken_identities(Default::default()) {
+            hold(false, "unclassified", &what);
+        }
+        for what in undecoded.bytes.broken_identities(undecoded.not_ip) {
+            hold(false, "undecoded", &what);
+        }
+        let named: Packets = unclassified.by_name.values().copied().sum();
+        hold(
+            named == unclassified.packets.total,
+            "unclassified",
+            "packets by name",
+        );
+        let reasons: Packets = undecoded.reasons.values().copied().sum();
+        hold(
+            reasons == undecoded.packets.total,
+            "undecoded",
+            "packets by reason",
+        );
+        hold(packets == self.packets, "all", "packets");
+        hold(gap_bytes == self.evidence.gap_bytes, "all", "gap bytes");
+        let from_gaps = gap_bytes == GapBytes::ZERO || self.evidence.gaps > 0;
+        hold(from_gaps, "all", "bytes are missing from no gap");
+        broken
+    }
 }
 
 /// What streams prove about packets that the capture did not show.
