@@ -108,15 +108,14 @@ struct ServerCounters {
     output: u64,
 }
 
-/// Asks `INFO stats` on a new connection. The counters in the answer contain the question and not
-/// the answer: the answer's bytes are added here.
-fn server_counters(port: u16) -> ServerCounters {
+/// What the server answers to `INFO` with a section's name, on a new connection.
+fn info(port: u16, section: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
     connection
         .set_read_timeout(Some(START_LIMIT))
         .expect("a timeout can be set");
     connection
-        .write_all(b"INFO stats\r\n")
+        .write_all(format!("INFO {section}\r\n").as_bytes())
         .expect("the question is sent");
     let mut answer = Vec::new();
     let whole = loop {
@@ -134,7 +133,13 @@ fn server_counters(port: u16) -> ServerCounters {
         }
     };
     assert_eq!(answer.len(), whole, "more than one answer");
-    let text = String::from_utf8_lossy(&answer);
+    String::from_utf8(answer).expect("the answer is text")
+}
+
+/// The server's counters. Those in its answer contain the question and not the answer: the answer is
+/// added here.
+fn server_counters(port: u16) -> ServerCounters {
+    let text = info(port, "stats");
     let counter = |name: &str| -> u64 {
         let line = text
             .lines()
@@ -144,7 +149,7 @@ fn server_counters(port: u16) -> ServerCounters {
     };
     ServerCounters {
         input: counter("total_net_input_bytes"),
-        output: counter("total_net_output_bytes") + whole as u64,
+        output: counter("total_net_output_bytes") + text.len() as u64,
     }
 }
 
@@ -201,8 +206,8 @@ impl Port {
     }
 }
 
-/// Starts the server, loads it, asks it for its counters, and stops it.
-fn loaded_server(port: u16, folder: &Path) -> ServerCounters {
+/// Starts the server.
+fn start_server(port: u16, folder: &Path) -> Running {
     let server = start(
         command("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
@@ -221,6 +226,12 @@ fn loaded_server(port: u16, folder: &Path) -> ServerCounters {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     })
     .expect("the server starts to listen");
+    server
+}
+
+/// Starts the server, loads it, asks it for its counters, and stops it.
+fn loaded_server(port: u16, folder: &Path) -> ServerCounters {
+    let server = start_server(port, folder);
     // One command a segment; then several commands a segment, and values of several segments.
     for load in [
         &["-P", "1"][..],
@@ -360,4 +371,115 @@ fn tcpdump_agrees_with_the_servers_own_counters() {
     } else {
         assert!(seen.to_server >= counters.input && seen.from_server >= counters.output);
     }
+}
+
+/// Commands that the server has executed by `INFO commandstats`, and the question itself.
+fn executed(port: u16) -> u64 {
+    let text = info(port, "commandstats");
+    let calls = text.lines().filter_map(|line| {
+        let (_, calls) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let (calls, _) = calls.split_once(',')?;
+        Some(calls.parse::<u64>().expect("a number of calls"))
+    });
+    calls.sum::<u64>() + 1
+}
+
+/// Sends commands on a connection in these pieces, a segment each, and reads replies of so many bytes.
+fn converse(connection: &mut TcpStream, pieces: &[&[u8]], answer: usize) -> Vec<u8> {
+    connection.set_nodelay(true).expect("an option can be set");
+    connection
+        .set_read_timeout(Some(START_LIMIT))
+        .expect("a timeout can be set");
+    for piece in pieces {
+        connection.write_all(piece).expect("commands are sent");
+    }
+    let mut received = vec![0; answer];
+    connection
+        .read_exact(&mut received)
+        .unwrap_or_else(|error| panic!("{error} after {}", String::from_utf8_lossy(&received)));
+    received
+}
+
+#[test]
+fn commands_and_replies_are_those_that_the_server_counts() {
+    if !have_tools(&["redis-server", "redis-benchmark"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let port = free_port();
+    let definition = format!("redis={port}:resp");
+    let mut sniff =
+        start(wirewatt().args(["sniff", "-i", "lo", "--json", "--protocol", &definition]));
+    sniff.wait_for_stderr("capturing on", START_LIMIT);
+    let server = start_server(port, folder.path());
+    let connect = || TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
+
+    // RESP2: a command in pieces, an inline one, a transaction, nested replies, an error and a null.
+    let mut second = connect();
+    let text = converse(
+        &mut second,
+        &[
+            b"*2\r\n$4\r\nEC",
+            b"HO\r\n$2\r\n\r\n\r\n",
+            b"PING\r\n",
+            b"MULTI\r\nSET k 1\r\nINCR k\r\nEXEC\r\n",
+            b"EVAL \"return {1,{2,'x',{}},false}\" 0\r\n",
+            b"GET nothing\r\nLPUSH k x\r\n",
+        ],
+        b"$2\r\n\r\n\r\n+PONG\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n:2\r\n".len()
+            + b"*3\r\n:1\r\n*3\r\n:2\r\n$1\r\nx\r\n*0\r\n$-1\r\n$-1\r\n".len()
+            + b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n".len(),
+    );
+    assert!(text.ends_with(b"wrong kind of value\r\n"));
+    // RESP3: maps, doubles, a push of each message to a channel, and values of many segments.
+    let mut third = connect();
+    let hello = converse(&mut third, &[b"HELLO 3\r\n"], 100);
+    assert!(hello.starts_with(b"%7\r\n"));
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"modules\r\n*0\r\n") {
+        rest.extend(converse(&mut third, &[], 1));
+    }
+    let text = converse(
+        &mut third,
+        &[b"ZADD z 1.5 a\r\nZSCORE z a\r\nSUBSCRIBE c\r\nPUBLISH c m\r\nGET nothing\r\n"],
+        b":1\r\n,1.5\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n".len()
+            + b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n:1\r\n_\r\n".len(),
+    );
+    assert!(text.ends_with(b"_\r\n"));
+    let value = "*1\r\n$4\r\nPING\r\n".repeat(100_000);
+    let set = format!(
+        "*3\r\n$3\r\nSET\r\n$1\r\nv\r\n${}\r\n{value}\r\nGET v\r\n",
+        value.len()
+    );
+    let answer = "+OK\r\n".len() + format!("${}\r\n{value}\r\n", value.len()).len();
+    converse(&mut third, &[set.as_bytes()], answer);
+    drop((second, third));
+    let by_hand = executed(port);
+    // PING, ECHO, four of the transaction, EVAL, GET, LPUSH; HELLO, five, SET, GET; the question.
+    assert_eq!(by_hand, 9 + 8 + 1);
+    let pushes = 1;
+
+    for load in [&["-P", "1"][..], &["-P", "16", "-d", "3000"]] {
+        let finished = run(command("redis-benchmark")
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "20", "-q"])
+            .args(["-n", "5000", "-t", "set,get,lpush,lrange_100,mset,zadd"])
+            .args(load));
+        assert!(finished.status.success(), "{finished}");
+    }
+    let commands = executed(port);
+    assert!(commands > 60_000);
+    server.interrupt();
+    let finished = server.finish(START_LIMIT);
+    assert!(finished.status.success(), "{finished}");
+    sniff.interrupt();
+    let sniff = sniff.finish(START_LIMIT);
+    assert_eq!(sniff.status.code(), Some(0), "{sniff}");
+
+    let report = sniff.json();
+    assert_eq!(broken_identities(&report), Vec::<String>::new());
+    let redis = protocol(&report, "redis");
+    assert_eq!(count(redis, "/to_listener/messages"), commands);
+    assert_eq!(count(redis, "/from_listener/messages"), commands + pushes);
+    assert_eq!(count(redis, "/incomplete_messages"), 0);
+    assert_eq!(count(redis, "/bytes/unframed"), 0);
 }

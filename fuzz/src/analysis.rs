@@ -8,7 +8,7 @@ use wirewatt::analysis::{Analysis, Analyzer, Limits, ProtocolPlan};
 use wirewatt::capture::CapturedPacket;
 use wirewatt::units::{LinkType, Timestamp};
 
-use super::framings::frame;
+use super::framings::{frame, values};
 use super::packet_decode::LINK_TYPES;
 use super::packets::{End, Headers};
 
@@ -62,6 +62,7 @@ pub enum Payload {
     Bytes(Vec<u8>),
     Lines(u8),
     Frames(Vec<u8>),
+    Values(Vec<u8>),
 }
 
 /// One framing of each kind, each on a port of its own; 7100 is the ring's.
@@ -71,6 +72,7 @@ static PLAN: LazyLock<Arc<ProtocolPlan>> = LazyLock::new(|| {
         "prefixed=5001:length-prefixed/1/big/body",
         "turns=5002:turn",
         "segments=5003:segment",
+        "redis=5004:resp",
     ];
     let definitions: Vec<_> = texts
         .iter()
@@ -85,7 +87,7 @@ pub fn plan() -> Arc<ProtocolPlan> {
 }
 
 /// The listening ports: one of each framing, one of no protocol, and that of marker datagrams.
-pub const LISTENERS: [u16; 7] = [7100, 5000, 5001, 5002, 5003, 80, 8790];
+pub const LISTENERS: [u16; 8] = [7100, 5000, 5001, 5002, 5003, 80, 8790, 5004];
 
 /// Runs one case from a fuzzer's bytes.
 pub fn run(data: &[u8]) {
@@ -240,6 +242,7 @@ fn bytes(payload: &Payload) -> Vec<u8> {
         Payload::None => Vec::new(),
         Payload::Bytes(bytes) => bytes[..bytes.len().min(60_000)].to_vec(),
         Payload::Lines(n) => b"PING\r\n".repeat(usize::from(*n)),
+        Payload::Values(which) => values(&which[..which.len().min(1000)]),
         Payload::Frames(bodies) => bodies
             .iter()
             .take(16)

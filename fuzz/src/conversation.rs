@@ -34,6 +34,7 @@ pub enum Framing {
     Line,
     LengthPrefixed,
     Segment,
+    Resp,
 }
 
 #[derive(Debug, Clone, Arbitrary)]
@@ -130,6 +131,12 @@ static LINES: LazyLock<Speech> = LazyLock::new(|| {
 });
 static PREFIXED: LazyLock<Speech> =
     LazyLock::new(|| Speech::of(|n| std::iter::repeat_n(n, 1 + usize::from(n)).collect()));
+static COMMANDS: LazyLock<Speech> = LazyLock::new(|| {
+    Speech::of(|n| {
+        let key = "k".repeat(usize::from(n));
+        format!("*2\r\n$3\r\nGET\r\n${n}\r\n{key}\r\n").into_bytes()
+    })
+});
 
 impl Framing {
     fn port(self) -> u16 {
@@ -138,6 +145,7 @@ impl Framing {
             Self::Line => 5000,
             Self::LengthPrefixed => 5001,
             Self::Segment => 5003,
+            Self::Resp => 5004,
         }
     }
 
@@ -146,6 +154,7 @@ impl Framing {
             Self::WireWatt => &FRAMES,
             Self::Line | Self::Segment => &LINES,
             Self::LengthPrefixed => &PREFIXED,
+            Self::Resp => &COMMANDS,
         }
     }
 }

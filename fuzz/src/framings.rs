@@ -2,7 +2,7 @@
 //! byte has one place.
 
 use arbitrary::{Arbitrary, Unstructured};
-use wirewatt::message::{Coverage, Endian, Framer, FramingChoice, Line, Message, MessageSink, Way};
+use wirewatt::message::{Coverage, Endian, FramingChoice, Message, MessageSink, Way};
 use wirewatt::units::{IncompleteBytes, UnframedBytes};
 
 /// A connection's streams as reassembly delivers them.
@@ -22,6 +22,7 @@ pub enum Choice {
     LengthPrefixed(u8, bool, bool),
     Turn,
     Segment,
+    Resp,
 }
 
 #[derive(Debug, Clone, Arbitrary)]
@@ -29,6 +30,8 @@ pub enum Event {
     Bytes(Vec<u8>),
     /// A frame of ours with so long a body, of this run.
     Frame(u8, u8),
+    /// One of [`VALUES`] after another.
+    Values(Vec<u8>),
     Gap(u16),
     Cut(u16),
     Late(u16),
@@ -49,8 +52,35 @@ impl Choice {
             },
             Self::Turn => FramingChoice::Turn,
             Self::Segment => FramingChoice::Segment,
+            Self::Resp => FramingChoice::Resp,
         }
     }
+}
+
+/// Commands, replies and parts of them, as Redis has them.
+const VALUES: [&[u8]; 16] = [
+    b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
+    b"PING\r\n",
+    b"*1\r\n",
+    b"*-1\r\n",
+    b"$3\r\n\r\n*\r\n",
+    b"$300\r\n",
+    b"$-1\r\n",
+    b"+OK\r\n",
+    b"-ERR no\r\n",
+    b":10\r\n",
+    b"_\r\n",
+    b",1.5e3\r\n",
+    b"%1\r\n",
+    b"|1\r\n",
+    b">2\r\n",
+    b"\r\n",
+];
+
+/// These of [`VALUES`].
+pub fn values(which: &[u8]) -> Vec<u8> {
+    let value = |byte: &u8| VALUES[usize::from(*byte) % VALUES.len()];
+    which.iter().flat_map(value).copied().collect()
 }
 
 /// A frame as docs/wire-format.md has it.
@@ -115,7 +145,7 @@ pub fn check(case: &Case) {
         pieces.push(1);
         assert_eq!(whole, play(case, &pieces), "in pieces of {pieces:?}");
     }
-    whole_lines(case);
+    whole_messages(case);
 }
 
 /// Plays the events, with bytes in pieces of these lengths or as they are.
@@ -134,6 +164,10 @@ fn play(case: &Case, pieces: &[u8]) -> Found {
             Event::Bytes(bytes) => bytes,
             Event::Frame(body, run) => {
                 framed = frame(*body, *run);
+                &framed
+            }
+            Event::Values(which) => {
+                framed = values(which);
                 &framed
             }
             Event::Gap(n) => {
@@ -178,25 +212,39 @@ fn play(case: &Case, pieces: &[u8]) -> Found {
     found
 }
 
-/// The short way through whole lines counts what the long one does.
-fn whole_lines(case: &Case) {
-    for (_, event) in &case.events {
-        let Event::Bytes(bytes) = event else { continue };
-        let mut packet = vec![b'\r'; 20];
-        packet.extend(bytes);
-        let framer = Framer::Line(Line::new(true));
-        let Some(whole) = framer.whole(Way::ToListener, &packet, bytes.len()) else {
-            continue;
-        };
-        let (mut framer, mut found) = (framer, Found::default());
-        framer.bytes(Way::ToListener, bytes, &mut found);
-        let framing: u64 = found
-            .messages
-            .iter()
-            .map(|(_, message)| message.framing.get())
-            .sum();
-        assert_eq!(whole.messages.get(), found.messages.len() as u64);
-        assert_eq!(whole.framing.get(), framing);
-        assert_eq!(found.placed(Way::ToListener), bytes.len() as u64);
+/// The short way through whole messages counts what the long one does.
+fn whole_messages(case: &Case) {
+    for choice in [FramingChoice::Line, FramingChoice::Resp] {
+        for (from_listener, event) in &case.events {
+            let bytes = match event {
+                Event::Bytes(bytes) => bytes.clone(),
+                Event::Values(which) => values(which),
+                _ => continue,
+            };
+            let way = match from_listener {
+                true => Way::FromListener,
+                false => Way::ToListener,
+            };
+            let mut packet = vec![b'\r'; 20];
+            packet.extend(&bytes);
+            let mut framer = choice.framer(true);
+            let Some(whole) = framer.whole(way, &packet, bytes.len()) else {
+                continue;
+            };
+            let mut found = Found::default();
+            // One at a time, so that it is the long way.
+            for byte in &bytes {
+                framer.bytes(way, &[*byte], &mut found);
+            }
+            let framing: u64 = found
+                .messages
+                .iter()
+                .map(|(_, message)| message.framing.get())
+                .sum();
+            assert_eq!(whole.messages.get(), found.messages.len() as u64);
+            assert_eq!(whole.framing.get(), framing);
+            framer.end(way, true, &mut found);
+            assert_eq!((found.incomplete.len(), found.unframed), (0, [0; 2]));
+        }
     }
 }

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wirewatt analyze capture.pcapng
-  wirewatt analyze --protocol redis=6379:segment redis.pcap
+  wirewatt analyze --protocol redis=6379:resp redis.pcap
   wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap.zst > report.json
   tcpdump -i lo -w - -c 1000 | wirewatt analyze -
   tcpdump -i lo -U -w lo.pcap & wirewatt analyze --follow lo.pcap

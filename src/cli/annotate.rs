@@ -18,7 +18,7 @@ use crate::units::{Messages, Packets};
 #[command(after_help = "Examples:
   wirewatt annotate wirewatt-runs/*/capture.pcapng -o annotated.pcapng
   wireshark annotated.pcapng                       (comments are in the packet list's details)
-  wirewatt annotate --protocol redis=6379:turn redis.pcap.zst -o redis.pcapng
+  wirewatt annotate --protocol redis=6379:resp redis.pcap.zst -o redis.pcapng
   tshark -r annotated.pcapng -Y 'frame.comment contains \"vote-yes\"' -T fields -e frame.comment")]
 pub(super) struct AnnotateArgs {
     /// Capture: pcap or pcapng, compressed or not, `-` for standard input

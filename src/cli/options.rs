@@ -23,7 +23,7 @@ pub(super) struct ProtocolOptions {
     protocols: Option<PathBuf>,
 
     /// Define a protocol by its listening ports; repeatable. FRAMING is wirewatt, line,
-    /// length-prefixed[/WIDTH/big|little/body|all], turn or segment (the default)
+    /// length-prefixed[/WIDTH/big|little/body|all], resp, turn or segment (the default)
     #[arg(long = "protocol", value_name = "NAME=PORTS[:FRAMING]")]
     definitions: Vec<String>,
 }

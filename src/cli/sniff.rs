@@ -28,7 +28,7 @@ const PUMP: Duration = Duration::from_millis(50);
   wirewatt sniff --for 30s -w run.pcapng           and keep the packets
   wirewatt sniff -q -w lo.pcapng --rotate-size 100MB --keep 20
                                                    the last 2 GB, until Ctrl-C
-  wirewatt sniff --protocol redis=6379:turn        beside a Redis server
+  wirewatt sniff --protocol redis=6379:resp        beside a Redis server
   wirewatt sniff --protocols my-service.toml --json --for 1m > report.json
   wirewatt sniff -i eth0 --count 10000")]
 pub(super) struct SniffArgs {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Framer, LengthPrefixed, Line, Segment, Turn, WireWatt};
+use super::{Framer, LengthPrefixed, Line, Resp, Segment, Turn, WireWatt};
 
 /// A framing with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub enum FramingChoice {
         /// What it counts.
         covers: Coverage,
     },
+    /// The Redis serialization protocol.
+    Resp,
     /// Each change of direction begins a message.
     Turn,
     /// Each segment that brings new bytes is a message.
@@ -50,12 +52,16 @@ pub enum Coverage {
 
 impl FramingChoice {
     /// The names that a user may write, and what each means.
-    pub const LIST: [(&str, &str); 5] = [
+    pub const LIST: [(&str, &str); 6] = [
         ("wirewatt", "WireWatt's own frames (docs/wire-format.md)"),
         ("line", "text lines that end in LF or CR LF"),
         (
             "length-prefixed",
             "a length, then a body; /WIDTH/big|little/body|all",
+        ),
+        (
+            "resp",
+            "commands, replies and pushes of Redis (RESP2 and RESP3)",
         ),
         (
             "turn",
@@ -77,6 +83,7 @@ impl FramingChoice {
             Self::WireWatt { .. } => "wirewatt",
             Self::Line => "line",
             Self::LengthPrefixed { .. } => "length-prefixed",
+            Self::Resp => "resp",
             Self::Turn => "turn",
             Self::Segment => "segment",
         }
@@ -99,6 +106,7 @@ impl FramingChoice {
                 endian,
                 covers,
             } => Framer::LengthPrefixed(LengthPrefixed::new(width, endian, covers, from_beginning)),
+            Self::Resp => Framer::Resp(Resp::new(from_beginning)),
             Self::Turn => Framer::Turn(Turn::default()),
             Self::Segment => Framer::Segment(Segment),
         }
@@ -130,6 +138,7 @@ impl FromStr for FramingChoice {
         let choice = match name {
             "wirewatt" => Self::WireWatt { run: None },
             "line" => Self::Line,
+            "resp" => Self::Resp,
             "turn" => Self::Turn,
             "segment" => Self::Segment,
             "length-prefixed" => {

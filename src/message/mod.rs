@@ -9,6 +9,7 @@ mod choice;
 mod length_prefixed;
 mod line;
 mod marker;
+mod resp;
 mod segment;
 mod turn;
 mod wirewatt;
@@ -17,6 +18,7 @@ pub use choice::{Coverage, Endian, FramingChoice, FramingError};
 pub use length_prefixed::LengthPrefixed;
 pub use line::Line;
 pub use marker::{Marker, Purpose};
+pub use resp::Resp;
 pub use segment::Segment;
 pub use turn::Turn;
 pub use wirewatt::WireWatt;
@@ -138,6 +140,8 @@ pub enum Framer {
     Line(Line),
     /// See [`LengthPrefixed`].
     LengthPrefixed(LengthPrefixed),
+    /// See [`Resp`].
+    Resp(Resp),
     /// See [`Turn`].
     Turn(Turn),
     /// See [`Segment`].
@@ -152,6 +156,7 @@ macro_rules! each_framing {
             Framer::WireWatt($framing) => $call,
             Framer::Line($framing) => $call,
             Framer::LengthPrefixed($framing) => $call,
+            Framer::Resp($framing) => $call,
             Framer::Turn($framing) => $call,
             Framer::Segment($framing) => $call,
             Framer::Unframed => $otherwise,
@@ -167,6 +172,7 @@ impl Framer {
             Self::WireWatt(_) => WireWatt::READS_BYTES,
             Self::Line(_) => Line::READS_BYTES,
             Self::LengthPrefixed(_) => LengthPrefixed::READS_BYTES,
+            Self::Resp(_) => Resp::READS_BYTES,
             Self::Turn(_) => Turn::READS_BYTES,
             Self::Segment(_) => Segment::READS_BYTES,
             Self::Unframed => false,
@@ -175,7 +181,7 @@ impl Framer {
 
     /// Whether [`Framer::whole`] ever finds anything.
     pub fn finds_whole(&self) -> bool {
-        matches!(self, Self::Segment(_) | Self::Line(_))
+        matches!(self, Self::Segment(_) | Self::Line(_) | Self::Resp(_))
     }
 
     /// What a segment's payload consists of, if it is whole messages that have no headers to read,
@@ -189,6 +195,7 @@ impl Framer {
                 framing: FramingBytes::ZERO,
             }),
             Self::Line(line) => line.whole(way, packet, length),
+            Self::Resp(resp) => resp.whole(way, packet, length),
             _ => None,
         }
     }

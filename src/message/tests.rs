@@ -276,6 +276,180 @@ fn the_longest_length_overflowed() {
     assert_eq!(found.incomplete, [20]);
 }
 
+/// What `resp` finds in a stream, which does not depend on how it is cut into pieces.
+fn in_resp(way: Way, stream: &[u8]) -> Found {
+    let found = |pieces: usize| {
+        let (mut framing, mut found) = (Resp::new(true), Found::default());
+        for piece in stream.chunks(pieces) {
+            framing.bytes(way, piece, &mut found);
+        }
+        framing.end(way, true, &mut found);
+        found
+    };
+    let whole = found(stream.len().max(1));
+    for pieces in 1..stream.len().min(100) {
+        assert_eq!(found(pieces), whole, "in pieces of {pieces}");
+    }
+    assert_eq!(whole.placed(), stream.len() as u64);
+    whole
+}
+
+/// Every example of the protocol's specification, with the bytes that are no framing.
+const REPLIES: [(&[u8], u64); 27] = [
+    (b"+OK\r\n", 2),
+    (b"+\r\n", 0),
+    (b"-ERR unknown command 'asdf'\r\n", 26),
+    (b":1000\r\n", 4),
+    (b":-0\r\n", 2),
+    (b"$5\r\nhello\r\n", 5),
+    (b"$0\r\n\r\n", 0),
+    (b"$-1\r\n", 0),
+    (b"*0\r\n", 0),
+    (b"*-1\r\n", 0),
+    (b"*2\r\n$5\r\nhello\r\n$5\r\nworld\r\n", 10),
+    (b"*5\r\n:1\r\n:2\r\n:3\r\n:4\r\n$5\r\nhello\r\n", 9),
+    (
+        b"*2\r\n*3\r\n:1\r\n:2\r\n:3\r\n*2\r\n+Hello\r\n-World\r\n",
+        13,
+    ),
+    (b"*3\r\n$5\r\nhello\r\n$-1\r\n$5\r\nworld\r\n", 10),
+    (b"_\r\n", 0),
+    (b"#t\r\n", 1),
+    (b",1.23\r\n", 4),
+    (b",-inf\r\n", 4),
+    (b",nan\r\n", 3),
+    (b"(3492890328409238509324850943850943825024385\r\n", 43),
+    (b"!21\r\nSYNTAX invalid syntax\r\n", 21),
+    (b"=15\r\ntxt:Some string\r\n", 15),
+    (b"%2\r\n+first\r\n:1\r\n+second\r\n:2\r\n", 13),
+    (b"~2\r\n#t\r\n%0\r\n", 1),
+    (b">2\r\n+message\r\n$3\r\na\r\n\r\n", 10),
+    (
+        b"|1\r\n+key-popularity\r\n%1\r\n$1\r\na\r\n,0.1923\r\n*1\r\n:2039123\r\n",
+        28,
+    ),
+    (b"*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n", 0),
+];
+
+#[test]
+fn replies_of_every_type_of_resp() {
+    let messages = REPLIES.map(|(reply, body)| (body, reply.len() as u64 - body));
+    for ((reply, _), expected) in REPLIES.iter().zip(messages) {
+        let found = in_resp(FromListener, reply);
+        let text = String::from_utf8_lossy(reply);
+        assert_eq!(found.messages, [expected], "{text}");
+    }
+    let stream = REPLIES.map(|(reply, _)| reply).concat();
+    assert_eq!(in_resp(FromListener, &stream).messages, messages);
+}
+
+#[test]
+fn commands_of_resp_and_inline_ones() {
+    let stream = b"*2\r\n$4\r\nLLEN\r\n$6\r\nmylist\r\nPING\r\n\r\nEXISTS \"some key\"\n*0\r\n*1\r\n$4\r\nQUIT\r\n";
+    let found = in_resp(ToListener, stream);
+    assert_eq!(found.messages, [(10, 16), (4, 2), (17, 1), (4, 10)]);
+    // The blank line and the empty array ask for nothing.
+    assert_eq!((found.unframed, found.incomplete), (2 + 4, vec![]));
+}
+
+#[test]
+fn no_depth_of_resp_is_too_deep_and_no_length_takes_memory() {
+    let mut deep = b"*1\r\n".repeat(1_000_000);
+    deep.extend(b"_\r\n");
+    let mut framing = Resp::new(true);
+    let mut found = Found::default();
+    for piece in deep.chunks(1460) {
+        framing.bytes(FromListener, piece, &mut found);
+    }
+    assert_eq!(found.messages, [(0, 4_000_003)]);
+
+    let mut found = Found::default();
+    let length = 4_000_000_000_u64;
+    framing.bytes(FromListener, b"*2\r\n$4000000000\r\n", &mut found);
+    framing.cut(FromListener, length, &mut found);
+    framing.bytes(FromListener, b"\r\n$1\r\na\r\n", &mut found);
+    assert_eq!(found.messages, [(length + 1, 4 + 13 + 2 + 6)]);
+}
+
+#[test]
+fn what_is_no_resp_is_unframed_to_the_end() {
+    for (stream, messages, unframed) in [
+        (&b"+OK\r\n$5\r\nhello!\r\n+OK\r\n"[..], 1, 17),
+        (b"*2\r\n:1\r\nx\r\n+OK\r\n", 0, 16),
+        (b":1x\r\n", 0, 5),
+        (b"+two\nlines\r\n", 0, 12),
+        (b"$4294967296\r\n", 0, 13),
+        (b"$-2\r\n", 0, 5),
+        (b"$01\r\na\r\n", 0, 8),
+        (b"*?\r\n:1\r\n.\r\n", 0, 11),
+        (b"*1\r\n>1\r\n:1\r\n", 0, 12),
+        // What a primary sends to a replica has no CR LF behind it.
+        (b"+FULLRESYNC 0 0\r\n$5\r\nREDIS*1\r\n$4\r\nPING\r\n", 1, 23),
+    ] {
+        let found = in_resp(FromListener, stream);
+        let text = String::from_utf8_lossy(stream);
+        assert_eq!(
+            (found.messages.len(), found.unframed),
+            (messages, unframed),
+            "{text}"
+        );
+    }
+    // The beginning of a TLS connection is no inline command.
+    let found = in_resp(ToListener, b"\x16\x03\x01\x02\x00\n\n\n");
+    assert_eq!((found.messages.len(), found.unframed), (0, 8));
+    let found = in_resp(ToListener, &[b'a'; (64 << 10) + 1][..]);
+    assert_eq!(
+        (found.incomplete.len(), found.unframed),
+        (0, (64 << 10) + 1)
+    );
+}
+
+#[test]
+fn commands_of_resp_are_found_again_and_replies_are_not() {
+    const COMMAND: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    const REPLY: &[u8] = b"+OK\r\n";
+    let mut framing = Resp::new(false);
+    let mut found = Found::default();
+    // One that follows a line's end, or the loss, and that has strings; not an array of anything else.
+    framing.bytes(ToListener, b"il\r\n", &mut found);
+    framing.bytes(ToListener, COMMAND, &mut found);
+    framing.gap(ToListener, 9, &mut found);
+    framing.bytes(ToListener, COMMAND, &mut found);
+    framing.gap(ToListener, 1, &mut found);
+    framing.bytes(ToListener, b"*1\r\n*2\r\n*x", &mut found);
+    framing.bytes(ToListener, COMMAND, &mut found);
+    framing.bytes(ToListener, COMMAND, &mut found);
+    assert_eq!(found.messages, [(4, 16), (4, 16), (4, 16)]);
+    assert_eq!(
+        (found.unframed, found.incomplete.clone()),
+        (4 + 10 + 20, vec![])
+    );
+
+    let mut found = Found::default();
+    framing.bytes(FromListener, REPLY, &mut found);
+    assert_eq!((found.messages.len(), found.unframed), (0, 5));
+}
+
+#[test]
+fn a_gap_in_a_string_of_resp_is_skipped_by_arithmetic() {
+    let mut framing = Resp::new(true);
+    let mut found = Found::default();
+    framing.bytes(FromListener, b"*2\r\n$100\r\nabc", &mut found);
+    framing.gap(FromListener, 99, &mut found);
+    framing.bytes(FromListener, b":7\r\n+OK\r\n", &mut found);
+    assert_eq!(
+        (found.messages.clone(), found.incomplete.clone()),
+        (vec![(2, 3)], vec![17])
+    );
+    framing.bytes(FromListener, b"$3\r\nab", &mut found);
+    framing.gap(FromListener, 4, &mut found);
+    framing.bytes(FromListener, b"+OK\r\n", &mut found);
+    assert_eq!(
+        (found.messages.len(), found.incomplete, found.unframed),
+        (1, vec![17, 6], 5)
+    );
+}
+
 #[test]
 fn a_turn_ends_at_the_answer_or_at_fin() {
     let mut framing = Turn::default();
@@ -298,6 +472,7 @@ fn framings_are_written_as_they_are_read() {
     for text in [
         "wirewatt",
         "line",
+        "resp",
         "turn",
         "segment",
         "length-prefixed/2/little/all",
@@ -306,7 +481,7 @@ fn framings_are_written_as_they_are_read() {
     }
     let default = "length-prefixed".parse::<FramingChoice>().unwrap();
     assert_eq!(default.to_string(), "length-prefixed/4/big/body");
-    for text in ["", "lines", "turn/4", "length-prefixed/3", "resp"] {
+    for text in ["", "lines", "turn/4", "length-prefixed/3", "resp/3"] {
         assert!(text.parse::<FramingChoice>().is_err(), "{text}");
     }
 }
@@ -347,7 +522,7 @@ proptest! {
 
     #[test]
     fn every_byte_of_any_stream_is_placed_once(
-        choice in prop::sample::select(vec!["wirewatt", "line", "length-prefixed/1", "length-prefixed/2/little/all"]),
+        choice in prop::sample::select(vec!["wirewatt", "line", "resp", "length-prefixed/1", "length-prefixed/2/little/all"]),
         from_beginning: bool,
         events in prop::collection::vec(
             (0_u8..5, prop::collection::vec(prop::sample::select(vec![0x57_u8, 0xa7, 1, 0, 10, 13, 56]), 0..80)),
@@ -368,5 +543,51 @@ proptest! {
         }
         framing.end(ToListener, false, &mut found);
         prop_assert_eq!(found.placed(), given);
+    }
+
+    #[test]
+    fn whole_messages_of_resp_count_as_the_stream_does(
+        replies in prop::collection::vec(0..REPLIES.len(), 1..12),
+        pieces in prop::collection::vec(1_usize..40, 1..10),
+        damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        from_listener: bool,
+        before in 0_usize..40,
+    ) {
+        let way = if from_listener { FromListener } else { ToListener };
+        let mut stream: Vec<u8> = match from_listener {
+            true => replies.iter().flat_map(|i| REPLIES[*i].0).copied().collect(),
+            false => replies.iter().flat_map(|i| {
+                format!("*2\r\n$3\r\nGET\r\n${i}\r\n{}\r\n", "*".repeat(*i)).into_bytes()
+            }).collect(),
+        };
+        if let Some((at, byte)) = damage {
+            let at = at.index(stream.len());
+            stream[at] = byte;
+        }
+        let mut framing = Resp::new(true);
+        let packet = [vec![b'*'; before], stream.clone()].concat();
+        let whole = framing.whole(way, &packet, stream.len());
+        let mut found = Found::default();
+        let mut rest = stream.as_slice();
+        for piece in pieces.iter().cycle() {
+            let (head, tail) = rest.split_at((*piece).min(rest.len()));
+            framing.bytes(way, head, &mut found);
+            rest = tail;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        framing.end(way, true, &mut found);
+        prop_assert_eq!(found.placed(), stream.len() as u64);
+        if damage.is_none() {
+            prop_assert_eq!(found.messages.len(), replies.len());
+            prop_assert!(whole.is_some());
+        }
+        if let Some(whole) = whole {
+            prop_assert_eq!(whole.messages.get(), found.messages.len() as u64);
+            let framing: u64 = found.messages.iter().map(|(_, framing)| framing).sum();
+            prop_assert_eq!(whole.framing.get(), framing);
+            prop_assert_eq!((found.unframed, found.incomplete.len()), (0, 0));
+        }
     }
 }
