@@ -201,6 +201,35 @@ fn damage_never_passes_for_a_whole_capture() {
     }
 }
 
+/// Damage in the last of two members, in the first bytes of a deflate block (RFC 1951, section 3.2.3:
+/// there is no type 3), far behind the first bytes that the same call unpacks.
+#[test]
+fn all_before_a_damage_in_gzip_is_delivered() {
+    let plain = capture(900);
+    let all = read(&plain).expect("plain").0;
+    let first = pack(Compression::Gzip, &plain[..24]);
+    for stored_bytes in [50_000_usize, 65_535] {
+        // A stored block of so many bytes (section 3.2.4), behind the header of a member.
+        let (length, rest) = (stored_bytes as u16, &plain[24..24 + stored_bytes]);
+        let block = [
+            &[0][..],
+            &length.to_le_bytes(),
+            &(!length).to_le_bytes(),
+            rest,
+        ]
+        .concat();
+        let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+        let file = [&first[..], &header, &block, &[0b111; 100]].concat();
+        let (packets, ending) = read(&file).expect("it begins well");
+        assert_eq!(packets.len(), stored_bytes / 116);
+        assert!(packets == all[..packets.len()]);
+        assert!(
+            ending.to_string().contains("gzip stream is damaged"),
+            "{ending}"
+        );
+    }
+}
+
 #[test]
 fn what_follows_the_stream_and_is_none_is_damage() {
     let plain = capture(5);

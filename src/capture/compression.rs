@@ -6,9 +6,13 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 
 use lz4_flex::frame::FrameDecoder;
 use lzma_rust2::{Action, Status, XzStream};
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 /// Memory that the window of a compressed stream may take: what zstd takes without being asked,
 /// and twice what `xz -9` needs.
@@ -65,7 +69,7 @@ impl Compression {
         stored: impl Read + Send + 'static,
     ) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stored)),
+            Self::Gzip => Box::new(Gzip::new(stored)),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::new(stored)?;
                 decoder.window_log_max(MOST_WINDOW.ilog2())?;
@@ -78,6 +82,162 @@ impl Compression {
             }),
             Self::Lz4 => Box::new(Lz4::Between(Watched::new(stored))),
         })
+    }
+}
+
+/// gzip members in a row (RFC 1952). The usual readers of it lose what a call has unpacked before it comes
+/// upon damage, so the members are taken apart here, around a decoder of what is in them.
+struct Gzip<R> {
+    stored: BufReader<R>,
+    place: Place,
+    inflate: Box<DecompressorOxide>,
+    /// What was unpacked last, in a ring: the decoder looks back into it.
+    window: Box<[u8]>,
+    /// Bytes of the window that have not been delivered.
+    ready: Range<usize>,
+    /// Checksum and length of what the member holds, as far as it has come.
+    unpacked: crc32fast::Hasher,
+    length: u32,
+    /// What comes behind the bytes that were delivered.
+    problem: Option<io::Error>,
+}
+
+/// What comes next of a member.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Its header; whether it is the first.
+    Header(bool),
+    Body,
+    Trailer,
+}
+
+impl<R: Read> Gzip<R> {
+    /// A power of two, and twice as far as the decoder looks back.
+    const WINDOW: usize = 64 << 10;
+
+    fn new(stored: R) -> Self {
+        Self {
+            stored: BufReader::with_capacity(1 << 16, stored),
+            place: Place::Header(true),
+            inflate: Box::default(),
+            window: vec![0; Self::WINDOW].into(),
+            ready: 0..0,
+            unpacked: crc32fast::Hasher::new(),
+            length: 0,
+            problem: None,
+        }
+    }
+
+    /// Reads stored bytes of a header, and enters them in its checksum.
+    fn take<const N: usize>(&mut self, checksum: &mut crc32fast::Hasher) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.stored.read_exact(&mut bytes)?;
+        checksum.update(&bytes);
+        Ok(bytes)
+    }
+
+    /// RFC 1952, section 2.3.
+    fn header(&mut self) -> io::Result<()> {
+        const HAS_CHECKSUM: u8 = 1 << 1;
+        const HAS_EXTRA: u8 = 1 << 2;
+        /// A file name and a comment, each with a zero behind it.
+        const HAS_TEXT: [u8; 2] = [1 << 3, 1 << 4];
+        const RESERVED: u8 = 0b111 << 5;
+        let mut checksum = crc32fast::Hasher::new();
+        let [id_1, id_2, method, flags, ..] = self.take::<10>(&mut checksum)?;
+        if [id_1, id_2, method] != [0x1f, 0x8b, 8] || flags & RESERVED != 0 {
+            return Err(invalid("no gzip member begins where one has to"));
+        }
+        if flags & HAS_EXTRA != 0 {
+            for _ in 0..u16::from_le_bytes(self.take(&mut checksum)?) {
+                self.take::<1>(&mut checksum)?;
+            }
+        }
+        for text in HAS_TEXT {
+            while flags & text != 0 && self.take(&mut checksum)? != [0] {}
+        }
+        if flags & HAS_CHECKSUM != 0 {
+            let computed = checksum.clone().finalize() as u16;
+            if u16::from_le_bytes(self.take(&mut checksum)?) != computed {
+                return Err(invalid("a gzip header's checksum is another"));
+            }
+        }
+        self.inflate.init();
+        self.unpacked.reset();
+        self.length = 0;
+        Ok(())
+    }
+
+    /// The checksum and the length, modulo 2^32, of what the member holds.
+    fn trailer(&mut self) -> io::Result<()> {
+        let mut trailer = [0; 8];
+        self.stored.read_exact(&mut trailer)?;
+        let [a, b, c, d, length @ ..] = trailer;
+        let unpacked = std::mem::take(&mut self.unpacked);
+        if u32::from_le_bytes([a, b, c, d]) != unpacked.finalize() {
+            return Err(invalid("a gzip member's checksum is another"));
+        }
+        if u32::from_le_bytes(length) != self.length {
+            return Err(invalid("a gzip member's length is another"));
+        }
+        Ok(())
+    }
+
+    /// Unpacks some more of a member.
+    fn body(&mut self) -> io::Result<()> {
+        let stored = self.stored.fill_buf()?;
+        let is_end = stored.is_empty();
+        let at = self.ready.end % Self::WINDOW;
+        let (status, taken, unpacked) = decompress(
+            &mut self.inflate,
+            stored,
+            &mut self.window,
+            at,
+            TINFL_FLAG_HAS_MORE_INPUT,
+        );
+        self.stored.consume(taken);
+        self.ready = at..at + unpacked;
+        self.unpacked.update(&self.window[self.ready.clone()]);
+        self.length = self.length.wrapping_add(unpacked as u32);
+        match status {
+            TINFLStatus::Done => self.place = Place::Trailer,
+            TINFLStatus::NeedsMoreInput if is_end && unpacked == 0 => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput => {}
+            _ => self.problem = Some(invalid("corrupt deflate stream")),
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.ready.is_empty() {
+                let length = self.ready.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&self.window[self.ready.start..][..length]);
+                self.ready.start += length;
+                return Ok(length);
+            }
+            if let Some(problem) = self.problem.take() {
+                return Err(problem);
+            }
+            match self.place {
+                Place::Header(first) => {
+                    if !first && self.stored.fill_buf()?.is_empty() {
+                        return Ok(0);
+                    }
+                    self.header()?;
+                    self.place = Place::Body;
+                }
+                Place::Body => self.body()?,
+                Place::Trailer => {
+                    self.trailer()?;
+                    self.place = Place::Header(false);
+                }
+            }
+        }
     }
 }
 
