@@ -37,6 +37,31 @@ proptest! {
         });
     }
 
+    /// Each hole takes three steps, and more are made than are remembered.
+    #[test]
+    fn what_comes_late_into_forgotten_holes_is_doubtful(
+        mid_stream: bool,
+        reads_bytes: bool,
+        before in prop::option::of(1_u8..200),
+        holes in prop::collection::vec((1_u8..12, 1_u8..6), 60..100),
+        late in prop::collection::vec((any::<u16>(), 1_u8..60), 1..90),
+    ) {
+        use targets::reassembly::{Begin, Case, Step};
+        let earlier = |back, length| Step::Earlier { back, length, cut: 0, other: false };
+        let begin = if mid_stream { Begin::MidStream } else { Begin::Syn };
+        let mut steps = vec![Step::Send { length: 9, cut: 0 }];
+        steps.extend(before.map(|back| earlier(back.into(), 2)));
+        for (lost, length) in holes {
+            steps.push(Step::Lose { length: lost });
+            steps.push(Step::Send { length, cut: 0 });
+            steps.push(Step::AcknowledgeForGood { back: 0 });
+        }
+        steps.extend(late.into_iter().map(|(back, length)| earlier(back % 1000, length)));
+        targets::reassembly::check(&Case {
+            initial: 0, wraps: false, begin, room: u16::MAX, reads_bytes, steps,
+        });
+    }
+
     #[test]
     fn conversations_are_counted_as_they_were_held(
         framing in arbitrary::<_, 4>(),

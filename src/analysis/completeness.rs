@@ -169,6 +169,11 @@ fn remarks(evidence: &Evidence) -> Vec<String> {
             "picked up in mid-stream may be the rest of one that had ended and made room for others",
         ),
         (
+            evidence.doubtful_bytes,
+            "byte",
+            "counted as sent again and may be new: their stream had more holes than are remembered",
+        ),
+        (
             evidence.segments_without_room,
             "segment",
             "came out of order and found no room; what precedes them was given up",

@@ -965,6 +965,8 @@ impl Analyzer {
         self.evidence.gaps += streams.map(HalfStream::gaps).sum::<u64>();
         let streams = connection.streams.iter();
         self.evidence.conflicting_bytes += streams.map(HalfStream::conflicting).sum::<u64>();
+        let streams = connection.streams.iter();
+        self.evidence.doubtful_bytes += streams.map(HalfStream::doubtful).sum::<u64>();
         for way in connection.unseen_beginnings() {
             if connection.began_with_answer && way == Way::ToListener {
                 let (opened, first) = (connection.opened(), self.first_packet);

@@ -127,6 +127,7 @@ impl Evidence {
             forgotten_fragments,
             forgotten_connections,
             doubtful_connections,
+            doubtful_bytes,
             segments_without_room,
             unasked_left_out,
             markers_left_out,
@@ -142,6 +143,7 @@ impl Evidence {
         self.forgotten_fragments += forgotten_fragments;
         self.forgotten_connections += forgotten_connections;
         self.doubtful_connections += doubtful_connections;
+        self.doubtful_bytes += doubtful_bytes;
         self.segments_without_room += segments_without_room;
         self.unasked_left_out += unasked_left_out;
         self.markers_left_out += markers_left_out;

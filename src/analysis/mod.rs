@@ -173,6 +173,9 @@ pub struct Evidence {
     /// Connections picked up in mid-stream that may be the rest of an ended one which had been
     /// forgotten to keep memory flat.
     pub doubtful_connections: u64,
+    /// Bytes that came late into streams with more holes than are remembered: they count as sent again,
+    /// and may be new.
+    pub doubtful_bytes: u64,
     /// Segments that came before what precedes them, and there was no room to hold them: what
     /// precedes them was given up.
     pub segments_without_room: u64,

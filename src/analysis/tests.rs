@@ -637,6 +637,31 @@ fn messages_given_up_before_their_bytes_came_late_left_no_trace() {
 }
 
 #[test]
+fn bytes_in_forgotten_holes_counted_as_sent_again_without_a_mark() {
+    for (holes, new) in [(64, 1), (65, 0)] {
+        let mut capture = Capture::with(&["mine=80:segment"]).on_ports(CLIENT, 80);
+        capture.connect();
+        let first_hole = capture.sequence[0];
+        for _ in 0..holes {
+            capture.sequence[0] = capture.sequence[0].wrapping_add(2);
+            capture.send(Client, "A", b"x");
+            for _ in 0..4 {
+                capture.send(Listener, "A", b"");
+            }
+        }
+        let end = std::mem::replace(&mut capture.sequence[0], first_hole);
+        capture.send(Client, "A", b"y");
+        capture.sequence[0] = end;
+        capture.close();
+        let analysis = capture.finish();
+        let row = &analysis.protocols[0];
+        assert_eq!(row.bytes.payload.get(), holes + new);
+        assert_eq!(row.bytes.retransmitted.get(), 1 - new);
+        assert_eq!(analysis.evidence.doubtful_bytes, 1 - new);
+    }
+}
+
+#[test]
 fn a_syn_ack_that_was_not_seen_is_a_gap_and_its_stream_begins_unframed() {
     let mut capture = Capture::with(&["t=5000:length-prefixed/1"]).on_ports(50_000, 5000);
     capture.send(Client, "S", b"");

@@ -5,6 +5,7 @@
 //! bytes and the capture does not (RFC 9293, section 3.4).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Takes the stream's bytes in order, and learns what is missing from them.
 pub trait StreamSink {
@@ -126,13 +127,29 @@ struct Disorder {
     missing: Vec<Missing>,
     /// Gaps that are not in `missing`: no longer, or without a byte that is proven.
     forgotten_gaps: u64,
+    /// All ranges that have been forgotten lie in this one.
+    forgotten: Range<i64>,
+    doubtful: u64,
     conflicting: u64,
 }
 
 impl Disorder {
     fn forget(&mut self, index: usize) {
-        let forgotten = self.missing.remove(index);
-        self.forgotten_gaps += u64::from(forgotten.declared);
+        let Missing {
+            start,
+            end,
+            declared,
+        } = self.missing.remove(index);
+        self.forgotten_gaps += u64::from(declared);
+        self.forgotten = match self.forgotten.is_empty() {
+            true => start..end,
+            false => self.forgotten.start.min(start)..self.forgotten.end.max(end),
+        };
+    }
+
+    /// How many bytes of this range may have been missing and forgotten.
+    fn forgotten_in(&self, start: i64, end: i64) -> i64 {
+        (end.min(self.forgotten.end) - start.max(self.forgotten.start)).max(0)
     }
 }
 
@@ -225,6 +242,14 @@ impl HalfStream {
         self.disorder
             .as_ref()
             .map_or(0, |disorder| disorder.conflicting)
+    }
+
+    /// Bytes behind the stream's position that were not counted as new, and may be: they came where more
+    /// ranges were missing than are remembered.
+    pub fn doubtful(&self) -> u64 {
+        self.disorder
+            .as_ref()
+            .map_or(0, |disorder| disorder.doubtful)
     }
 
     /// Stream offset of the byte with this sequence number; 0 for those before the stream's first.
@@ -330,6 +355,9 @@ impl HalfStream {
             && self.offset > 0
             && !self.is_missing(start);
         if keep_alive || (start - self.offset).abs() > LARGEST_WINDOW {
+            if let Some(disorder) = self.disorder.as_deref_mut().filter(|_| keep_alive) {
+                disorder.doubtful += disorder.forgotten_in(start, end) as u64;
+            }
             arrival.outside = length;
             return arrival;
         }
@@ -663,15 +691,17 @@ impl HalfStream {
         let Some(disorder) = &mut self.disorder else {
             return (0, 0);
         };
+        let mut doubtful = disorder.forgotten_in(start, end);
         let (mut filled, mut of_gap) = (0, 0);
         let mut still_missing = Vec::with_capacity(disorder.missing.len() + 1);
-        for missing in disorder.missing.drain(..) {
+        for missing in std::mem::take(&mut disorder.missing) {
             let (from, to) = (missing.start.max(start), missing.end.min(end));
             if from >= to {
                 still_missing.push(missing);
                 continue;
             }
             filled += to - from;
+            doubtful -= disorder.forgotten_in(from, to);
             if missing.declared {
                 of_gap += to - from;
             }
@@ -689,6 +719,7 @@ impl HalfStream {
             }
         }
         disorder.missing = still_missing;
+        disorder.doubtful += doubtful as u64;
         // What comes late may divide a range in two: the shortest is the smallest loss.
         let ranges = disorder.missing.iter().enumerate();
         if disorder.missing.len() > MOST_MISSING_RANGES
