@@ -511,6 +511,23 @@ fn damage_says_where_and_keeps_what_came_before() {
     };
     assert_eq!(damage(long), (1, 43, expected));
 
+    // Of patched libpcaps: 4 and 8 bytes more in each header, so that the fraction of a second or the
+    // second is read as a length.
+    for extra in [4_usize, 8] {
+        let mut old = three_packets()[..24].to_vec();
+        old[16..20].copy_from_slice(&96_u32.to_le_bytes());
+        for second in 0..2 {
+            for word in [946_684_800 + second, 123_456, 60, 60] {
+                old.extend(u32::to_le_bytes(word));
+            }
+            old.extend(vec![0; extra + 60]);
+        }
+        let expected = Damage::OldVariant {
+            extra: FileBytes(extra as u64),
+        };
+        assert_eq!(damage(old), (1, 24 + 16 + 60, expected));
+    }
+
     let begun = [
         LITTLE.section(),
         LITTLE.interface(1, 0, &[]),

@@ -187,6 +187,16 @@ pub enum Damage {
         /// What the file's snap length and this program admit.
         limit: FileBytes,
     },
+    /// A classic file whose records have longer headers than its magic number says.
+    #[error(
+        "a record whose header would make sense {extra} bytes further on: the file seems to come from a \
+         modified libpcap of before 2001 (Nokia, Red Hat 6.1, SuSE 6.3), and nothing read of it is to be believed; \
+         `editcap -F pcapng` converts it"
+    )]
+    OldVariant {
+        /// By how much the headers are longer.
+        extra: FileBytes,
+    },
     /// A pcapng block whose length cannot be one.
     #[error(
         "a block of type {block_type:#x} with the impossible length {claimed} (minimum {minimum}, a multiple of 4)"
@@ -1015,6 +1025,14 @@ impl Classic {
         if self.minor < 4 && (self.minor < 3 || captured > original) {
             std::mem::swap(&mut captured, &mut original);
         }
+        if captured > self.snaplen && captured >= 8 && self.may_be_old() {
+            let Some(further) = bytes.first_chunk() else {
+                return Decoded::Need(Self::OLD_HEADER);
+            };
+            if let Some(extra) = self.old_variant(further) {
+                return Decoded::Damaged(Damage::OldVariant { extra });
+            }
+        }
         if captured > self.limit {
             return Decoded::Damaged(Damage::TooLong {
                 claimed: FileBytes(u64::from(captured)),
@@ -1034,6 +1052,37 @@ impl Classic {
             data,
         };
         Decoded::Packet(packet, record)
+    }
+}
+
+/// The variants that have the usual magic number and longer headers (Wireshark's wiretap/libpcap.c).
+impl Classic {
+    const OLD_HEADER: usize = 24;
+    /// In 1973.
+    const FIRST_SECOND: u32 = 100_000_000;
+
+    fn may_be_old(&self) -> bool {
+        self.variant.record_header == 16 && self.variant.nanos_per_unit == 1000 && self.snaplen > 0
+    }
+
+    /// How much longer a record's headers are, if what precedes this one was read with too short a
+    /// header. Sure: where the time is behind its place, no fraction of a second or a length is there.
+    #[cold]
+    fn old_variant(&self, bytes: &[u8; Self::OLD_HEADER]) -> Option<FileBytes> {
+        let order = Order {
+            big_endian: self.variant.big_endian,
+        };
+        let makes_sense = |extra: &usize| {
+            let [seconds, fraction, captured, original] =
+                [0, 4, 8, 12].map(|at| order.u32(bytes, extra + at));
+            seconds >= Self::FIRST_SECOND
+                && fraction < 1_000_000
+                && captured <= original
+                && captured <= self.snaplen
+                && original <= MAX_RECORD
+        };
+        let extra = [4, 8].into_iter().find(makes_sense)?;
+        Some(FileBytes(extra as u64))
     }
 }
 
