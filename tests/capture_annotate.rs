@@ -88,8 +88,8 @@ fn assert_same_but_for_comments(original: &Path, copy: &Path, arguments: &[&str]
 #[test]
 fn messages_of_our_nodes_are_named_packet_by_packet() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let copy = folder.path().join("copy.pcapng");
     for name in ["centralized", "ring", "two-phase-commit"] {
+        let copy = folder.path().join(format!("{name}.pcapng"));
         let original = PathBuf::from(format!("captures/{name}.pcapng"));
         let finished = annotate(&original, &copy, &[]);
         assert_eq!(finished.status.code(), Some(0), "{finished}");
@@ -233,9 +233,10 @@ fn classic(magic: u32, packets: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn what_is_unusual_about_a_packet_is_said_and_classic_files_keep_their_times() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (original, copy) = (folder.path().join("x.pcap"), folder.path().join("x.pcapng"));
+    let original = folder.path().join("x.pcap");
     let (packets, expected): (Vec<_>, Vec<_>) = eventful().into_iter().unzip();
     for magic in [0xa1b2_c3d4, 0xa1b2_3c4d] {
+        let copy = folder.path().join(format!("{magic}.pcapng"));
         // The snap length has cut three bytes of padding.
         std::fs::write(&original, classic(magic, &packets)).expect("written");
         let arguments = ["--protocol", "log=5140:line"];
@@ -453,4 +454,70 @@ fn a_capture_is_not_written_over_itself_and_a_cut_one_is_annotated_as_far_as_it_
     let missing = annotate(&folder.path().join("none"), &copy, &[]);
     assert_eq!(missing.status.code(), Some(2), "{missing}");
     assert_eq!(read(&copy).0.len(), 5, "no copy is lost to a wrong name");
+}
+
+#[test]
+fn an_existing_file_was_replaced_without_a_word() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = folder.path().join("copy.pcapng");
+    std::fs::write(&copy, "precious").expect("written");
+    let finished = annotate(Path::new("captures/ring.pcapng"), &copy, &[]);
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    let said = "copy.pcapng: exists already, and nothing is replaced";
+    assert!(finished.stderr.contains(said), "{finished}");
+    assert_eq!(std::fs::read(&copy).expect("read"), b"precious");
+}
+
+/// Ethernet and IPv4 around a part of a packet from 10.0.0.1 to 10.0.0.2 or back.
+fn ipv4(up: bool, protocol: u8, identification: u16, place: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = segment(up, 0, 0, 0, b"")[..34].to_vec();
+    frame[16..18].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
+    frame[18..20].copy_from_slice(&identification.to_be_bytes());
+    frame[20..22].copy_from_slice(&place.to_be_bytes());
+    frame[23] = protocol;
+    frame.extend(payload);
+    frame
+}
+
+#[test]
+fn fragments_and_icmp_errors_are_told_with_what_they_belong_to() {
+    const MORE: u16 = 1 << 13;
+    let (icmp, udp) = (1, 17);
+    let mut datagram: Vec<u8> = [40_000_u16, 5140, 48, 0].map(u16::to_be_bytes).concat();
+    datagram.extend([b'x'; 40]);
+    // Port unreachable, with the header and eight bytes more of the packet that it is about.
+    let about = |packet: &[u8]| [&[3, 3, 0, 0, 0, 0, 0, 0], &packet[14..42]].concat();
+    let whole = ipv4(true, udp, 8, 0, &datagram);
+    let mut of_nobody = about(&whole);
+    of_nobody[8 + 20] = 1;
+    let packets = [
+        ipv4(true, udp, 7, MORE, &datagram[..24]),
+        ipv4(true, udp, 7, 3, &datagram[24..]),
+        whole.clone(),
+        ipv4(false, icmp, 1, 0, &about(&whole)),
+        ipv4(false, icmp, 2, 0, &of_nobody),
+        ipv4(true, udp, 9, MORE, &datagram[..24]),
+    ];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (original, copy) = (folder.path().join("x.pcap"), folder.path().join("x.pcapng"));
+    std::fs::write(&original, classic(0xa1b2_c3d4, &packets)).expect("written");
+    let arguments = ["--protocol", "log=5140:segment"];
+    let finished = annotate(&original, &copy, &arguments);
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    if !have_tools(&["tshark"]) {
+        return;
+    }
+    let comments = tshark_fields(&copy, "", &["frame.comment"]).concat();
+    let fragment = "wirewatt: fragment: the last of its packet tells the rest";
+    assert_eq!(
+        comments,
+        [
+            fragment,
+            "wirewatt: log; data; 1 message complete",
+            "wirewatt: log; data; 1 message complete",
+            "wirewatt: log; ICMP error about one of its packets",
+            "wirewatt: unclassified",
+            fragment,
+        ]
+    );
 }

@@ -100,10 +100,7 @@ pub enum FileError {
         there: FileBytes,
     },
     /// A record contradicts itself or the format. What came before it was delivered.
-    #[error(
-        "{name}: damaged at offset {offset}: {damage}; what comes before is good, the rest cannot \
-         be found again: fetch the file again, or keep its good part with `editcap`"
-    )]
+    #[error("{name}: damaged at offset {offset}: {damage}; {}", damage.advice())]
     Damaged {
         /// The file as the user named it.
         name: String,
@@ -189,9 +186,8 @@ pub enum Damage {
     },
     /// A classic file whose records have longer headers than its magic number says.
     #[error(
-        "a record whose header would make sense {extra} bytes further on: the file seems to come from a \
-         modified libpcap of before 2001 (Nokia, Red Hat 6.1, SuSE 6.3), and nothing read of it is to be believed; \
-         `editcap -F pcapng` converts it"
+        "a record's header makes sense {extra} further on: the file comes from a modified libpcap of \
+         before 2001 (Nokia, Red Hat 6.1, SuSE 6.3)"
     )]
     OldVariant {
         /// By how much the headers are longer.
@@ -257,6 +253,20 @@ pub enum Damage {
         /// Minor version found.
         minor: u16,
     },
+}
+
+impl Damage {
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::OldVariant { .. } => {
+                "nothing that was read of it is to be believed: convert it with `editcap -F pcapng`"
+            }
+            _ => {
+                "what comes before is good, the rest cannot be found again: fetch the file again, or keep \
+                 its good part with `editcap`"
+            }
+        }
+    }
 }
 
 /// How the reading of a file ended.

@@ -25,7 +25,7 @@ pub(super) struct AnnotateArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Where to write the copy; an existing file is replaced
+    /// Where to write the copy; an existing file is never replaced
     #[arg(short, long, value_name = "OUT.pcapng")]
     output: PathBuf,
 
@@ -42,6 +42,13 @@ pub(super) fn run(args: &AnnotateArgs) -> Outcome {
         return Err(
             format!("{output}: is the capture itself; name another file for the copy").into(),
         );
+    }
+    // What is there and is no file, such as a pipe, takes the copy.
+    if args.output.is_file() {
+        return Err(format!(
+            "{output}: exists already, and nothing is replaced; remove it or choose another name with -o"
+        )
+        .into());
     }
     let plan = args.protocols.plan()?;
     let mut capture = CaptureFile::open(&args.file)?;
