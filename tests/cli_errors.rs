@@ -658,3 +658,26 @@ fn a_standard_error_that_nobody_reads_is_no_failure() {
     let path = file(folder.path(), "cut.pcap", &sample(10)[..100]);
     assert_eq!(head(&["analyze", &path], writer.into()).1, Some(2));
 }
+
+#[test]
+fn more_captures_than_may_be_open_by_the_soft_limit_were_refused() {
+    let files = vec!["captures/ring.pcapng"; 60].join(" ");
+    let analyze = |limit: &str| {
+        let wirewatt = env!("CARGO_BIN_EXE_wirewatt");
+        let command = format!("ulimit {limit} 40; exec {wirewatt} analyze --json {files}");
+        run(Command::new("bash").args(["-c", &command]))
+    };
+    let one = run(wirewatt().args(["analyze", "--json", "captures/ring.pcapng"])).json();
+    let finished = analyze("-Sn");
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let seen = "/completeness/packets_seen";
+    assert_eq!(count(&finished.json(), seen), 60 * count(&one, seen));
+    assert_refused(
+        &analyze("-n"),
+        &[
+            "ring.pcapng: no more files may be open",
+            "`ulimit -n`",
+            "mergecap",
+        ],
+    );
+}

@@ -469,6 +469,25 @@ fn what_the_capture_dropped_counts_once() {
 }
 
 #[test]
+fn parts_together_know_what_the_capture_dropped_and_without_the_first_they_do_not() {
+    let folder = TempDir::new().unwrap();
+    record(&folder.path().join("all.pcapng"), &drawn(100), Some(0));
+    let names = split(folder.path(), 0, 3, &["all.pcapng"]);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let dropped = |files: &[&str]| {
+        let report: Value = serde_json::from_str(&analyze(folder.path(), 0, files)).unwrap();
+        report["completeness"]["packets_dropped"].clone()
+    };
+    assert_eq!(dropped(&["all.pcapng"]), 0);
+    assert_eq!(dropped(&names), 0);
+    assert_eq!(dropped(&[names[2], names[0]]), 0);
+    assert_eq!(dropped(&names[1..]), Value::Null);
+    // A capture of its own tells nothing of others.
+    fs::write(folder.path().join("other.pcap"), classic(&drawn(5))).unwrap();
+    assert_eq!(dropped(&[names[0], names[1], "other.pcap"]), Value::Null);
+}
+
+#[test]
 fn a_capture_that_was_cut_short_is_so_in_parts_too() {
     let folder = TempDir::new().unwrap();
     let mut file = classic(&drawn(200));

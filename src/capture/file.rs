@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::compression::Compression;
@@ -45,6 +46,15 @@ pub enum FileError {
     /// The path names a directory.
     #[error("{name}: is a directory; name the capture files in it, e.g. {name}/*.pcapng")]
     Directory {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// It is one more than may be open at the same time.
+    #[error(
+        "{name}: no more files may be open at once; raise the limit with `ulimit -n`, or join some of the \
+         captures first with `mergecap -w JOINED FILE…`"
+    )]
+    TooMany {
         /// The file as the user named it.
         name: String,
     },
@@ -162,8 +172,10 @@ impl FileError {
     /// The error of a file that the system does not open.
     pub(super) fn of_opening(name: &str, source: io::Error) -> Self {
         let name = name.to_owned();
+        let too_many = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { name },
+            _ if too_many.contains(&source.raw_os_error()) => Self::TooMany { name },
             _ => Self::Unreadable {
                 name,
                 offset: FileBytes(0),

@@ -6,6 +6,7 @@
 
 mod annotated;
 mod compression;
+mod descriptors;
 mod file;
 mod follow;
 mod live;
@@ -18,6 +19,7 @@ use std::fmt;
 
 pub use annotated::{Annotated, AnnotatedCopy};
 pub use compression::Compression;
+pub use descriptors::raise_descriptor_limit;
 pub use file::{CaptureFile, Damage, Ending, FileError, FileFacts, FileFormat, Merged, Record};
 pub use follow::Followed;
 pub use live::{

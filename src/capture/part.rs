@@ -29,6 +29,17 @@ impl fmt::Display for Part {
     }
 }
 
+impl Part {
+    /// Whether what is known of drops stands in another of these parts, and not in this one: of a
+    /// divided capture, the first part has it.
+    pub fn leaves_drops_to(&self, firsts: &[Self]) -> bool {
+        self.number > 1
+            && firsts
+                .iter()
+                .any(|first| first.number == 1 && first.set == self.set)
+    }
+}
+
 impl FromStr for Part {
     type Err = ();
 

@@ -13,12 +13,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::interrupted_flag;
 use super::live_view::LiveView;
-use super::options::{ProtocolOptions, ReportOptions, at_most, duration};
+use super::options::{ProtocolOptions, ReportOptions, at_most, duration, first_parts};
 use super::{Outcome, tell, warn};
 use crate::analysis::{
     self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
 };
-use crate::capture::{CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged};
+use crate::capture::{
+    CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged, Part, raise_descriptor_limit,
+};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
@@ -107,6 +109,7 @@ impl ChunkSource for &mut Reading {
 }
 
 pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
+    raise_descriptor_limit();
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
     let (analysis, files, stopped) = match args.follow {
@@ -129,10 +132,13 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     };
     let (mut dropped, mut by_system) = (Packets::ZERO, Packets::ZERO);
     let (mut counted, mut counted_by_system) = (true, true);
+    let firsts = first_parts(&files);
     for file in files {
         let facts = file.facts();
-        counted &= facts.counts_interface_drops;
-        counted_by_system &= facts.counts_system_drops;
+        let elsewhere = |part: &Part| part.leaves_drops_to(&firsts);
+        let elsewhere = facts.part.as_ref().is_some_and(elsewhere);
+        counted &= facts.counts_interface_drops || elsewhere;
+        counted_by_system &= facts.counts_system_drops || elsewhere;
         dropped += facts.drops.total();
         by_system += facts.drops.system;
         source.link_types.extend(&facts.link_types);

@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::algorithm::Options;
 use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
+use crate::capture::{CaptureFile, Part};
 use crate::energy::{self, EnergyError};
 use crate::node::MAX_PAYLOAD;
 use crate::report::{Models, Report, Style, json, text};
@@ -141,4 +142,10 @@ pub(super) fn style() -> Style {
 pub(super) fn at_most(most: u16, text: &str) -> Result<NonZeroU16, String> {
     let number = text.parse().ok().filter(|n: &NonZeroU16| n.get() <= most);
     number.ok_or_else(|| format!("expected a number from 1 to {most}"))
+}
+
+/// The first parts of divided captures among these files.
+pub(super) fn first_parts(files: &[CaptureFile]) -> Vec<Part> {
+    let parts = files.iter().filter_map(|file| file.facts().part.as_ref());
+    parts.filter(|part| part.number == 1).cloned().collect()
 }

@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::analyze::progress_bar;
-use super::options::at_most;
+use super::options::{at_most, first_parts};
 use super::{Outcome, print, warn};
 use crate::capture::{
     CapturedPacket, Ending, FileFacts, InterfaceDescription, InterfaceId, Merged, Part, Recorder,
-    RecorderError,
+    RecorderError, raise_descriptor_limit,
 };
 use crate::flow::Sharder;
 use crate::units::{LinkType, Packets, Timestamp};
@@ -49,6 +49,7 @@ pub(super) struct SplitArgs {
 }
 
 pub(super) fn run(args: &SplitArgs) -> Outcome {
+    raise_descriptor_limit();
     let mut capture = Merged::open(&args.files)?;
     let names = names(args)?;
     let mut parts = Parts::create(&names)?;
@@ -80,8 +81,10 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
 
     let packets = parts.packets();
     let mut losses = Losses::default();
-    for file in capture.into_files() {
-        losses.add(file.facts());
+    let files = capture.into_files();
+    let firsts = first_parts(&files);
+    for file in files {
+        losses.add(file.facts(), &firsts);
         parts.describe(file.facts())?;
         let name = file.name().to_owned();
         match file.into_ending() {
@@ -349,11 +352,13 @@ impl Default for Losses {
 }
 
 impl Losses {
-    fn add(&mut self, facts: &FileFacts) {
+    fn add(&mut self, facts: &FileFacts, firsts: &[Part]) {
+        let elsewhere = |part: &Part| part.leaves_drops_to(firsts);
+        let elsewhere = facts.part.as_ref().is_some_and(elsewhere);
         self.total += facts.drops.total();
         self.system += facts.drops.system;
-        self.counted &= facts.counts_interface_drops;
-        self.counted_by_system &= facts.counts_system_drops;
+        self.counted &= facts.counts_interface_drops || elsewhere;
+        self.counted_by_system &= facts.counts_system_drops || elsewhere;
         self.cut_short |= facts.part_of_cut;
     }
 

@@ -3,10 +3,9 @@
 
 use std::fs;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::algorithm::{Algorithm, Options, ProcessId};
 use crate::analysis::Limits;
+use crate::capture::raise_descriptor_limit;
 use crate::node::control::Connections;
 
 /// Descriptors that the controller has open for each node: three pipes and the process itself.
@@ -182,20 +181,11 @@ impl Machine {
     /// This machine, as Linux describes it. Raises this process's limit of descriptors as far as it
     /// may: nodes inherit it.
     pub fn this() -> Self {
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let raised = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        let descriptors = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => maximum,
-            Err(_) => current,
-        };
         let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let most = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
         let most = most.iter().filter_map(|path| number(path)).min();
         Self {
-            descriptors,
+            descriptors: raise_descriptor_limit(),
             threads: most.map(|most| most.saturating_sub(threads())),
             memory: available(),
         }
