@@ -36,22 +36,38 @@ pub trait ChunkSource: Send {
     ) -> bool;
 }
 
-/// A packet in a chunk.
+/// A packet in a chunk: as little as says where it is, for all of these words go from one processor's
+/// cache to another's.
 #[derive(Debug, Clone, Copy)]
 struct Placed {
     timestamp: Timestamp,
+    /// Where it begins in the chunk's bytes. Of a [`SPECIAL`] packet, its index among those.
+    at: u32,
+    /// Its captured bytes, or [`SPECIAL`].
+    captured: u32,
+}
+
+/// More than any packet has bytes.
+const SPECIAL: u32 = u32::MAX;
+
+/// A packet that is not like the others of its chunk.
+#[derive(Debug, Clone, Copy)]
+struct Special {
+    link_type: LinkType,
+    original_length: u32,
+    captured: u32,
     /// Where it begins in the chunk's bytes, or in those that were kept from earlier chunks.
     at: u32,
     is_kept: bool,
-    captured: u32,
-    original_length: u32,
-    link_type: LinkType,
 }
 
 /// A chunk, and which of its packets are for which shard.
 #[derive(Debug, Default)]
 struct Chunk {
     bytes: Vec<u8>,
+    /// The link type of all packets but the special ones, which are captured whole too.
+    link_type: Option<LinkType>,
+    specials: Vec<Special>,
     /// Of packets whose shard was not known when they were read.
     kept: Vec<u8>,
     packets: Vec<Vec<Placed>>,
@@ -67,6 +83,8 @@ struct Work<S> {
     shards: Vec<Shard>,
     /// Chunks that all shards are done with.
     spare: Vec<Chunk>,
+    /// Threads that wait for something to do.
+    idle: usize,
 }
 
 struct Shard {
@@ -77,7 +95,13 @@ struct Shard {
 
 enum Task<S> {
     Read((S, Sharder), Chunk),
-    Analyze(usize, Box<Analyzer>, Arc<Chunk>),
+    Analyze(usize, Box<Analyzer>, VecDeque<Arc<Chunk>>),
+}
+
+enum Done<S> {
+    /// Whether there is more to read.
+    Read((S, Sharder), Chunk, bool),
+    Analyzed(usize, Box<Analyzer>, VecDeque<Arc<Chunk>>),
 }
 
 /// Analyses what `source` has with so many `threads`. The analyzers are all made by `analyzer`.
@@ -99,14 +123,16 @@ pub fn analyze<S: ChunkSource>(
             has_failed: false,
             shards: (0..shards.get()).map(shard).collect(),
             spare: Vec::new(),
+            idle: 0,
         }),
         changed: Condvar::new(),
     };
     thread::scope(|scope| {
-        for _ in 1..threads.get() {
-            scope.spawn(|| team.labour());
+        for thread in 1..threads.get() {
+            let team = &team;
+            scope.spawn(move || team.labour(usize::from(thread)));
         }
-        team.labour();
+        team.labour(0);
     });
     let work = team
         .work
@@ -125,40 +151,55 @@ struct Team<S> {
 }
 
 impl<S: ChunkSource> Team<S> {
-    fn labour(&self) {
+    fn labour(&self, thread: usize) {
         let _failing = Failing(self);
         let shards = self.lock().shards.len();
-        while let Some(task) = self.next_task() {
-            match task {
+        let mut task = self.next_task(thread, None);
+        while let Some(begun) = task {
+            let done = match begun {
                 Task::Read(mut reader, mut chunk) => {
                     let (source, sharder) = &mut reader;
                     let goes_on = chunk.read(source, sharder, shards);
-                    let chunk = Arc::new(chunk);
-                    let mut work = self.lock();
-                    for (shard, packets) in work.shards.iter_mut().zip(&chunk.packets) {
-                        if !packets.is_empty() {
-                            shard.waiting.push_back(Arc::clone(&chunk));
+                    Done::Read(reader, chunk, goes_on)
+                }
+                Task::Analyze(index, mut analyzer, chunks) => {
+                    for chunk in &chunks {
+                        for packet in chunk.packets_of(index) {
+                            analyzer.packet(&packet);
                         }
                     }
-                    work.has_ended = !goes_on;
-                    work.reader = Some(reader);
+                    Done::Analyzed(index, analyzer, chunks)
                 }
-                Task::Analyze(index, mut analyzer, chunk) => {
-                    for packet in chunk.packets_of(index) {
-                        analyzer.packet(&packet);
-                    }
-                    let mut work = self.lock();
-                    work.shards[index].analyzer = Some(analyzer);
-                    work.spare.extend(Arc::into_inner(chunk));
-                }
-            }
-            self.changed.notify_all();
+            };
+            task = self.next_task(thread, Some(done));
         }
     }
 
-    /// Waits for something to do. `None` when there is nothing left that another thread is not at.
-    fn next_task(&self) -> Option<Task<S>> {
+    /// Hands in what was done and waits for something to do. `None` when there is nothing left that
+    /// another thread is not at.
+    fn next_task(&self, thread: usize, done: Option<Done<S>>) -> Option<Task<S>> {
         let mut work = self.lock();
+        match done {
+            Some(Done::Read(reader, chunk, goes_on)) => {
+                let chunk = Arc::new(chunk);
+                for (shard, packets) in work.shards.iter_mut().zip(&chunk.packets) {
+                    if !packets.is_empty() {
+                        shard.waiting.push_back(Arc::clone(&chunk));
+                    }
+                }
+                work.has_ended = !goes_on;
+                work.reader = Some(reader);
+            }
+            Some(Done::Analyzed(index, analyzer, chunks)) => {
+                work.shards[index].analyzer = Some(analyzer);
+                work.spare
+                    .extend(chunks.into_iter().filter_map(Arc::into_inner));
+            }
+            None => {}
+        }
+        if work.idle > 0 {
+            self.changed.notify_all();
+        }
         loop {
             if work.has_failed {
                 return None;
@@ -173,19 +214,25 @@ impl<S: ChunkSource> Team<S> {
             }
             let free = work.shards.iter_mut().enumerate();
             let free = free.filter(|(_, shard)| shard.analyzer.is_some());
-            if let Some((index, shard)) = free.max_by_key(|(_, shard)| waiting(shard))
-                && let Some(chunk) = shard.waiting.pop_front()
+            // Of those for which as much waits, the one that this thread had before.
+            let is_own = |index: usize| index / usize::from(SHARDS_A_THREAD) == thread;
+            if let Some((index, shard)) =
+                free.max_by_key(|(index, shard)| (waiting(shard), is_own(*index)))
+                && !shard.waiting.is_empty()
                 && let Some(analyzer) = shard.analyzer.take()
             {
-                return Some(Task::Analyze(index, analyzer, chunk));
+                let chunks = std::mem::take(&mut shard.waiting);
+                return Some(Task::Analyze(index, analyzer, chunks));
             }
             if work.has_ended && backlog == 0 {
                 return None;
             }
+            work.idle += 1;
             work = self
                 .changed
                 .wait(work)
                 .unwrap_or_else(PoisonError::into_inner);
+            work.idle -= 1;
         }
     }
 
@@ -215,21 +262,37 @@ impl Chunk {
     ) -> bool {
         self.packets.resize(shards, Vec::new());
         self.packets.iter_mut().for_each(Vec::clear);
+        self.specials.clear();
         self.kept.clear();
+        self.link_type = None;
         let Self {
             bytes,
+            link_type,
+            specials,
             kept,
             packets,
         } = self;
         let mut place = |shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool| {
-            packets[usize::from(shard)].push(Placed {
+            let captured = packet.data.len() as u32;
+            let is_usual = !is_kept
+                && packet.original_length == captured
+                && packet.link_type == *link_type.get_or_insert(packet.link_type);
+            let mut placed = Placed {
                 timestamp: packet.timestamp,
                 at: at as u32,
-                is_kept,
-                captured: packet.data.len() as u32,
-                original_length: packet.original_length,
-                link_type: packet.link_type,
-            });
+                captured,
+            };
+            if !is_usual {
+                (placed.at, placed.captured) = (specials.len() as u32, SPECIAL);
+                specials.push(Special {
+                    link_type: packet.link_type,
+                    original_length: packet.original_length,
+                    captured,
+                    at: at as u32,
+                    is_kept,
+                });
+            }
+            packets[usize::from(shard)].push(placed);
         };
         let goes_on = source.take_chunk(bytes, |packet, at| match sharder.part_of(&packet) {
             Some(shard) => place(shard, &packet, at, false),
@@ -246,21 +309,40 @@ impl Chunk {
     /// shown: the thread that has read it may be another, and no pattern foretells which is next.
     fn packets_of(&self, shard: usize) -> impl Iterator<Item = CapturedPacket<'_>> {
         const AHEAD: usize = 8;
+        const CACHE_LINE: usize = 64;
         let placed = &self.packets[shard];
+        let link_type = self.link_type.unwrap_or(LinkType(0));
         placed.iter().enumerate().map(move |(i, packet)| {
             if let Some(ahead) = placed.get(i + AHEAD) {
-                black_box(self.bytes.get(ahead.at as usize).copied());
+                let at = ahead.at as usize;
+                black_box(self.bytes.get(at).copied());
+                black_box(self.bytes.get(at + CACHE_LINE).copied());
             }
-            CapturedPacket {
-                timestamp: packet.timestamp,
-                link_type: packet.link_type,
-                original_length: packet.original_length,
-                data: match packet.is_kept {
-                    false => &self.bytes[packet.at as usize..][..packet.captured as usize],
-                    true => &self.kept[packet.at as usize..][..packet.captured as usize],
+            match packet.captured {
+                SPECIAL => self.special(packet),
+                captured => CapturedPacket {
+                    timestamp: packet.timestamp,
+                    link_type,
+                    original_length: captured,
+                    data: &self.bytes[packet.at as usize..][..captured as usize],
                 },
             }
         })
+    }
+
+    #[cold]
+    fn special(&self, packet: &Placed) -> CapturedPacket<'_> {
+        let special = self.specials[packet.at as usize];
+        let bytes: &[u8] = match special.is_kept {
+            false => &self.bytes,
+            true => &self.kept,
+        };
+        CapturedPacket {
+            timestamp: packet.timestamp,
+            link_type: special.link_type,
+            original_length: special.original_length,
+            data: &bytes[special.at as usize..][..special.captured as usize],
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Line {
         if !at_start || packet.last() != Some(&b'\n') {
             return None;
         }
-        let (lines, with_cr) = count_delimiters(packet, length)?;
+        let (lines, with_cr) = count_delimiters(packet, length);
         Some(Whole {
             messages: Messages::new(lines),
             framing: FramingBytes::new(lines + with_cr),
@@ -60,57 +60,67 @@ impl Line {
     }
 }
 
-/// LFs in the last `length` bytes of `packet`, and how many of them have a CR before them there.
-/// `None` if the packet has too few bytes before these for them to be read in whole words.
-///
-/// Eight bytes at a time, for lines are short: a search from one LF to the next costs more to begin
-/// than to do.
-#[inline(always)]
-fn count_delimiters(packet: &[u8], length: usize) -> Option<(u64, u64)> {
-    const WORD: usize = size_of::<u64>();
-    let in_words = length.next_multiple_of(WORD);
-    let start = packet.len().checked_sub(in_words)?;
-    // Each word, and the word that begins one byte earlier.
-    let words = packet[start..].as_chunks::<WORD>().0;
-    let earlier = packet[start.checked_sub(1)?..].as_chunks::<WORD>().0;
-    let earlier = &earlier[..words.len()];
-    // Of the first word, only what is within the last `length` bytes.
-    let outside = u8::BITS * (in_words - length) as u32;
-    let mut lf_within = u64::MAX << outside;
-    let mut cr_within = lf_within & !(0xff << outside);
+/// As many bytes are looked at without a branch.
+const BLOCK: usize = 64;
 
-    let (mut lines, mut with_cr) = (0, 0);
-    let (mut lf_sums, mut cr_lf_sums) = (0, 0);
-    for i in 0..words.len() {
-        let not_lf = u64::from_le_bytes(words[i]) ^ u64::from_le_bytes([b'\n'; WORD]);
-        let not_cr = u64::from_le_bytes(earlier[i]) ^ u64::from_le_bytes([b'\r'; WORD]);
-        lf_sums += ones_for_zeros(not_lf) & lf_within;
-        cr_lf_sums += ones_for_zeros(not_lf | not_cr) & cr_within;
-        (lf_within, cr_within) = (u64::MAX, u64::MAX);
-        // A byte of the sums counts to 255.
-        if i % 255 == 254 {
-            lines += sum_of_bytes(std::mem::take(&mut lf_sums));
-            with_cr += sum_of_bytes(std::mem::take(&mut cr_lf_sums));
+/// LFs in the last `length` bytes of `packet`, and how many of them have a CR before them there.
+///
+/// A short payload is looked at together with headers before it, which count nothing: lengths follow no
+/// pattern that a processor could learn, and to guess one wrong costs more than to look.
+#[inline(always)]
+fn count_delimiters(packet: &[u8], length: usize) -> (u64, u64) {
+    let start = packet.len() - length;
+    let payload = &packet[start..];
+    let Some(last) = packet.last_chunk::<{ BLOCK + 1 }>().filter(|_| start > 0) else {
+        return count_each(payload);
+    };
+    let (mut lines, mut with_cr) = count_block(last, length % BLOCK);
+    // Each block with the byte before it.
+    let before = &packet[start - 1..];
+    for block in 0..length / BLOCK {
+        if let Some(block) = before[block * BLOCK..].first_chunk() {
+            let found = count_block(block, BLOCK);
+            lines += found.0;
+            with_cr += found.1;
         }
     }
-    lines += sum_of_bytes(lf_sums);
-    with_cr += sum_of_bytes(cr_lf_sums);
-    Some((lines, with_cr))
+    // The byte before the first block is none of the payload.
+    let is_split = before.starts_with(b"\r\n") && length > 0;
+    (lines, with_cr - u64::from(is_split))
 }
 
-/// 1 in each byte of a word that is 0, and 0 in the others.
+/// LFs in the last `length` of a block's bytes, and how many of them have a CR before them there or
+/// before the first of these bytes.
 #[inline(always)]
-fn ones_for_zeros(word: u64) -> u64 {
-    const LOW_BITS: u64 = u64::from_le_bytes([0x7f; 8]);
-    !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS) >> 7
+fn count_block(block: &[u8; BLOCK + 1], length: usize) -> (u64, u64) {
+    const ONES: [u8; 2 * BLOCK] = {
+        let mut ones = [0; 2 * BLOCK];
+        let mut i = BLOCK;
+        while i < ones.len() {
+            ones[i] = 1;
+            i += 1;
+        }
+        ones
+    };
+    let Some(counts) = ONES[length..].first_chunk::<BLOCK>() else {
+        return (0, 0);
+    };
+    let (mut lines, mut with_cr) = (0, 0);
+    for i in 0..BLOCK {
+        let is_line = u8::from(block[i + 1] == b'\n') & counts[i];
+        lines += is_line;
+        with_cr += is_line & u8::from(block[i] == b'\r');
+    }
+    (u64::from(lines), u64::from(with_cr))
 }
 
-/// The sum of a word's bytes.
-#[inline(always)]
-fn sum_of_bytes(word: u64) -> u64 {
-    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
-    let pairs = (word & EVEN) + (word >> 8 & EVEN);
-    pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48
+/// The same for what has no such block before its end: a few bytes in a packet without options.
+fn count_each(payload: &[u8]) -> (u64, u64) {
+    let lines = memchr::memchr_iter(b'\n', payload);
+    lines.fold((0, 0), |(lines, with_cr), at| {
+        let has_cr = at > 0 && payload[at - 1] == b'\r';
+        (lines + 1, with_cr + u64::from(has_cr))
+    })
 }
 
 impl Framing for Line {
