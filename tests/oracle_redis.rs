@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use common::{
-    Running, broken_identities, command, count, have_tools, protocol, run, start, text,
+    Running, broken_identities, command, count, have_tools, protocol, run, start, text, tshark,
     tshark_fields, wait_until, wirewatt,
 };
 
@@ -482,4 +482,100 @@ fn commands_and_replies_are_those_that_the_server_counts() {
     assert_eq!(count(redis, "/from_listener/messages"), commands + pushes);
     assert_eq!(count(redis, "/incomplete_messages"), 0);
     assert_eq!(count(redis, "/bytes/unframed"), 0);
+}
+
+/// Commands and replies of RESP2 by hand, of which segments bring several or a part: tshark's dissector finds
+/// as many.
+#[test]
+fn tshark_finds_the_same_commands_and_replies_in_a_file() {
+    const PORT: u16 = 6379;
+    if !have_tools(&["tshark"]) {
+        return;
+    }
+    let (up, down) = ([40_000, PORT], [PORT, 40_000]);
+    let segments: [([u16; 2], u8, u32, u32, &[u8]); 9] = [
+        (up, 2, 99, 0, b""),
+        (down, 18, 499, 100, b""),
+        (
+            up,
+            24,
+            100,
+            500,
+            b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n",
+        ),
+        (down, 24, 500, 135, b"+PONG\r\n:1\r\n"),
+        (up, 24, 135, 511, b"*2\r\n$3\r\nGET\r\n$1"),
+        (up, 24, 150, 511, b"\r\nk\r\n*1\r\n$1\r\nX\r\n"),
+        (down, 24, 511, 166, b"$3\r\na\r"),
+        (down, 24, 517, 166, b"\n\r\n"),
+        (down, 24, 520, 166, b"-ERR unknown command\r\n"),
+    ];
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 2 | 4 << 16, 0, 0, 65_535, 1] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for (second, (ports, flags, sequence, acknowledgment, payload)) in (1..).zip(segments) {
+        let length = 54 + payload.len() as u32;
+        for word in [second, 0, length, length] {
+            file.extend(u32::to_le_bytes(word));
+        }
+        file.extend([&[2; 12][..], &[8, 0, 0x45, 0]].concat());
+        file.extend((40 + payload.len() as u16).to_be_bytes());
+        file.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+        let [one, other] = [[10, 0, 0, 1], [10, 0, 0, 2]];
+        let ends = if ports == up {
+            [one, other]
+        } else {
+            [other, one]
+        };
+        file.extend(ends.concat());
+        file.extend(ports.map(u16::to_be_bytes).concat());
+        file.extend(sequence.to_be_bytes());
+        file.extend(acknowledgment.to_be_bytes());
+        file.extend([0x50, flags, 1, 0, 0, 0, 0, 0]);
+        file.extend(payload);
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("resp.pcap");
+    std::fs::write(&path, file).expect("written");
+
+    // Fields of values that stand in no other here. What tshark finds the beginning of, it shows again
+    // with the packet that brings the rest.
+    let found = |to: u16, fields: &[&str]| {
+        let mut command = tshark();
+        command
+            .args(["-o", "tcp.desegment_tcp_streams:TRUE"])
+            .args(["-d", &format!("tcp.port=={PORT},resp")])
+            .arg("-r")
+            .arg(&path)
+            .arg("-Y")
+            .arg(format!(
+                "resp && !resp.reassembled_in_next_frame && tcp.dstport == {to}"
+            ))
+            .args(["-T", "fields", "-E", "separator=|"]);
+        for field in fields {
+            command.args(["-e", field]);
+        }
+        let finished = run(&mut command);
+        assert!(finished.status.success(), "{finished}");
+        let values = finished.stdout.split(['|', ',', '\n']);
+        values.filter(|value| !value.is_empty()).count() as u64
+    };
+    let report = run(wirewatt()
+        .args(["analyze", "--json", "--protocol", "redis=6379:resp"])
+        .arg(&path))
+    .json();
+    let redis = protocol(&report, "redis");
+    let messages = [
+        count(redis, "/to_listener/messages"),
+        count(redis, "/from_listener/messages"),
+    ];
+    let replies = [
+        "resp.string",
+        "resp.integer",
+        "resp.bulk_string.length",
+        "resp.error",
+    ];
+    let theirs = [found(PORT, &["resp.array.length"]), found(40_000, &replies)];
+    assert_eq!((messages, theirs), ([4, 4], [4, 4]));
 }
