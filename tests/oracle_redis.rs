@@ -489,11 +489,13 @@ fn commands_and_replies_are_those_that_the_server_counts() {
 #[test]
 fn tshark_finds_the_same_commands_and_replies_in_a_file() {
     const PORT: u16 = 6379;
+    /// Ports, flags, sequence and acknowledgment numbers, payload.
+    type Sent = ([u16; 2], u8, u32, u32, &'static [u8]);
     if !have_tools(&["tshark"]) {
         return;
     }
     let (up, down) = ([40_000, PORT], [PORT, 40_000]);
-    let segments: [([u16; 2], u8, u32, u32, &[u8]); 9] = [
+    let segments: [Sent; 9] = [
         (up, 2, 99, 0, b""),
         (down, 18, 499, 100, b""),
         (
