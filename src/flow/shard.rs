@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU16;
 
-use super::{Assembly, Broken, ConnectionKey, Fragments, TransportKind};
+use super::key::mix;
+use super::{Assembly, Broken, Fragments};
 use crate::capture::CapturedPacket;
-use crate::packet::{self, Addresses, Fragment, Packet, QuotedTransport, Transport, Undecoded};
+use crate::packet::{self, Addresses, Fragment, Packet, Transport, Undecoded};
 use crate::units::{LinkType, Timestamp};
 
 /// Sorts the packets of a capture into parts by their connections.
@@ -64,17 +65,8 @@ impl Sharder {
     /// cannot be decoded. `None` of a fragment: it was kept, and what is [due](Sharder::due) now has to
     /// be asked for.
     pub fn part_of(&mut self, packet: &CapturedPacket<'_>) -> Option<u16> {
-        let CapturedPacket {
-            link_type,
-            original_length,
-            data,
-            ..
-        } = *packet;
-        match packet::decode_usual(link_type, data, original_length) {
-            Some((_, addresses, segment)) => {
-                let ports = (segment.source_port, segment.destination_port);
-                Some(self.part(hash_of(&addresses, ports, TransportKind::Tcp)))
-            }
+        match packet::usual_ends(packet.link_type, packet.data) {
+            Some((addresses, ports)) => Some(self.part(hash_of_v4(addresses, ports))),
             None => self.part_of_any(packet),
         }
     }
@@ -167,37 +159,58 @@ impl Sharder {
     }
 }
 
-fn hash_of(addresses: &Addresses, ports: (u16, u16), transport: TransportKind) -> u32 {
-    let (key, _) = ConnectionKey::new(addresses, ports.0, ports.1, transport);
-    key.hash()
+/// The same for both directions.
+#[inline(always)]
+fn hash_of_v4(addresses: (u32, u32), ports: (u16, u16)) -> u32 {
+    let ((source, destination), (from, to)) = (addresses, ports);
+    let sums =
+        u64::from(source) + u64::from(destination) + u64::from(u32::from(from) + u32::from(to));
+    let ports = u32::from(from ^ to) << 16 | u32::from(from.wrapping_add(to));
+    mix(
+        u64::from(source ^ destination) << 32 | u64::from(ports),
+        sums,
+    ) as u32
+}
+
+fn hash_of(addresses: &Addresses, ports: (u16, u16)) -> u32 {
+    match *addresses {
+        Addresses::V4 {
+            source,
+            destination,
+        } => hash_of_v4((source, destination), ports),
+        Addresses::V6 {
+            source,
+            destination,
+        } => {
+            let fold = |word: u128| (word >> 64) as u64 ^ word as u64;
+            let differences = fold(source ^ destination) ^ u64::from(ports.0 ^ ports.1) << 48;
+            let sums = fold(source.wrapping_add(destination));
+            mix(
+                differences,
+                sums.wrapping_add(u64::from(ports.0) + u64::from(ports.1)),
+            ) as u32
+        }
+    }
 }
 
 fn hash_of_any(decoded: &Result<Packet<'_>, Undecoded>) -> u32 {
     let Ok(packet) = decoded else {
         return 0;
     };
-    let (addresses, ports, transport) = match &packet.transport {
+    let (addresses, ports) = match &packet.transport {
         Transport::Tcp(segment) => (
             &packet.addresses,
             (segment.source_port, segment.destination_port),
-            TransportKind::Tcp,
         ),
         Transport::Udp(datagram) => (
             &packet.addresses,
             (datagram.source_port, datagram.destination_port),
-            TransportKind::Udp,
         ),
         Transport::IcmpError(error) => (
             &error.addresses,
             (error.source_port, error.destination_port),
-            match error.transport {
-                QuotedTransport::Tcp => TransportKind::Tcp,
-                QuotedTransport::Udp => TransportKind::Udp,
-            },
         ),
-        Transport::Fragment(_) | Transport::Other { .. } => {
-            (&packet.addresses, (0, 0), TransportKind::Udp)
-        }
+        Transport::Fragment(_) | Transport::Other { .. } => (&packet.addresses, (0, 0)),
     };
-    hash_of(addresses, ports, transport)
+    hash_of(addresses, ports)
 }
