@@ -63,6 +63,8 @@ struct Special {
 /// A chunk, and which of its packets are for which shard.
 #[derive(Debug, Default)]
 struct Chunk {
+    /// The thread that has read it.
+    reader: usize,
     bytes: Vec<u8>,
     /// The link type of all packets but the special ones, which are captured whole too.
     link_type: Option<LinkType>,
@@ -94,13 +96,13 @@ struct Shard {
 
 enum Task<S> {
     Read((S, Sharder), Chunk),
-    Analyze(usize, Box<Analyzer>, VecDeque<Arc<Chunk>>),
+    Analyze(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 enum Done<S> {
     /// Whether there is more to read.
     Read((S, Sharder), Chunk, bool),
-    Analyzed(usize, Box<Analyzer>, VecDeque<Arc<Chunk>>),
+    Analyzed(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 /// Analyses what `source` has with so many `threads`. The analyzers are all made by `analyzer`.
@@ -158,16 +160,15 @@ impl<S: ChunkSource> Team<S> {
             let done = match begun {
                 Task::Read(mut reader, mut chunk) => {
                     let (source, sharder) = &mut reader;
+                    chunk.reader = thread;
                     let goes_on = chunk.read(source, sharder, shards);
                     Done::Read(reader, chunk, goes_on)
                 }
-                Task::Analyze(index, mut analyzer, chunks) => {
-                    for chunk in &chunks {
-                        for packet in chunk.packets_of(index) {
-                            analyzer.packet(&packet);
-                        }
+                Task::Analyze(index, mut analyzer, chunk) => {
+                    for packet in chunk.packets_of(index) {
+                        analyzer.packet(&packet);
                     }
-                    Done::Analyzed(index, analyzer, chunks)
+                    Done::Analyzed(index, analyzer, chunk)
                 }
             };
             task = self.next_task(thread, Some(done));
@@ -189,10 +190,9 @@ impl<S: ChunkSource> Team<S> {
                 work.has_ended = !goes_on;
                 work.reader = Some(reader);
             }
-            Some(Done::Analyzed(index, analyzer, chunks)) => {
+            Some(Done::Analyzed(index, analyzer, chunk)) => {
                 work.shards[index].analyzer = Some(analyzer);
-                work.spare
-                    .extend(chunks.into_iter().filter_map(Arc::into_inner));
+                work.spare.extend(Arc::into_inner(chunk));
             }
             None => {}
         }
@@ -205,23 +205,30 @@ impl<S: ChunkSource> Team<S> {
             }
             let waiting = |shard: &Shard| shard.waiting.len();
             let backlog = work.shards.iter().map(waiting).max().unwrap_or(0);
-            if !work.has_ended
+            // What this thread has read is in its processor's cache: that comes first, then reading,
+            // then what others have read.
+            let is_own = |shard: &Shard| {
+                let next = shard.waiting.front();
+                next.is_some_and(|chunk| chunk.reader == thread)
+            };
+            let free = work.shards.iter_mut().enumerate();
+            let free = free.filter(|(_, shard)| shard.analyzer.is_some());
+            let next = free.max_by_key(|(_, shard)| (is_own(shard), waiting(shard)));
+            let next = next.filter(|(_, shard)| waiting(shard) > 0);
+            let is_own = next.as_ref().is_some_and(|(_, shard)| is_own(shard));
+            let next = next.map(|(index, _)| index);
+            if !is_own
+                && !work.has_ended
                 && backlog < MOST_WAITING
                 && let Some(reader) = work.reader.take()
             {
                 return Some(Task::Read(reader, work.spare.pop().unwrap_or_default()));
             }
-            let free = work.shards.iter_mut().enumerate();
-            let free = free.filter(|(_, shard)| shard.analyzer.is_some());
-            // Of those for which as much waits, the one that this thread had before.
-            let is_own = |index: usize| index / usize::from(SHARDS_A_THREAD) == thread;
-            if let Some((index, shard)) =
-                free.max_by_key(|(index, shard)| (waiting(shard), is_own(*index)))
-                && !shard.waiting.is_empty()
-                && let Some(analyzer) = shard.analyzer.take()
+            if let Some(index) = next
+                && let Some(chunk) = work.shards[index].waiting.pop_front()
+                && let Some(analyzer) = work.shards[index].analyzer.take()
             {
-                let chunks = std::mem::take(&mut shard.waiting);
-                return Some(Task::Analyze(index, analyzer, chunks));
+                return Some(Task::Analyze(index, analyzer, chunk));
             }
             if work.has_ended && backlog == 0 {
                 return None;
@@ -270,6 +277,7 @@ impl Chunk {
             specials,
             kept,
             packets,
+            reader: _,
         } = self;
         let mut place = |shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool| {
             let captured = packet.data.len() as u32;
