@@ -38,7 +38,7 @@ use crate::node::control::{ChannelCounts, Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
 use crate::report::{
-    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSummary, Source,
+    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSetup, RunSummary, Source,
     SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
@@ -610,7 +610,8 @@ fn conclude(
         }
         ledger.limits(audit)
     });
-    let report = Report::new(analysis, completeness, source, audit, models);
+    let mut report = Report::new(analysis, completeness, source, audit, models);
+    report.command.clone_from(&record.command);
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
     let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
     let suppressed = ledger.is_some_and(suppressed);
@@ -645,6 +646,14 @@ fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunS
             .and_then(|outcome| outcome.stalled.clone()),
         time: ended_after(case.events, record),
         properties: Vec::new(),
+        setup: Some(RunSetup {
+            started: record.started,
+            rounds: record.rounds,
+            payload: record.payload as u64,
+            seed: record.seed,
+            addresses: record.addresses.iter().map(ToString::to_string).collect(),
+            options: record.options.0.clone(),
+        }),
     }
 }
 

@@ -153,6 +153,7 @@ pub fn merge(reports: Vec<(String, Report)>, models: &Models) -> Result<Report, 
         run: None,
         fault_cost: None,
         audit: None,
+        command: Vec::new(),
         ..sum
     })
 }

@@ -279,6 +279,7 @@ pub fn faulty_run() -> Report {
         why: why.to_owned(),
     };
     report.of_run(RunSummary {
+        setup: None,
         faults: Vec::new(),
         stalled: None,
         time: None,

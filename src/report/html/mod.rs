@@ -1,0 +1,317 @@
+//! The report as one page that opens anywhere.
+//!
+//! In: a report, or several to compare, and their charts. Out: one HTML document with its style,
+//! script and pictures inside, and a policy that forbids it the network. It is whole without its
+//! script, which sorts tables and shows what a chart's parts are. What comes from a capture is
+//! escaped in `markup`. Nothing here counts.
+
+mod markup;
+mod page;
+
+use std::collections::BTreeMap;
+
+use self::markup::shell_quoted;
+use self::page::Page;
+use super::chart::{self, Chart, ChartError};
+use super::number::{counted, grouped, modelled};
+use super::text::{self, Fact};
+use super::{Compared, ProtocolReport, Report, is_marker, tables, time};
+use crate::audit::{Formula, Row, Verdict};
+
+/// The page on one report, with these charts.
+///
+/// # Errors
+///
+/// [`ChartError`] if a chart cannot be drawn.
+pub fn render(report: &Report, charts: &[Chart]) -> Result<String, ChartError> {
+    let subject = subject(report);
+    let word = judged(report).map_or_else(String::new, |(word, _)| format!(" {word}:"));
+    let mut page = Page::new(&format!("WireWatt:{word} {subject}"));
+    page.banner("WireWatt report", &subject, &when(report));
+    verdict(&mut page, report);
+    page.figures(&key_figures(report));
+    outcome(&mut page, report);
+    accounts(&mut page, report);
+    if !charts.is_empty() {
+        page.section("charts", "Charts");
+        for chart in charts {
+            page.chart(chart)?;
+        }
+    }
+    energy(&mut page, report);
+    completeness(&mut page, report);
+    traffic(&mut page, report);
+    repeat(&mut page, report);
+    Ok(page.finish(&made_by(report)))
+}
+
+/// A page that compares several runs.
+///
+/// # Errors
+///
+/// [`ChartError`] if a chart cannot be drawn.
+pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
+    let mut page = Page::new("WireWatt: runs compared");
+    page.banner("WireWatt comparison", &counted(runs.len() as u64, "run"), "");
+    let [counts, costs] = tables::comparison(runs);
+    page.section("runs", "Runs compared");
+    page.table("Messages, packets and bytes of each run", &counts);
+    page.section("costs", "What they cost");
+    page.table("Energy and emissions of each run", &costs);
+    if let Some(note) = text::comparison_note(runs) {
+        page.notes(&[note]);
+    }
+    let protocols: Vec<&ProtocolReport> =
+        runs.iter().filter_map(Compared::protocol_report).collect();
+    if !protocols.is_empty() {
+        page.section("charts", "Charts");
+        page.chart(&chart::layers(&protocols))?;
+    }
+    let Some(run) = runs.first() else {
+        return Ok(page.finish("WireWatt"));
+    };
+    page.section("models", "What the models include");
+    page.notes(&text::cost_notes(run.report));
+    Ok(page.finish(&made_by(run.report)))
+}
+
+/// What the report is on.
+fn subject(report: &Report) -> String {
+    match &report.run {
+        Some(run) => format!(
+            "{} on {} processes",
+            run.algorithm,
+            grouped(run.processes.into())
+        ),
+        None => text::origin(&report.source),
+    }
+}
+
+/// When it was captured, and for how long.
+fn when(report: &Report) -> String {
+    let source = &report.source;
+    match (source.first_packet, source.last_packet) {
+        (Some(first), Some(last)) => {
+            let span = last.as_nanos().saturating_sub(first.as_nanos());
+            format!("captured {}, {} long", time::second(first), time::span(span))
+        }
+        _ => "no packet".to_owned(),
+    }
+}
+
+/// The word of the verdict, and the verdict as which it is to be looked at.
+fn judged(report: &Report) -> Option<(String, Verdict)> {
+    let audit = report.audit.as_ref()?;
+    let (at_best, _) = text::caveat(report);
+    Some((audit.verdict.to_string(), audit.verdict.max(at_best)))
+}
+
+fn verdict(page: &mut Page, report: &Report) {
+    match (&report.audit, judged(report)) {
+        (Some(audit), Some((word, looks))) => {
+            let meaning = text::verdict_meaning(audit.verdict);
+            let (_, caveat) = text::caveat(report);
+            page.verdict(&looks.to_string(), &word, &format!("{meaning}{caveat}"));
+        }
+        _ => page.verdict(
+            "none",
+            "no audit",
+            "no formula and no counters were given to hold the wire against",
+        ),
+    }
+}
+
+/// The figures that one looks for first, each under its name.
+fn key_figures(report: &Report) -> Vec<Fact> {
+    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let sum = |of: fn(&ProtocolReport) -> u64| grouped(seen.iter().map(|p| of(p)).sum());
+    let state = text::state_word(report.completeness.state).to_owned();
+    let mut figures = vec![
+        ("messages", sum(|p| p.tally.messages.get())),
+        ("packets", sum(|p| p.tally.packets.total.get())),
+        ("bytes on the wire", sum(|p| p.tally.bytes.wire.get())),
+    ];
+    if let [protocol] = seen[..] {
+        figures.push(("energy", modelled(protocol.energy.joules.0, "J")));
+        figures.push((
+            protocol.carbon.gas.label(),
+            modelled(protocol.carbon.grams.0, "g"),
+        ));
+    } else {
+        figures.push(("protocols", grouped(seen.len() as u64)));
+    }
+    figures.push(("capture", state));
+    figures
+}
+
+/// What bears on the verdict, and how the run went.
+fn outcome(page: &mut Page, report: &Report) {
+    let mut facts = text::run_facts(report);
+    if let Some(audit) = &report.audit {
+        facts.extend(text::message_facts(audit));
+        facts.extend(text::identity_facts(audit));
+        for (place, remark) in audit.remarks.iter().enumerate() {
+            facts.push((if place == 0 { "remarks" } else { "" }, remark.clone()));
+        }
+    }
+    if facts.is_empty() && report.fault_cost.is_none() {
+        return;
+    }
+    page.section("outcome", "What happened");
+    page.facts(&facts);
+    if let Some(cost) = &report.fault_cost {
+        page.table("The run with its fault and without", &cost.table());
+    }
+}
+
+fn accounts(page: &mut Page, report: &Report) {
+    let Some(audit) = &report.audit else {
+        return;
+    };
+    if audit.rows.is_empty() {
+        return;
+    }
+    page.section("accounts", "Accounts");
+    page.paragraph(
+        "Messages by formula, by the nodes' own counters, and as seen on the wire without asking \
+         them.",
+    );
+    let mut by_protocol: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    let mut names: Vec<&str> = Vec::new();
+    for row in &audit.rows {
+        if !by_protocol.contains_key(&*row.protocol) {
+            names.push(&row.protocol);
+        }
+        by_protocol.entry(&row.protocol).or_default().push(row);
+    }
+    for name in names {
+        let rows = &by_protocol[name];
+        let mut own = report.protocols.iter();
+        let is_there = own.any(|p| p.tally.name == name && !p.tally.foreign);
+        let absent = if is_there { "" } else { " (nothing of it in the capture)" };
+        page.table(&format!("Messages of {name}{absent}"), &tables::accounts(rows));
+        page.notes(&text::reasons(rows));
+        page.notes(&formulas(rows));
+    }
+}
+
+/// The formulas behind the rows; kinds of the same formula together.
+fn formulas(rows: &[&Row]) -> Vec<String> {
+    let mut formulas: Vec<(&Formula, Vec<&str>)> = Vec::new();
+    for row in rows {
+        let Some(formula) = &row.formula else {
+            continue;
+        };
+        match formulas.iter_mut().find(|(other, _)| *other == formula) {
+            Some((_, kinds)) => kinds.push(&row.kind),
+            None => formulas.push((formula, vec![&row.kind])),
+        }
+    }
+    let words = |(formula, kinds): (&Formula, Vec<&str>)| {
+        let (kinds, formula, citation) = (kinds.join(", "), &formula.formula, &formula.citation);
+        format!("Formula of {kinds}: {formula} ({citation})")
+    };
+    formulas.into_iter().map(words).collect()
+}
+
+fn energy(page: &mut Page, report: &Report) {
+    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    if seen.is_empty() {
+        return;
+    }
+    page.section("energy", "Energy and emissions");
+    page.paragraph(
+        "What this traffic would cost on a network, by every model. The first row of each table is \
+         the headline; the others show how far the answer depends on the model.",
+    );
+    for protocol in seen {
+        let caption = format!("{}, as if on the wire", protocol.label());
+        page.table(&caption, &tables::energy(protocol));
+        if let Some(cost) = &protocol.per_operation {
+            page.paragraph(&tables::per_operation(protocol, cost));
+        }
+    }
+    page.heading("What the models include");
+    page.notes(&text::cost_notes(report));
+}
+
+fn completeness(page: &mut Page, report: &Report) {
+    page.section("completeness", "Completeness of the capture");
+    page.facts(&text::completeness_facts(report));
+}
+
+/// Each protocol's packets and bytes, then what belongs to none.
+fn traffic(page: &mut Page, report: &Report) {
+    page.section("traffic", "Traffic in detail");
+    for protocol in report.protocols.iter().filter(|p| !is_marker(p)) {
+        if !protocol.was_seen() {
+            continue;
+        }
+        let tally = &protocol.tally;
+        page.heading(&protocol.label());
+        page.paragraph(&format!(
+            "Ports {}, framing {}. {}.",
+            tally.ports,
+            tally.framing,
+            text::summary(protocol)
+        ));
+        page.notes(&text::remarks(protocol));
+        page.tables(&[
+            ("Packets by class", tables::packets(protocol)),
+            ("Bytes by layer", tables::layers(protocol)),
+            ("Messages by kind", tables::kinds(protocol)),
+        ]);
+    }
+    let rest = text::rest_facts(report);
+    if !rest.is_empty() {
+        page.heading("Everything else in the capture");
+        page.facts(&rest);
+    }
+}
+
+/// What is needed to do it again.
+fn repeat(page: &mut Page, report: &Report) {
+    page.section("repeat", "To repeat this");
+    if !report.command.is_empty() {
+        let mut command = report.command.clone();
+        // Where the program lay does not matter.
+        if let Some(program) = command[0].rsplit('/').next() {
+            command[0] = program.to_owned();
+        }
+        page.command(&shell_quoted(&command));
+    }
+    let mut facts: Vec<Fact> = vec![("program", made_by(report))];
+    if let Some(setup) = report.run.as_ref().and_then(|run| run.setup.as_ref()) {
+        facts.push(("started", time::rfc3339(setup.started)));
+        facts.push(("seed", setup.seed.to_string()));
+        facts.push(("rounds", grouped(setup.rounds.into())));
+        facts.push(("payload", counted(setup.payload, "byte")));
+        let options = setup.options.iter();
+        let options: Vec<String> = options.map(|(name, value)| format!("{name}={value}")).collect();
+        if !options.is_empty() {
+            facts.push(("options", options.join(", ")));
+        }
+        facts.push(("listening", setup.addresses.join(", ")));
+    }
+    facts.extend(text::source_facts(report));
+    let source = &report.source;
+    if !source.link_types.is_empty() {
+        let types: Vec<String> = source.link_types.iter().map(|t| t.0.to_string()).collect();
+        facts.push(("link type", types.join(", ")));
+    }
+    if let Some(snaplen) = source.snaplen {
+        facts.push(("snap length", counted(snaplen.into(), "byte")));
+    }
+    page.facts(&facts);
+    if report.run.is_some() {
+        page.paragraph("This report again from the run's own folder, without a network:");
+        page.command("wirewatt audit .");
+    }
+}
+
+fn made_by(report: &Report) -> String {
+    format!(
+        "{} {}, {}",
+        report.tool.name, report.tool.version, report.schema
+    )
+}
