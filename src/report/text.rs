@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
-    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, SourceKind,
-    Source, is_marker, tables, time,
+    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, Source, SourceKind,
+    is_marker, tables, time,
 };
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};

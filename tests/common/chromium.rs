@@ -124,7 +124,8 @@ impl Chromium {
 
     /// Sets the window's size in CSS pixels.
     pub fn resize(&mut self, width: u32, height: u32) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
@@ -156,6 +157,12 @@ impl Chromium {
         }
     }
 
+    /// Waits until the page is drawn as it now is, and has been told its size.
+    pub fn rendered(&mut self) {
+        let frame = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))";
+        self.evaluate(frame);
+    }
+
     /// The value of an expression in the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let parameters =
@@ -185,7 +192,8 @@ impl Chromium {
             _ => panic!("no code for {key}"),
         };
         for kind in ["keyDown", "keyUp"] {
-            let event = json!({"type": kind, "key": key, "windowsVirtualKeyCode": code, "text": text});
+            let event =
+                json!({"type": kind, "key": key, "windowsVirtualKeyCode": code, "text": text});
             self.call("Input.dispatchKeyEvent", event);
         }
     }
@@ -269,7 +277,11 @@ impl Chromium {
     pub fn requests(&self) -> Vec<String> {
         let asked = |event: &&Value| event["method"] == "Network.requestWillBeSent";
         let events = self.events.iter().filter(asked);
-        let url = |event: &Value| event["params"]["request"]["url"].as_str().map(str::to_owned);
+        let url = |event: &Value| {
+            event["params"]["request"]["url"]
+                .as_str()
+                .map(str::to_owned)
+        };
         events.filter_map(url).collect()
     }
 }

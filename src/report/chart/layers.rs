@@ -199,9 +199,8 @@ impl Bar {
             let words = format!("{share:.0} %");
             let room = to - from - width_of(&words, 11);
             if room > 6 {
-                let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(colour);
-                let ink = if dark { &colour::PAPER } else { &colour::INK };
-                canvas.styled(&words, (from + room / 2, top + 10), text(11).color(ink))?;
+                let ink = colour::ink_on(*colour);
+                canvas.styled(&words, (from + room / 2, top + 10), text(11).color(&ink))?;
             } else {
                 let words = match share {
                     0.05.. => format!("{share:.1} %"),

@@ -14,10 +14,9 @@ pub fn escaped(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\n' | '\t' => out.push(character),
-            _ if is_invisible(character) => put(
-                &mut out,
-                format_args!("\\u{{{:x}}}", u32::from(character)),
-            ),
+            _ if is_invisible(character) => {
+                put(&mut out, format_args!("\\u{{{:x}}}", u32::from(character)))
+            }
             _ => out.push(character),
         }
     }
@@ -77,7 +76,15 @@ mod tests {
 
     #[test]
     fn a_shell_reads_the_words_again() {
-        let words = ["wirewatt", "run", "ring", "--fault", "kill 1 @ 2s", "it's", ""];
+        let words = [
+            "wirewatt",
+            "run",
+            "ring",
+            "--fault",
+            "kill 1 @ 2s",
+            "it's",
+            "",
+        ];
         assert_eq!(
             shell_quoted(&words.map(str::to_owned)),
             r"wirewatt run ring --fault 'kill 1 @ 2s' 'it'\''s' ''"

@@ -14,6 +14,7 @@ use self::markup::shell_quoted;
 use self::page::Page;
 use super::chart::{self, Chart, ChartError};
 use super::number::{counted, grouped, modelled};
+use super::table::{Align, Table};
 use super::text::{self, Fact};
 use super::{Compared, ProtocolReport, Report, is_marker, tables, time};
 use crate::audit::{Formula, Row, Verdict};
@@ -30,8 +31,8 @@ pub fn render(report: &Report, charts: &[Chart]) -> Result<String, ChartError> {
     page.banner("WireWatt report", &subject, &when(report));
     verdict(&mut page, report);
     page.figures(&key_figures(report));
-    outcome(&mut page, report);
     accounts(&mut page, report);
+    outcome(&mut page, report);
     if !charts.is_empty() {
         page.section("charts", "Charts");
         for chart in charts {
@@ -52,7 +53,11 @@ pub fn render(report: &Report, charts: &[Chart]) -> Result<String, ChartError> {
 /// [`ChartError`] if a chart cannot be drawn.
 pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     let mut page = Page::new("WireWatt: runs compared");
-    page.banner("WireWatt comparison", &counted(runs.len() as u64, "run"), "");
+    page.banner(
+        "WireWatt comparison",
+        &counted(runs.len() as u64, "run"),
+        "",
+    );
     let [counts, costs] = tables::comparison(runs);
     page.section("runs", "Runs compared");
     page.table("Messages, packets and bytes of each run", &counts);
@@ -75,6 +80,34 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     Ok(page.finish(&made_by(run.report)))
 }
 
+/// The algorithms that were run.
+fn names(runs: &[Compared<'_>]) -> String {
+    let mut names: Vec<&str> = runs.iter().map(|run| run.protocol).collect();
+    names.dedup();
+    names.join(", ")
+}
+
+/// The worst verdict of the runs, and how many have which.
+fn verdicts(runs: &[Compared<'_>]) -> Option<(Verdict, String)> {
+    let judged: Vec<Verdict> = runs
+        .iter()
+        .filter_map(|run| judged(run.report).map(|(_, looks)| looks))
+        .collect();
+    let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
+    for verdict in &judged {
+        *counts.entry(*verdict).or_default() += 1;
+    }
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(verdict, n)| format!("{n} {verdict}"))
+        .collect();
+    let runs = counted(judged.len() as u64, "run");
+    Some((
+        *judged.iter().max()?,
+        format!("of {runs}: {}", words.join(", ")),
+    ))
+}
+
 /// What the report is on.
 fn subject(report: &Report) -> String {
     match &report.run {
@@ -93,7 +126,11 @@ fn when(report: &Report) -> String {
     match (source.first_packet, source.last_packet) {
         (Some(first), Some(last)) => {
             let span = last.as_nanos().saturating_sub(first.as_nanos());
-            format!("captured {}, {} long", time::second(first), time::span(span))
+            format!(
+                "captured {}, {} long",
+                time::second(first),
+                time::span(span)
+            )
         }
         _ => "no packet".to_owned(),
     }
@@ -121,26 +158,47 @@ fn verdict(page: &mut Page, report: &Report) {
     }
 }
 
-/// The figures that one looks for first, each under its name.
-fn key_figures(report: &Report) -> Vec<Fact> {
+/// The figures that one looks for first: their names, themselves, and between what they lie.
+fn key_figures(report: &Report) -> Vec<[String; 3]> {
     let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let figure = |name: &str, figure: String| [name.to_owned(), figure, String::new()];
     let sum = |of: fn(&ProtocolReport) -> u64| grouped(seen.iter().map(|p| of(p)).sum());
-    let state = text::state_word(report.completeness.state).to_owned();
     let mut figures = vec![
-        ("messages", sum(|p| p.tally.messages.get())),
-        ("packets", sum(|p| p.tally.packets.total.get())),
-        ("bytes on the wire", sum(|p| p.tally.bytes.wire.get())),
+        figure("messages", sum(|p| p.tally.messages.get())),
+        figure("packets", sum(|p| p.tally.packets.total.get())),
+        figure("bytes on the wire", sum(|p| p.tally.bytes.wire.get())),
     ];
     if let [protocol] = seen[..] {
-        figures.push(("energy", modelled(protocol.energy.joules.0, "J")));
-        figures.push((
-            protocol.carbon.gas.label(),
-            modelled(protocol.carbon.grams.0, "g"),
-        ));
+        let (energy, carbon) = (&protocol.energy, &protocol.carbon);
+        let range = |low: Option<f64>, high: Option<f64>, unit| match (low, high) {
+            (Some(low), Some(high)) => {
+                format!("{} to {}", modelled(low, unit), modelled(high, unit))
+            }
+            _ => String::new(),
+        };
+        figures.push([
+            "energy".to_owned(),
+            modelled(energy.joules.0, "J"),
+            range(
+                energy.low.map(|low| low.0),
+                energy.high.map(|high| high.0),
+                "J",
+            ),
+        ]);
+        figures.push([
+            carbon.gas.label().to_owned(),
+            modelled(carbon.grams.0, "g"),
+            range(
+                carbon.low.map(|low| low.0),
+                carbon.high.map(|high| high.0),
+                "g",
+            ),
+        ]);
     } else {
-        figures.push(("protocols", grouped(seen.len() as u64)));
+        figures.push(figure("protocols", grouped(seen.len() as u64)));
     }
-    figures.push(("capture", state));
+    let state = text::state_word(report.completeness.state);
+    figures.push(figure("capture", state.to_owned()));
     figures
 }
 
@@ -188,15 +246,22 @@ fn accounts(page: &mut Page, report: &Report) {
         let rows = &by_protocol[name];
         let mut own = report.protocols.iter();
         let is_there = own.any(|p| p.tally.name == name && !p.tally.foreign);
-        let absent = if is_there { "" } else { " (nothing of it in the capture)" };
-        page.table(&format!("Messages of {name}{absent}"), &tables::accounts(rows));
+        let absent = if is_there {
+            ""
+        } else {
+            " (nothing of it in the capture)"
+        };
+        page.table(
+            &format!("Messages of {name}{absent}"),
+            &tables::accounts(rows),
+        );
         page.notes(&text::reasons(rows));
-        page.notes(&formulas(rows));
+        page.table(&format!("Formulas of {name}"), &formulas(rows));
     }
 }
 
 /// The formulas behind the rows; kinds of the same formula together.
-fn formulas(rows: &[&Row]) -> Vec<String> {
+fn formulas(rows: &[&Row]) -> Table {
     let mut formulas: Vec<(&Formula, Vec<&str>)> = Vec::new();
     for row in rows {
         let Some(formula) = &row.formula else {
@@ -207,11 +272,16 @@ fn formulas(rows: &[&Row]) -> Vec<String> {
             None => formulas.push((formula, vec![&row.kind])),
         }
     }
-    let words = |(formula, kinds): (&Formula, Vec<&str>)| {
-        let (kinds, formula, citation) = (kinds.join(", "), &formula.formula, &formula.citation);
-        format!("Formula of {kinds}: {formula} ({citation})")
-    };
-    formulas.into_iter().map(words).collect()
+    let columns = ["kind", "formula for one operation", "source"];
+    let mut table = Table::new(columns.map(|heading| (heading, Align::Left)));
+    for (formula, kinds) in formulas {
+        table.row(vec![
+            kinds.join(", "),
+            formula.formula.clone(),
+            formula.citation.clone(),
+        ]);
+    }
+    table
 }
 
 fn energy(page: &mut Page, report: &Report) {
@@ -256,11 +326,15 @@ fn traffic(page: &mut Page, report: &Report) {
             text::summary(protocol)
         ));
         page.notes(&text::remarks(protocol));
-        page.tables(&[
+        let mut beside = vec![
             ("Packets by class", tables::packets(protocol)),
             ("Bytes by layer", tables::layers(protocol)),
-            ("Messages by kind", tables::kinds(protocol)),
-        ]);
+        ];
+        // Accounts have a row for each kind.
+        if text::accounts_of(report, protocol).is_empty() {
+            beside.push(("Messages by kind", tables::kinds(protocol)));
+        }
+        page.tables(&beside);
     }
     let rest = text::rest_facts(report);
     if !rest.is_empty() {
@@ -287,7 +361,9 @@ fn repeat(page: &mut Page, report: &Report) {
         facts.push(("rounds", grouped(setup.rounds.into())));
         facts.push(("payload", counted(setup.payload, "byte")));
         let options = setup.options.iter();
-        let options: Vec<String> = options.map(|(name, value)| format!("{name}={value}")).collect();
+        let options: Vec<String> = options
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         if !options.is_empty() {
             facts.push(("options", options.join(", ")));
         }

@@ -44,7 +44,10 @@ impl Page {
             ),
         );
         if !when.is_empty() {
-            put(&mut self.banner, format_args!("<p class=\"when\">{}</p>\n", escaped(when)));
+            put(
+                &mut self.banner,
+                format_args!("<p class=\"when\">{}</p>\n", escaped(when)),
+            );
         }
     }
 
@@ -60,13 +63,18 @@ impl Page {
         );
     }
 
-    /// The figures that one looks for first.
-    pub fn figures(&mut self, figures: &[Fact]) {
+    /// Figures: the name of each, itself, and what is to be said below it.
+    pub fn figures(&mut self, figures: &[[String; 3]]) {
         self.banner.push_str("<dl class=\"figures\">\n");
-        for (name, figure) in figures {
+        for [name, figure, below] in figures {
+            let (name, figure) = (escaped(name), escaped(figure));
+            let below = match below.as_str() {
+                "" => String::new(),
+                below => format!(" <small>{}</small>", escaped(below)),
+            };
             put(
                 &mut self.banner,
-                format_args!("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(name), escaped(figure)),
+                format_args!("<div><dt>{name}</dt><dd>{figure}{below}</dd></div>\n"),
             );
         }
         self.banner.push_str("</dl>\n");
@@ -90,7 +98,10 @@ impl Page {
     }
 
     pub fn heading(&mut self, words: &str) {
-        put(&mut self.main, format_args!("<h3>{}</h3>\n", escaped(words)));
+        put(
+            &mut self.main,
+            format_args!("<h3>{}</h3>\n", escaped(words)),
+        );
     }
 
     pub fn paragraph(&mut self, words: &str) {
@@ -100,7 +111,10 @@ impl Page {
     pub fn notes<S: AsRef<str>>(&mut self, notes: &[S]) {
         for note in notes {
             let words = escaped(note.as_ref());
-            put(&mut self.main, format_args!("<p class=\"note\">{words}</p>\n"));
+            put(
+                &mut self.main,
+                format_args!("<p class=\"note\">{words}</p>\n"),
+            );
         }
     }
 
@@ -137,7 +151,10 @@ impl Page {
             }
             html.push_str("</svg>\n");
         }
-        put(html, format_args!("</div></div>\n<figcaption>{about}</figcaption>\n</figure>\n"));
+        put(
+            html,
+            format_args!("</div></div>\n<figcaption>{about}</figcaption>\n</figure>\n"),
+        );
         Ok(())
     }
 
@@ -145,7 +162,10 @@ impl Page {
     pub fn command(&mut self, words: &str) {
         put(
             &mut self.main,
-            format_args!("<pre tabindex=\"0\"><code>{}</code></pre>\n", escaped(words)),
+            format_args!(
+                "<pre tabindex=\"0\"><code>{}</code></pre>\n",
+                escaped(words)
+            ),
         );
     }
 
@@ -171,11 +191,17 @@ impl Page {
         };
         self.tables += 1;
         let html = &mut self.main;
+        // The first heading may say it already.
+        let first = table.columns().first();
+        let said = match first.is_some_and(|(first, _)| first.eq_ignore_ascii_case(caption)) {
+            true => " class=\"unseen\"",
+            false => "",
+        };
         put(
             html,
             format_args!(
                 "<div class=\"scroll\" role=\"region\" aria-labelledby=\"t{0}\">\n<table>\n\
-                 <caption id=\"t{0}\">{1}</caption>\n<thead><tr>",
+                 <caption id=\"t{0}\"{said}>{1}</caption>\n<thead><tr>",
                 self.tables,
                 escaped(caption)
             ),
@@ -183,7 +209,10 @@ impl Page {
         for (heading, align) in table.columns() {
             let class = number_class(*align);
             let heading = escaped(heading);
-            put(html, format_args!("<th scope=\"col\"{class}>{heading}</th>"));
+            put(
+                html,
+                format_args!("<th scope=\"col\"{class}>{heading}</th>"),
+            );
         }
         html.push_str("</tr></thead>\n<tbody>\n");
         let has_foot = !others.is_empty() && last.first().is_some_and(|name| name == "all");
