@@ -28,6 +28,9 @@ pub const HEADLINE_MODEL: &str = "datacenter-3-hops";
 /// The grid that is used where none was chosen.
 pub const DEFAULT_GRID: &str = "us-2018";
 
+/// One kilowatt-hour in joules, exactly.
+pub const JOULES_PER_KWH: f64 = 3.6e6;
+
 /// What a model ascribes to some traffic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
