@@ -18,8 +18,6 @@ mod tables;
 pub mod text;
 mod time;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Analysis, Beginning, Completeness};
@@ -220,8 +218,6 @@ pub struct ProtocolReport {
     pub tally: ProtocolTally,
     /// Message bodies as a share of IP bytes; null where there were no IP bytes.
     pub goodput_share: Option<f64>,
-    /// Times of messages and operations; empty where none were taken.
-    pub latency: BTreeMap<String, serde_json::Value>,
     /// Energy by the headline model.
     pub energy: Energy,
     /// Emissions of supplying it.
@@ -272,8 +268,6 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
         #[derive(Deserialize)]
         struct Beside {
             goodput_share: Option<f64>,
-            #[serde(default)]
-            latency: BTreeMap<String, serde_json::Value>,
             energy: Energy,
             carbon: Carbon,
             #[serde(default)]
@@ -285,7 +279,6 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
         Ok(Self {
             tally: serde_json::from_value(value)?,
             goodput_share: beside.goodput_share,
-            latency: beside.latency,
             energy: beside.energy,
             carbon: beside.carbon,
             estimates: beside.estimates,
@@ -456,7 +449,6 @@ fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
     let mut report = ProtocolReport {
         tally: tally.clone(),
         goodput_share: tally.bytes.goodput_share(),
-        latency: BTreeMap::new(),
         per_operation: None,
         sci: None,
         energy: headline.energy,
