@@ -53,11 +53,10 @@ pub fn render(report: &Report, charts: &[Chart]) -> Result<String, ChartError> {
 /// [`ChartError`] if a chart cannot be drawn.
 pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     let mut page = Page::new("WireWatt: runs compared");
-    page.banner(
-        "WireWatt comparison",
-        &counted(runs.len() as u64, "run"),
-        "",
-    );
+    page.banner("WireWatt comparison", &names(runs), "");
+    if let Some((looks, words)) = verdicts(runs) {
+        page.verdict(&looks.to_string(), &looks.to_string(), &words);
+    }
     let [counts, costs] = tables::comparison(runs);
     page.section("runs", "Runs compared");
     page.table("Messages, packets and bytes of each run", &counts);
@@ -75,7 +74,7 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     let Some(run) = runs.first() else {
         return Ok(page.finish("WireWatt"));
     };
-    page.section("models", "What the models include");
+    page.section("models", "What the model includes");
     page.notes(&text::cost_notes(run.report));
     Ok(page.finish(&made_by(run.report)))
 }
@@ -102,10 +101,8 @@ fn verdicts(runs: &[Compared<'_>]) -> Option<(Verdict, String)> {
         .map(|(verdict, n)| format!("{n} {verdict}"))
         .collect();
     let runs = counted(judged.len() as u64, "run");
-    Some((
-        *judged.iter().max()?,
-        format!("of {runs}: {}", words.join(", ")),
-    ))
+    let words = format!("of {runs}: {}", words.join(", "));
+    Some((*judged.iter().max()?, words))
 }
 
 /// What the report is on.
@@ -284,25 +281,36 @@ fn formulas(rows: &[&Row]) -> Table {
     table
 }
 
+/// What the traffic would cost, first by the headline model, then by all.
 fn energy(page: &mut Page, report: &Report) {
     let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
-    if seen.is_empty() {
+    let Some(first) = seen.first() else {
         return;
-    }
+    };
     page.section("energy", "Energy and emissions");
-    page.paragraph(
-        "What this traffic would cost on a network, by every model. The first row of each table is \
-         the headline; the others show how far the answer depends on the model.",
-    );
-    for protocol in seen {
+    for protocol in &seen {
         let caption = format!("{}, as if on the wire", protocol.label());
         page.table(&caption, &tables::energy(protocol));
         if let Some(cost) = &protocol.per_operation {
             page.paragraph(&tables::per_operation(protocol, cost));
         }
+        if let Some(sci) = &protocol.sci {
+            page.paragraph(&sci.words());
+        }
     }
-    page.heading("What the models include");
     page.notes(&text::cost_notes(report));
+    if !first.estimates.is_empty() {
+        page.section("sensitivity", "Sensitivity to the model");
+        let of = match seen.len() {
+            1 => String::new(),
+            n => format!(" of all {n} protocols together"),
+        };
+        page.table(
+            &format!("Energy{of} by every model, the headline in bold"),
+            &tables::sensitivity(&seen, true),
+        );
+        page.notes(&[text::sensitivity_note(first)]);
+    }
 }
 
 fn completeness(page: &mut Page, report: &Report) {
@@ -325,6 +333,9 @@ fn traffic(page: &mut Page, report: &Report) {
             tally.framing,
             text::summary(protocol)
         ));
+        if let Some(answers) = tables::answers(protocol) {
+            page.paragraph(&format!("{answers}."));
+        }
         page.notes(&text::remarks(protocol));
         let mut beside = vec![
             ("Packets by class", tables::packets(protocol)),

@@ -7,6 +7,7 @@ use crate::audit::Verdict;
 use crate::report::chart::{Chart, ChartError, Mark, Shape};
 use crate::report::number::shown_value;
 use crate::report::table::{Align, Table};
+use crate::report::tables::HEADLINE_MARK;
 use crate::report::text::Fact;
 
 const CSS: &str = include_str!("report.css");
@@ -340,8 +341,19 @@ fn number_class(align: Align) -> &'static str {
 }
 
 fn put_row(html: &mut String, table: &Table, row: &[String]) {
-    html.push_str("<tr>");
+    let is_headline = row
+        .first()
+        .is_some_and(|name| name.starts_with(HEADLINE_MARK));
+    html.push_str(if is_headline {
+        "<tr class=\"headline\">"
+    } else {
+        "<tr>"
+    });
     for (column, (cell, (heading, align))) in row.iter().zip(table.columns()).enumerate() {
+        let cell = match column {
+            0 => cell.strip_prefix(HEADLINE_MARK).unwrap_or(cell),
+            _ => cell,
+        };
         // Leading spaces show the parts of a sum.
         let depth = cell.len() - cell.trim_start_matches(' ').len();
         let shown = escaped(&cell[depth..]);
