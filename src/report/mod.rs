@@ -12,6 +12,7 @@ pub mod json;
 mod merge;
 mod number;
 pub mod simulation;
+pub mod sweep;
 mod table;
 mod tables;
 pub mod text;
