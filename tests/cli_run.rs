@@ -238,8 +238,10 @@ fn a_run_without_a_folder_makes_one_that_tells_time_and_algorithm() {
         "history.jsonl",
         "report.json",
         "report.html",
-        "traffic.svg",
-        "bytes-by-layer.svg",
+        "charts/traffic.svg",
+        "charts/traffic.png",
+        "charts/bytes-by-layer.svg",
+        "charts/bytes-by-layer.png",
     ] {
         let length = std::fs::metadata(names[0].join(name)).map(|file| file.len());
         assert!(

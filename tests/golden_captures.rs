@@ -3,7 +3,10 @@
 //! `UPDATE_SNAPSHOTS=1 cargo test --test golden_captures` writes the reports anew where a change of
 //! figures is meant; `scripts/make-captures` makes the captures anew as well.
 
+mod common;
+
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -88,4 +91,56 @@ fn ring() {
 #[test]
 fn two_phase_commit() {
     check("two-phase-commit", 12);
+}
+
+/// From the last payload towards the listener to the first back, by tshark's times. In these captures
+/// nothing is sent twice.
+#[test]
+fn answers_took_as_long_as_tshark_says() {
+    if !common::have_tools(&["tshark"]) {
+        return;
+    }
+    let mut answers = 0;
+    for algorithm in ["centralized", "ring", "two-phase-commit"] {
+        let file = format!("{}/captures/{algorithm}.pcapng", env!("CARGO_MANIFEST_DIR"));
+        let fields = ["tcp.stream", "frame.time_epoch", "tcp.dstport"];
+        let mut listeners = BTreeMap::new();
+        for row in common::tshark_fields(
+            Path::new(&file),
+            "tcp.flags.syn == 1 && tcp.flags.ack == 0",
+            &fields,
+        ) {
+            listeners.insert(row[0].clone(), row[2].clone());
+        }
+        let mut asked: BTreeMap<String, u64> = BTreeMap::new();
+        let mut buckets: BTreeMap<String, u64> = BTreeMap::new();
+        for row in common::tshark_fields(Path::new(&file), "tcp.len > 0", &fields) {
+            let time: u64 = row[1].replace('.', "").parse().expect("nanoseconds");
+            if listeners[&row[0]] == row[2] {
+                asked.insert(row[0].clone(), time);
+            } else if let Some(asked) = asked.remove(&row[0]) {
+                // Eight buckets a power of two.
+                let mut width = 1;
+                while (time - asked) / width >= 16 {
+                    width *= 2;
+                }
+                let start = (time - asked) / width * width;
+                *buckets.entry(start.to_string()).or_default() += 1;
+                answers += 1;
+            }
+        }
+        let report =
+            std::fs::read_to_string(file.replace("pcapng", "report.json")).expect("a report");
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let turnaround = &report["protocols"][0]["latency"]["turnaround"]["buckets"];
+        let none = serde_json::Map::new();
+        let found: BTreeMap<String, u64> = turnaround
+            .as_object()
+            .unwrap_or(&none)
+            .iter()
+            .map(|(start, times)| (start.clone(), times.as_u64().expect("a count")))
+            .collect();
+        assert_eq!(found, buckets, "{algorithm}");
+    }
+    assert!(answers > 0);
 }

@@ -49,8 +49,8 @@ fn charts_are_drawn_for_every_report() {
         ("everything", everything()),
     ] {
         let protocols: Vec<_> = report.seen_protocols().collect();
-        let traffic = chart::traffic(&protocols).unwrap();
-        let layers = chart::layers(&protocols).unwrap();
+        let traffic = chart::traffic(&protocols).svg().unwrap().svg;
+        let layers = chart::layers(&protocols).svg().unwrap().svg;
         keep(&format!("{name}-traffic.svg"), &traffic);
         keep(&format!("{name}-layers.svg"), &layers);
         for svg in [traffic, layers] {
@@ -73,7 +73,7 @@ fn a_bar_names_the_layers_that_are_there_and_those_too_thin_for_their_share() {
         let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
         let report = Report::new(&analysis, completeness, Source::default(), None, &models());
         let protocols: Vec<_> = report.seen_protocols().collect();
-        chart::layers(&protocols).unwrap()
+        chart::layers(&protocols).svg().unwrap().svg
     };
     let plain = svg(&tally);
     assert!(plain.contains("IP header") && !plain.contains("tunnel"));
@@ -140,7 +140,7 @@ fn odd_series_are_drawn() {
         let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
         let report = Report::new(&analysis, completeness, Source::default(), None, &models());
         let protocols: Vec<_> = report.seen_protocols().collect();
-        let svg = chart::traffic(&protocols).unwrap();
+        let svg = chart::traffic(&protocols).svg().unwrap().svg;
         keep(&format!("odd-{}.svg", starts.len()), &svg);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{starts:?}");
         assert_eq!(

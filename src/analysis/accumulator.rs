@@ -10,8 +10,8 @@ use crate::message::{Label, Way};
 use crate::packet::IcmpErrorKind;
 use crate::protocols;
 use crate::tally::{
-    Bucket, BytesByClass, DirectionTally, End, FirstPairs, Operations, PacketCounts, PairTally,
-    Projection, ProtocolTally, Series,
+    Bucket, BytesByClass, DirectionTally, Distribution, End, FirstPairs, Latency, Operations,
+    PacketCounts, PairTally, Projection, ProtocolTally, Series,
 };
 use crate::units::{
     Connections, GapBytes, IpBytes, Messages, Packets, PayloadBytes, Timestamp, WireBytes,
@@ -31,6 +31,8 @@ pub(super) struct Accumulator {
     series: Series,
     bucket_start: i64,
     bucket: Bucket,
+    /// How long answers took: [`Latency::turnaround`].
+    turnarounds: Turnarounds,
     /// ICMP errors about packets of these connections.
     pub icmp_errors: BTreeMap<IcmpErrorKind, Packets>,
     /// Messages one by one, where they are asked for.
@@ -39,7 +41,25 @@ pub(super) struct Accumulator {
     pub notes: Option<Vec<MessageSeen>>,
 }
 
+/// Every bucket of a [`Distribution`].
+#[derive(Debug)]
+struct Turnarounds(Box<[u64; Distribution::BUCKETS]>);
+
+impl Default for Turnarounds {
+    fn default() -> Self {
+        Self(Box::new([0; Distribution::BUCKETS]))
+    }
+}
+
 impl Accumulator {
+    /// Enters how long an answer took, if the packet at hand is one. Without a branch: which packet is,
+    /// no processor could learn.
+    #[inline(always)]
+    pub fn answer(&mut self, after: Option<u64>) {
+        let bucket = Distribution::bucket_of(after.unwrap_or(0));
+        self.turnarounds.0[bucket] += u64::from(after.is_some());
+    }
+
     /// Enters a message with a header of ours, `length` bytes in all.
     pub fn labelled(&mut self, label: &Label, length: u64) {
         *self.kinds.entry((label.protocol, label.kind)).or_default() += 1;
@@ -107,6 +127,9 @@ impl Accumulator {
         if let Some(early) = connection.early.take() {
             self.flush_bucket();
             self.series.merge(&early.series);
+            for (start, times) in &early.turnarounds.buckets {
+                self.turnarounds.0[Distribution::bucket_of(*start)] += times;
+            }
             for (kind, packets) in &early.icmp_errors {
                 *self.icmp_errors.entry(*kind).or_default() += *packets;
             }
@@ -186,6 +209,10 @@ impl Accumulator {
             self.processes.into_pairs(End::Process)
         };
         self.operations.settle();
+        let mut turnaround = Distribution::default();
+        for (bucket, times) in self.turnarounds.0.iter().enumerate() {
+            turnaround.add_to_bucket(bucket, *times);
+        }
         self.operations.kind = operation;
         ProtocolTally {
             connections: self.connections,
@@ -202,6 +229,7 @@ impl Accumulator {
             pairs,
             series: self.series,
             operations: self.operations,
+            latency: Latency { turnaround },
             projection: counts.projection(),
             icmp_errors: self
                 .icmp_errors

@@ -1,6 +1,7 @@
 //! One connection at work: its two streams, its framing, and its counts until they are folded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hint::select_unpredictable;
 use std::net::SocketAddr;
 
 use super::accumulator::Accumulator;
@@ -11,7 +12,7 @@ use crate::flow::{
 };
 use crate::message::{Framer, Label, Message, MessageSink, Way, WireWatt};
 use crate::packet::{IcmpErrorKind, Lengths, Segment, USUAL};
-use crate::tally::{Excess, LayerBytes, PacketClass, Series};
+use crate::tally::{Distribution, Excess, LayerBytes, PacketClass, Series};
 use crate::units::{
     FramingBytes, GapBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Packets, Timestamp,
     UnframedBytes,
@@ -26,6 +27,8 @@ use crate::units::{
 pub(super) struct Connection {
     pub streams: [HalfStream; 2],
     pub last_seen: Timestamp,
+    /// When payload last went to the listener, if none has come back since.
+    asked: Timestamp,
     /// While it is at work.
     pub work: Option<Box<Work>>,
     /// Whose ports the listening end has.
@@ -89,6 +92,7 @@ impl Work {
 #[derive(Debug, Default)]
 pub(super) struct Early {
     pub series: Series,
+    pub turnarounds: Distribution,
     pub counts: [Counts; 2],
     pub icmp_errors: BTreeMap<IcmpErrorKind, Packets>,
 }
@@ -109,6 +113,9 @@ struct Unacknowledged {
     /// Its place in the log, where it is kept.
     place: Option<usize>,
 }
+
+/// No packet has this time.
+const NOT_ASKED: Timestamp = Timestamp::from_nanos(i64::MIN);
 
 /// For how many nanoseconds what comes for an ended connection is still its own: as long as Linux
 /// keeps TIME-WAIT (`TCP_TIMEWAIT_LEN`).
@@ -260,6 +267,7 @@ impl Connection {
             framer,
             unacknowledged: None,
             last_seen: time,
+            asked: NOT_ASKED,
             ended: [false; 2],
             reset: None,
             refused: false,
@@ -283,6 +291,17 @@ impl Connection {
             Direction::Up => self.up_way,
             Direction::Down => self.up_way.opposite(),
         }
+    }
+
+    /// Enters that new payload goes this way, and says after how many nanoseconds it answers what went to
+    /// the listener, if it does.
+    #[inline(always)]
+    pub fn turn(&mut self, way: Way, time: Timestamp) -> Option<u64> {
+        let asked = self.asked;
+        let is_back = way == Way::FromListener;
+        self.asked = select_unpredictable(is_back, NOT_ASKED, time);
+        let after = time.as_nanos().saturating_sub(asked.as_nanos()).max(0);
+        (is_back && asked != NOT_ASKED).then_some(after as u64)
     }
 
     /// What a log keeps of it.

@@ -624,8 +624,14 @@ impl Analyzer {
         };
         connection.in_use = true;
         connection.last_seen = time;
+        let after = match lengths.payload {
+            0 => None,
+            _ => connection.turn(way, time),
+        };
         if let Some(row) = row_of(connection) {
-            self.rows[row].tick(time, 1, messages.get(), lengths.ip());
+            let row = &mut self.rows[row];
+            row.answer(after);
+            row.tick(time, 1, messages.get(), lengths.ip());
         }
         true
     }
@@ -771,6 +777,10 @@ impl Analyzer {
             counts.carriers(class, carriers);
         }
         counts.bytes.payload += u64::from(arrival.new);
+        if arrival.new > 0 {
+            answer(connection, way, time, row.as_deref_mut());
+        }
+        let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
         if arrival.new < length {
             counts.bytes.retransmitted += u64::from(arrival.repeated);
             counts.bytes.outside_stream += u64::from(arrival.outside);
@@ -1167,6 +1177,10 @@ impl Analyzer {
         if length > 0 {
             messages = frame_datagram(connection, way, datagram.payload, length, rows);
         }
+        if length > 0 {
+            let row = row_of(connection).map(|row| &mut rows[row]);
+            answer(connection, way, time, row);
+        }
         tick_each(connection, rows, carriers, messages);
         if let Some(observer) = observer {
             observer.arrived(connection, way, notes_of(connection, rows));
@@ -1231,6 +1245,16 @@ fn frame_datagram(
 fn row_of(connection: &Connection) -> Option<usize> {
     let ProtocolIndex(index) = connection.protocol?;
     Some(2 * usize::from(index) + usize::from(connection.standing == Standing::Foreign))
+}
+
+/// Enters that new payload went this way of a connection, into what it counts in.
+fn answer(connection: &mut Connection, way: Way, time: Timestamp, row: Option<&mut Accumulator>) {
+    let after = connection.turn(way, time);
+    match (&mut connection.early, row) {
+        (Some(early), _) => after.into_iter().for_each(|ns| early.turnarounds.add(ns)),
+        (None, Some(row)) => row.answer(after),
+        (None, None) => {}
+    }
 }
 
 /// Settles whether a connection is ours, as soon as its framing knows.

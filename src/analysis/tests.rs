@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::capture::CapturedPacket;
 use crate::flow::Sharder;
+use crate::tally::Distribution;
 use crate::units::LinkType;
 
 mod unusual;
@@ -283,6 +284,31 @@ fn a_whole_conversation_is_counted_in_every_column() {
     assert_eq!(ring.pairs.len(), 1);
     assert_eq!(analysis.evidence, Evidence::default());
     assert_eq!(ring.connections.get(), 1);
+}
+
+#[test]
+fn an_answer_is_timed_from_the_last_payload_before_it() {
+    let mut capture = Capture::with(&["echo=7000:line"]).on_ports(CLIENT, 7000);
+    capture.connect();
+    // What comes unasked answers nothing.
+    capture.send(Listener, "A", b"hello\n");
+    capture.send(Client, "A", b"a\n");
+    capture.raw(Listener, "A", 0, b"");
+    capture.send(Listener, "A", b"A\n");
+    capture.send(Listener, "A", b"more\n");
+    capture.send(Client, "A", b"b\n");
+    capture.send(Client, "A", b"c\n");
+    capture.send(Listener, "A", b"B\nC\n");
+    // Sent again, it asks nothing new.
+    capture.send(Client, "A", b"d\n");
+    capture.sequence[0] -= 2;
+    capture.send(Client, "A", b"d\n");
+    capture.send(Listener, "A", b"D\n");
+    let analysis = capture.finish();
+    let turnaround = &analysis.protocols[0].latency.turnaround;
+    let bucket = |ms: u64| Distribution::start_of(Distribution::bucket_of(ms * 1_000_000));
+    assert_eq!(turnaround.count, 3);
+    assert_eq!(turnaround.buckets, [(bucket(1), 1), (bucket(2), 2)].into());
 }
 
 #[test]

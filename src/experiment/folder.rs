@@ -178,6 +178,11 @@ impl RunFolder {
         self.path.join("events.jsonl")
     }
 
+    /// The folder of its charts.
+    pub fn charts(&self) -> PathBuf {
+        self.path.join("charts")
+    }
+
     /// The folder for what processes persist, made where it is not there.
     pub fn state(&self) -> Result<PathBuf, FolderError> {
         let path = self.path.join("state");

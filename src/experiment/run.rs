@@ -1155,9 +1155,8 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
     })?;
     folder.write("report.json", &text)?;
     folder.write("report.html", html::render(report)?.as_bytes())?;
-    let seen: Vec<_> = report.seen_protocols().collect();
-    folder.write("traffic.svg", chart::traffic(&seen)?.as_bytes())?;
-    folder.write("bytes-by-layer.svg", chart::layers(&seen)?.as_bytes())?;
+    let charts = chart::of_report(report, None);
+    chart::write_all(&charts, &folder.charts())?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chart::{self, ChartError};
+use super::chart::{self, Chart, ChartError};
 use super::sweep::SweepReport;
 use super::table::{Align, Style, Table};
 use super::text;
@@ -37,9 +37,8 @@ pub fn render(report: &Report) -> Result<String, ChartError> {
     if let Some(cost) = &report.fault_cost {
         write_table(&mut page, &cost.table());
     }
-    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
-    if !seen.is_empty() {
-        charts(&mut page, &seen)?;
+    for chart in chart::of_report(report, None) {
+        figure(&mut page, &chart)?;
     }
     for protocol in report.protocols.iter().filter(|p| !super::is_marker(p)) {
         let accounts: Vec<&Row> = text::accounts_of(report, protocol);
@@ -74,7 +73,7 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     }
     let protocols: Vec<&ProtocolReport> =
         runs.iter().filter_map(Compared::protocol_report).collect();
-    figure(&mut page, &chart::layers(&protocols)?);
+    figure(&mut page, &chart::layers(&protocols))?;
     if let Some(run) = runs.first() {
         for note in text::cost_notes(run.report) {
             line(&mut page, "p", "note", &note);
@@ -158,16 +157,11 @@ fn section(page: &mut String, protocol: &ProtocolReport, accounts: &[&Row]) {
     }
 }
 
-fn charts(page: &mut String, protocols: &[&ProtocolReport]) -> Result<(), ChartError> {
-    figure(page, &chart::traffic(protocols)?);
-    figure(page, &chart::layers(protocols)?);
-    Ok(())
-}
-
-fn figure(page: &mut String, svg: &str) {
+fn figure(page: &mut String, chart: &Chart) -> Result<(), ChartError> {
     page.push_str("<figure>\n");
-    page.push_str(svg);
+    page.push_str(&chart.svg()?.svg);
     page.push_str("</figure>\n");
+    Ok(())
 }
 
 fn write_table(page: &mut String, table: &Table) {

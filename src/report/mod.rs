@@ -18,8 +18,6 @@ mod tables;
 pub mod text;
 mod time;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Analysis, Beginning, Completeness};
@@ -219,8 +217,6 @@ pub struct ProtocolReport {
     pub tally: ProtocolTally,
     /// Message bodies as a share of IP bytes; null where there were no IP bytes.
     pub goodput_share: Option<f64>,
-    /// Times of messages and operations; empty where none were taken.
-    pub latency: BTreeMap<String, serde_json::Value>,
     /// Energy by the headline model.
     pub energy: Energy,
     /// Emissions of supplying it.
@@ -257,8 +253,6 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
         #[derive(Deserialize)]
         struct Beside {
             goodput_share: Option<f64>,
-            #[serde(default)]
-            latency: BTreeMap<String, serde_json::Value>,
             energy: Energy,
             carbon: Carbon,
             #[serde(default)]
@@ -269,7 +263,6 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
         Ok(Self {
             tally: serde_json::from_value(value)?,
             goodput_share: beside.goodput_share,
-            latency: beside.latency,
             energy: beside.energy,
             carbon: beside.carbon,
             estimates: beside.estimates,
@@ -434,7 +427,6 @@ fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
     ProtocolReport {
         tally: tally.clone(),
         goodput_share: tally.bytes.goodput_share(),
-        latency: BTreeMap::new(),
         per_operation: PerOperation::of(tally, &headline, tally.operations.whole_count()),
         energy: headline.energy,
         carbon: headline.carbon,

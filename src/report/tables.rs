@@ -2,7 +2,7 @@
 
 use super::number::{counted, grouped, mean, modelled, percent};
 use super::table::{Align, Table};
-use super::{Compared, PerOperation, ProtocolReport};
+use super::{Compared, PerOperation, ProtocolReport, time};
 use crate::audit::{Expected, Row, Verdict};
 use crate::energy::Estimate;
 use crate::units::Messages;
@@ -228,6 +228,22 @@ pub fn operation_of(protocol: &ProtocolReport) -> &str {
         .kind
         .as_deref()
         .unwrap_or("operation")
+}
+
+/// How long answers took, in a sentence; nothing where none came.
+pub fn answers(protocol: &ProtocolReport) -> Option<String> {
+    let turnaround = &protocol.tally.latency.turnaround;
+    let within = |thousandths| {
+        let (_, end) = turnaround.quantile(thousandths)?;
+        Some(time::span(i64::try_from(end).unwrap_or(i64::MAX)))
+    };
+    Some(format!(
+        "{}: half within {}, 90 % within {}, 99 % within {}",
+        counted(turnaround.count, "answer"),
+        within(500)?,
+        within(900)?,
+        within(990)?
+    ))
 }
 
 /// One row a run, to compare algorithms: what was counted, and what it costs.

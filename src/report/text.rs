@@ -317,6 +317,10 @@ fn protocol_lines(protocol: &ProtocolReport, accounts: &[&Row], style: Style) ->
     let packets = tables::packets(protocol).lines(INDENT, style);
     let layers = tables::layers(protocol).lines(0, style);
     lines.extend(beside(&packets, &layers, INDENT, style.width));
+    if let Some(answers) = tables::answers(protocol) {
+        lines.push(String::new());
+        lines.extend(wrapped(&answers, INDENT, 2, style.width));
+    }
     lines.push(String::new());
     lines.extend(cost_lines(protocol, style));
     lines

@@ -4,6 +4,7 @@
 //! which serialize under the names of the report. Everything counted is an integer, so tallies of
 //! parts merge exactly into the tally of the whole. Nothing here knows a packet or a stream.
 
+mod distribution;
 mod intervals;
 mod layers;
 mod pairs;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use distribution::Distribution;
 pub use intervals::{Intervals, Operations};
 pub use layers::{BytesByClass, LayerBytes, PacketClass, PacketCounts};
 pub use pairs::{End, FirstPairs, MOST_PAIRS, OTHERS, Pair, PairTally};
@@ -70,6 +72,9 @@ pub struct ProtocolTally {
     pub series: Series,
     /// Operations that the messages belonged to, where the framing names them.
     pub operations: Operations,
+    /// How long answers took.
+    #[serde(default)]
+    pub latency: Latency,
     /// The same exchange as Ethernet frames.
     pub projection: Projection,
     /// ICMP errors about packets of these connections, by what they say.
@@ -103,6 +108,7 @@ impl ProtocolTally {
             pairs,
             series,
             operations,
+            latency,
             projection,
             icmp_errors,
         } = other;
@@ -120,8 +126,28 @@ impl ProtocolTally {
         pairs::merge(&mut self.pairs, pairs);
         self.series.merge(series);
         self.operations.merge(operations);
+        self.latency.merge(latency);
         self.projection.merge(projection);
         merge_packets(&mut self.icmp_errors, icmp_errors);
+    }
+}
+
+/// How long answers took, by the times of packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Latency {
+    /// Of each turn of a connection: from the last packet with new payload towards the listener to the
+    /// first with new payload back. Whatever the framing; of requests that are sent before the
+    /// answer to an earlier one, only the last counts.
+    #[serde(skip_serializing_if = "Distribution::is_empty")]
+    pub turnaround: Distribution,
+}
+
+impl Latency {
+    /// Adds another part's.
+    pub fn merge(&mut self, other: &Self) {
+        let Self { turnaround } = other;
+        self.turnaround.merge(turnaround);
     }
 }
 

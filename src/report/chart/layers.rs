@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use plotters::prelude::*;
+use plotters::style::RGBColor;
 
-use super::{ChartError, WIDTH, colour, legend, text, width_of};
+use super::canvas::{
+    Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, text, width_of,
+};
+use super::{Chart, Picture};
 use crate::report::ProtocolReport;
-use crate::report::number::grouped;
+use crate::report::number::{grouped, percent};
 use crate::tally::LayerBytes;
 
-const CHART: &str = "bytes by layer";
-const HEAD: i32 = 66;
 const BAR: i32 = 30;
 const STEP: i32 = 54;
 const FOOT: i32 = 44;
@@ -84,114 +85,133 @@ fn joined(names: BTreeSet<&'static str>) -> String {
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Draws each protocol's wire bytes as a bar of shares by layer, with its total beside it.
-/// Protocols without packets are left out; with none left the chart says so.
-pub fn layers(protocols: &[&ProtocolReport]) -> Result<String, ChartError> {
+/// Each protocol's wire bytes as a bar of shares by layer, with its total beside it. Protocols
+/// without packets are left out.
+pub fn layers(protocols: &[&ProtocolReport]) -> Chart {
     let shown: Vec<&ProtocolReport> = protocols.iter().copied().filter(|p| p.was_seen()).collect();
-    let height = HEAD + STEP * shown.len().max(1) as i32 + FOOT;
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
-        draw(&root, &shown).map_err(ChartError::of(CHART))?;
-        root.present().map_err(ChartError::of(CHART))?;
-    }
-    Ok(svg)
-}
-
-fn draw<'a, DB: DrawingBackend + 'a>(
-    root: &DrawingArea<DB, plotters::coord::Shift>,
-    protocols: &[&ProtocolReport],
-) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
-    root.fill(&WHITE)?;
-    if protocols.is_empty() {
-        return root.draw(&Text::new(
-            "No protocol's packet was seen",
-            (16, 14),
-            text(16),
-        ));
-    }
-    root.draw(&Text::new(
+    let about = match shown.as_slice() {
+        [] => "No protocol's packet was seen.".to_owned(),
+        shown => shown
+            .iter()
+            .map(|p| in_words(p))
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    Chart::new(
+        "bytes-by-layer",
         "Bytes by layer, as shares of the wire bytes",
-        (16, 12),
-        text(16),
-    ))?;
-    legend(root, (16, 40), &swatches(protocols))?;
-    let names = protocols.iter().map(|p| width_of(&p.label(), 13));
-    let left = 16 + names.max().unwrap_or(0).min(MOST_NAME) + 12;
-    let breadth = WIDTH as i32 - RIGHT - left;
-    for (i, protocol) in protocols.iter().enumerate() {
-        draw_bar(root, protocol, (left, HEAD + STEP * i as i32), breadth)?;
-    }
-    let bottom = HEAD + STEP * protocols.len() as i32;
-    for percent in [0, 25, 50, 75, 100] {
-        let x = left + breadth * percent / 100;
-        root.draw(&PathElement::new(
-            [(x, bottom - 6), (x, bottom)],
-            colour::GREY,
-        ))?;
-        let words = format!("{percent} %");
-        let at = (x - width_of(&words, 11) / 2, bottom + 4);
-        root.draw(&Text::new(words, at, text(11)))?;
-    }
-    Ok(())
+        about,
+        Layers {
+            swatches: swatches(&shown),
+            bars: shown.into_iter().map(Bar::of).collect(),
+        },
+    )
 }
 
-fn draw_bar<'a, DB: DrawingBackend + 'a>(
-    root: &DrawingArea<DB, plotters::coord::Shift>,
-    protocol: &ProtocolReport,
-    (left, top): (i32, i32),
-    breadth: i32,
-) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
+fn in_words(protocol: &ProtocolReport) -> String {
     let bytes = &protocol.tally.bytes;
-    let total = bytes.wire.get().max(1) as f64;
-    let name = cut(&protocol.label(), left - 16 - 12);
-    root.draw(&Text::new(name, (16, top + 9), text(13)))?;
-    let mut before = 0;
-    // Said below the bar, since there is no room in it.
-    let mut narrow = Vec::new();
-    for part in &parts(bytes) {
-        let (colour, layers) = part;
-        let length: u64 = layers.iter().map(|(_, bytes)| bytes).sum();
-        let at = |bytes: u64| left + (bytes as f64 / total * f64::from(breadth)).round() as i32;
-        let (from, to) = (at(before), at(before + length));
-        before += length;
-        root.draw(&Rectangle::new(
-            [(from, top), (to, top + BAR)],
-            colour.filled(),
-        ))?;
-        let percent = length as f64 / total * 100.0;
-        let share = format!("{percent:.0} %");
-        let room = to - from - width_of(&share, 11);
-        if room > 6 {
-            let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(colour);
-            let ink = if dark { &WHITE } else { &colour::INK };
-            let style = text(11).color(ink);
-            root.draw(&Text::new(share, (from + room / 2, top + 10), style))?;
-        } else if length > 0 {
-            let share = match percent {
-                0.05.. => format!("{percent:.1} %"),
-                _ => "< 0.1 %".to_owned(),
-            };
-            narrow.push(format!("{} {share}", joined(present(part))));
-        }
-    }
-    let below = (left, top + BAR + 3);
-    root.draw(&Text::new(narrow.join("; "), below, text(10)))?;
-    let words = format!("{} bytes", grouped(bytes.wire.get()));
-    root.draw(&Text::new(words, (left + breadth + 10, top + 9), text(12)))
+    format!(
+        "{}: {} bytes on the wire, of which message bodies are {}.",
+        protocol.label(),
+        grouped(bytes.wire.get()),
+        percent(bytes.message.get() as f64 / bytes.wire.get().max(1) as f64)
+    )
 }
 
-/// A name that fits, with an ellipsis where it was cut.
-fn cut(name: &str, room: i32) -> String {
-    if width_of(name, 13) <= room {
-        return name.to_owned();
-    }
-    let mut kept = String::new();
-    for character in name.chars() {
-        if width_of(&format!("{kept}{character}…"), 13) > room {
-            break;
+struct Layers {
+    swatches: Vec<(String, RGBColor)>,
+    bars: Vec<Bar>,
+}
+
+struct Bar {
+    name: String,
+    wire: u64,
+    parts: [Part; 7],
+}
+
+impl Bar {
+    fn of(protocol: &ProtocolReport) -> Self {
+        Self {
+            name: protocol.label(),
+            wire: protocol.tally.bytes.wire.get(),
+            parts: parts(&protocol.tally.bytes),
         }
-        kept.push(character);
     }
-    kept + "…"
+}
+
+impl Layers {
+    fn head(&self) -> i32 {
+        legend_height(MARGIN, &self.swatches) + 8
+    }
+}
+
+impl Picture for Layers {
+    fn height(&self) -> i32 {
+        self.head() + STEP * self.bars.len() as i32 + FOOT
+    }
+
+    fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
+        if self.bars.is_empty() {
+            return canvas.words("No protocol's packet was seen", (MARGIN, 0), 12);
+        }
+        canvas.legend((MARGIN, 0), &self.swatches)?;
+        let names = self.bars.iter().map(|bar| width_of(&bar.name, 13));
+        let left = MARGIN + names.max().unwrap_or(0).min(MOST_NAME) + 12;
+        let breadth = WIDTH - RIGHT - left;
+        for (i, bar) in self.bars.iter().enumerate() {
+            bar.draw(canvas, (left, self.head() + STEP * i as i32), breadth)?;
+        }
+        let bottom = self.head() + STEP * self.bars.len() as i32;
+        for share in [0, 25, 50, 75, 100] {
+            let x = left + breadth * share / 100;
+            canvas.line(&[(x, bottom - 6), (x, bottom)], colour::GREY, 1)?;
+            canvas.styled(&format!("{share} %"), (x, bottom + 4), centred(11))?;
+        }
+        Ok(())
+    }
+}
+
+impl Bar {
+    fn draw(&self, canvas: &mut Canvas<'_>, (left, top): (i32, i32), breadth: i32) -> Drawn {
+        let total = self.wire.max(1) as f64;
+        let name = cut(&self.name, 13, left - MARGIN - 12);
+        canvas.words(name, (MARGIN, top + 9), 13)?;
+        let mut before = 0;
+        // Said below the bar, since there is no room in it.
+        let mut narrow = Vec::new();
+        for part in &self.parts {
+            let (colour, layers) = part;
+            let length: u64 = layers.iter().map(|(_, bytes)| bytes).sum();
+            if length == 0 {
+                continue;
+            }
+            let at = |bytes: u64| left + (bytes as f64 / total * f64::from(breadth)).round() as i32;
+            let (from, to) = (at(before), at(before + length));
+            before += length;
+            let bar = [(from, top), (to, top + BAR)];
+            canvas.rectangle(bar, *colour)?;
+            for (layer, bytes) in layers.iter().filter(|(_, bytes)| *bytes > 0) {
+                let share = percent(*bytes as f64 / total);
+                let words = format!("{}: {layer}, {} bytes, {share}", self.name, grouped(*bytes));
+                canvas.mark_area(bar, words);
+            }
+            let share = length as f64 / total * 100.0;
+            let words = format!("{share:.0} %");
+            let room = to - from - width_of(&words, 11);
+            if room > 6 {
+                let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(colour);
+                let ink = if dark { &colour::PAPER } else { &colour::INK };
+                canvas.styled(&words, (from + room / 2, top + 10), text(11).color(ink))?;
+            } else {
+                let words = match share {
+                    0.05.. => format!("{share:.1} %"),
+                    _ => "< 0.1 %".to_owned(),
+                };
+                narrow.push(format!("{} {words}", joined(present(part))));
+            }
+        }
+        canvas.words(narrow.join("; "), (left, top + BAR + 3), 10)?;
+        let words = format!("{} bytes", grouped(self.wire));
+        canvas.words(words, (left + breadth + 10, top + 9), 12)
+    }
 }

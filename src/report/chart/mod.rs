@@ -1,110 +1,290 @@
-//! Charts as SVG: traffic over time and bytes by layer.
+//! Charts of a report, as SVG and PNG.
 //!
-//! In: protocols of a report. Out: one SVG document as text, which names a generic font and needs
-//! nothing from the system that draws it: text is measured by the font in `assets/`.
+//! In: a [`Report`], saved ones too, and the messages of its capture where they were kept. Out:
+//! [`Chart`]s, each with what it shows in words. A chart is drawn once, by one function, onto a canvas
+//! that is either format: nothing is taken from the system that draws it, fonts neither. Nothing here
+//! counts.
 
+mod canvas;
 mod layers;
 mod traffic;
 
-use std::sync::Once;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use plotters::prelude::*;
-use plotters::style::{FontStyle, FontTransform, RGBColor, register_font};
+use plotters_bitmap::BitMapBackend;
+
+use super::{ProtocolReport, Report};
+use crate::analysis::MessageLog;
+use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
 pub use layers::layers;
 pub use traffic::traffic;
 
-/// Width of every chart in pixels.
-const WIDTH: u32 = 960;
-
-/// The family that charts name. Its first member is the font that text is measured by; the second
-/// has the same widths.
-const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
-
-static FONT: &[u8] = include_bytes!("../../../assets/DejaVuSans-latin.ttf");
-
-/// Colours that people with colour blindness tell apart (Okabe & Ito 2008).
-mod colour {
-    use super::RGBColor;
-
-    pub const BLUE: RGBColor = RGBColor(0, 114, 178);
-    pub const SKY: RGBColor = RGBColor(86, 180, 233);
-    pub const GREEN: RGBColor = RGBColor(0, 158, 115);
-    pub const YELLOW: RGBColor = RGBColor(240, 228, 66);
-    pub const ORANGE: RGBColor = RGBColor(230, 159, 0);
-    pub const RED: RGBColor = RGBColor(213, 94, 0);
-    pub const PURPLE: RGBColor = RGBColor(204, 121, 167);
-    pub const GREY: RGBColor = RGBColor(153, 153, 153);
-    pub const INK: RGBColor = RGBColor(34, 34, 34);
-    pub const RULE: RGBColor = RGBColor(221, 221, 221);
+/// A chart, ready to be drawn.
+pub struct Chart {
+    /// Names it in files and addresses: lower case and hyphens.
+    pub id: &'static str,
+    /// What it is of.
+    pub title: String,
+    /// What it shows in one or two sentences, for those who do not see it.
+    pub about: String,
+    /// How to read it, where that needs saying; stands below the title.
+    note: String,
+    picture: Box<dyn Picture>,
 }
 
-/// A chart could not be drawn.
+/// What a chart draws below its heading.
+trait Picture: Send + Sync {
+    /// In pixels.
+    fn height(&self) -> i32;
+    /// Draws onto a canvas that is [`WIDTH`] wide and so high.
+    fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn;
+}
+
+/// A chart as SVG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawing {
+    /// The document. Names from captures are escaped in it.
+    pub svg: String,
+    /// Width in pixels, which are the units of the marks.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// What is to be said of parts of the picture, the later ones above the earlier.
+    pub marks: Vec<Mark>,
+}
+
+/// Part of a picture, and what it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Where.
+    pub shape: Shape,
+    /// What, as plain text: not escaped, without control characters.
+    pub words: String,
+}
+
+/// Where a mark is, in pixels from the picture's upper left corner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A rectangle.
+    Area {
+        /// Its left edge.
+        x: i32,
+        /// Its upper edge.
+        y: i32,
+        /// Its width, at least 1.
+        width: i32,
+        /// Its height, at least 1.
+        height: i32,
+    },
+    /// A line segment.
+    Line {
+        /// Where it begins.
+        from: (i32, i32),
+        /// Where it ends.
+        to: (i32, i32),
+        /// How wide it is to the pointer.
+        width: i32,
+    },
+}
+
+/// A chart could not be drawn or written.
 #[derive(Debug, thiserror::Error)]
-#[error("the chart of {chart} could not be drawn: {reason}")]
-pub struct ChartError {
-    chart: &'static str,
-    reason: String,
+pub enum ChartError {
+    /// plotters or the PNG encoder gave up.
+    #[error("the chart {chart} could not be drawn: {reason}")]
+    Draw {
+        /// The chart's [`Chart::id`].
+        chart: &'static str,
+        /// What was said.
+        reason: String,
+    },
+    /// Its file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file, or its folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl ChartError {
-    fn of<E: std::fmt::Display>(chart: &'static str) -> impl Fn(E) -> Self {
-        move |error| Self {
+    fn of<E: std::fmt::Display>(chart: &'static str) -> impl Fn(E) -> Self + Copy {
+        move |error| Self::Draw {
             chart,
             reason: error.to_string(),
         }
     }
 }
 
-/// Text of this size in pixels.
-fn text(size: u32) -> TextStyle<'static> {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        // A font that cannot be read leaves text unmeasured, which drawing then reports.
-        let _ = register_font(FAMILY, FontStyle::Normal, FONT);
-    });
-    // The SVG backend writes sizes divided by this.
-    let size = f64::from(size) * 1.24;
-    TextStyle::from((FAMILY, size).into_font()).color(&colour::INK)
-}
-
-fn upwards(size: u32) -> TextStyle<'static> {
-    text(size).transform(FontTransform::Rotate270)
-}
-
-/// How wide a text of this size is, in pixels.
-fn width_of(words: &str, size: u32) -> i32 {
-    let layout = text(size).font.layout_box(words);
-    layout.map_or(0, |((left, _), (right, _))| right - left)
-}
-
-/// Swatches with names from left to right, starting at `at`.
-fn legend<'a, DB: DrawingBackend + 'a>(
-    area: &DrawingArea<DB, plotters::coord::Shift>,
-    at: (i32, i32),
-    entries: &[(impl AsRef<str>, RGBColor)],
-) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
-    let (mut x, y) = at;
-    for (name, colour) in entries {
-        area.draw(&Rectangle::new([(x, y), (x + 12, y + 12)], colour.filled()))?;
-        let name = name.as_ref();
-        area.draw(&Text::new(name.to_owned(), (x + 17, y), text(12)))?;
-        x += 17 + width_of(name, 12) + 20;
+/// Writes charts into a folder, each as `ID.svg` and `ID.png`; makes the folder where it is not there.
+/// A full disk leaves earlier files whole.
+///
+/// # Errors
+///
+/// The first chart's that cannot be drawn or written.
+pub fn write_all(charts: &[Chart], folder: &Path) -> Result<(), ChartError> {
+    let cannot = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ChartError::Write { path, source }
+    };
+    if !charts.is_empty() {
+        fs::create_dir_all(folder).map_err(cannot(folder))?;
+    }
+    for chart in charts {
+        for (extension, content) in [
+            ("svg", chart.svg_document()?.into_bytes()),
+            ("png", chart.png()?),
+        ] {
+            let path = folder.join(format!("{}.{extension}", chart.id));
+            let half_written = folder.join(format!("{}.{extension}.new", chart.id));
+            let written =
+                fs::write(&half_written, content).and_then(|()| fs::rename(&half_written, &path));
+            if written.is_err() {
+                let _ = fs::remove_file(&half_written);
+            }
+            written.map_err(cannot(&path))?;
+        }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The charts of a report that have something to show, in the order in which a page has them. The
+/// messages of the capture are those of the report's analysis, where it kept them.
+pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
+    let _ = log;
+    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    if seen.is_empty() {
+        return Vec::new();
+    }
+    vec![layers(&seen), traffic(&seen)]
+}
 
-    #[test]
-    fn the_font_measures_every_character_that_charts_use() {
-        assert!(width_of("message", 12) > 40);
-        let wide = width_of("WWWW", 12);
-        assert!(wide > width_of("iiii", 12) * 2, "widths are the font's own");
-        for character in "µ…–—≤ÄéABCabc0123456789,.%()/".chars() {
-            assert!(width_of(&character.to_string(), 24) > 0, "{character}");
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;");
+    text.replace('<', "&lt;").replace('>', "&gt;")
+}
+
+const TITLE: u32 = 16;
+const NOTE: u32 = 12;
+
+impl Chart {
+    fn new(
+        id: &'static str,
+        title: impl Into<String>,
+        about: impl Into<String>,
+        picture: impl Picture + 'static,
+    ) -> Self {
+        Self {
+            id,
+            title: printable(&title.into()),
+            about: printable(&about.into()),
+            note: String::new(),
+            picture: Box::new(picture),
         }
+    }
+
+    /// The same with a line below the title that says how to read it.
+    fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+
+    /// Lines of the heading with their sizes, and where each begins; and the height of all.
+    fn heading(&self) -> (Vec<(String, u32, i32)>, i32) {
+        let mut y = 12;
+        let mut heading = Vec::new();
+        for (words, size) in [(&self.title, TITLE), (&self.note, NOTE)] {
+            for line in lines_of(words, size, WIDTH - 2 * MARGIN) {
+                heading.push((line, size, y));
+                y += size as i32 + 5;
+            }
+            y += 4;
+        }
+        (heading, y)
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        let (_, head) = self.heading();
+        let height = head + self.picture.height();
+        (WIDTH as u32, height.max(1) as u32)
+    }
+
+    fn draw(&self, backend: Backend<'_>) -> Result<Vec<Mark>, ChartError> {
+        let failed = ChartError::of(self.id);
+        let root = backend.into_drawing_area();
+        root.fill(&WHITE).map_err(failed)?;
+        let (heading, head) = self.heading();
+        for (line, size, y) in heading {
+            let line = Text::new(line, (MARGIN, y), text(size));
+            root.draw(&line).map_err(failed)?;
+        }
+        let mut canvas = Canvas::new(&root, head);
+        self.picture.draw(&mut canvas).map_err(failed)?;
+        root.present().map_err(failed)?;
+        Ok(canvas.into_marks())
+    }
+
+    /// The chart as SVG, for a page.
+    ///
+    /// # Errors
+    ///
+    /// [`ChartError`] when plotters cannot draw it.
+    pub fn svg(&self) -> Result<Drawing, ChartError> {
+        let (width, height) = self.size();
+        let mut svg = String::new();
+        let marks = self.draw(Backend::Svg(SVGBackend::with_string(
+            &mut svg,
+            (width, height),
+        )))?;
+        Ok(Drawing {
+            svg,
+            width,
+            height,
+            marks,
+        })
+    }
+
+    /// The chart as an SVG file of its own, which says in words what it shows.
+    ///
+    /// # Errors
+    ///
+    /// [`ChartError`] when plotters cannot draw it.
+    pub fn svg_document(&self) -> Result<String, ChartError> {
+        let svg = self.svg()?.svg;
+        let (start, rest) = svg.split_once('\n').unwrap_or((&svg, ""));
+        let (title, about) = (escaped(&self.title), escaped(&self.about));
+        Ok(format!(
+            "{start}\n<title>{title}</title>\n<desc>{about}</desc>\n{rest}"
+        ))
+    }
+
+    /// The chart as a PNG, twice as many pixels wide and high as [`Chart::size`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`ChartError`] when plotters cannot draw it, or it cannot be encoded.
+    pub fn png(&self) -> Result<Vec<u8>, ChartError> {
+        let (width, height) = self.size();
+        let (width, height) = (width * DENSITY, height * DENSITY);
+        let mut pixels = vec![0; width as usize * height as usize * 3];
+        self.draw(Backend::Bitmap(BitMapBackend::with_buffer(
+            &mut pixels,
+            (width, height),
+        )))?;
+        let failed = ChartError::of(self.id);
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().map_err(failed)?;
+        writer.write_image_data(&pixels).map_err(failed)?;
+        writer.finish().map_err(failed)?;
+        Ok(file)
     }
 }

@@ -2,37 +2,47 @@
 
 use plotters::prelude::*;
 
-use super::{ChartError, WIDTH, colour, legend, text, upwards, width_of};
-use crate::report::number::grouped;
+use super::canvas::{Area, Canvas, Drawn, MARGIN, WIDTH, centred, colour, text, upwards, width_of};
+use super::{Chart, Picture};
+use crate::report::number::{counted, grouped};
 use crate::report::{ProtocolReport, time};
 use crate::tally::Series;
 
-const CHART: &str = "traffic over time";
-const HEAD: u32 = 66;
-const PANEL: u32 = 150;
-const FOOT: u32 = 28;
+const HEAD: i32 = 26;
+const PANEL: i32 = 150;
+const FOOT: i32 = 28;
 /// Most buckets across a panel: each keeps a few pixels.
 const MOST_BUCKETS: i64 = 200;
 /// Most panels; the protocols with most packets are drawn.
 const MOST_PANELS: usize = 8;
 
-/// Draws packets and messages in each bucket of time, one panel a protocol. Protocols without
-/// packets are left out; with none left the chart says so.
-pub fn traffic(protocols: &[&ProtocolReport]) -> Result<String, ChartError> {
+/// Packets and messages in each bucket of time, one panel a protocol. Protocols without packets are
+/// left out.
+pub fn traffic(protocols: &[&ProtocolReport]) -> Chart {
     let mut shown: Vec<&ProtocolReport> =
         protocols.iter().copied().filter(|p| p.was_seen()).collect();
     shown.sort_by_key(|protocol| std::cmp::Reverse(protocol.tally.packets.total));
     let left_out = shown.len().saturating_sub(MOST_PANELS);
     shown.truncate(MOST_PANELS);
     let panels: Vec<Panel> = panels(&shown);
-    let height = HEAD + PANEL * panels.len().max(1) as u32 + FOOT;
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-        draw(&root, &panels, left_out).map_err(ChartError::of(CHART))?;
-        root.present().map_err(ChartError::of(CHART))?;
+    let Some(first) = panels.first() else {
+        let about = "No protocol's packet was seen.";
+        return Chart::new("traffic", "Traffic over time", about, Traffic { panels });
+    };
+    let bucket = time::span(first.bucket_ns);
+    let title = format!("Traffic over time, per bucket of {bucket}");
+    let words: Vec<String> = panels.iter().map(Panel::in_words).collect();
+    let chart = Chart::new("traffic", title, words.join(" "), Traffic { panels });
+    match left_out {
+        0 => chart,
+        _ => chart.with_note(format!(
+            "{left_out} protocols with fewer packets are not drawn."
+        )),
     }
-    Ok(svg)
+}
+
+struct Traffic {
+    panels: Vec<Panel>,
 }
 
 /// One protocol's buckets. Times count from the first bucket of all panels.
@@ -45,6 +55,19 @@ struct Panel {
 }
 
 impl Panel {
+    fn in_words(&self) -> String {
+        let sum = |count: fn(&(i64, u64, u64)) -> u64| self.buckets.iter().map(count).sum::<u64>();
+        format!(
+            "{}: {} and {} in {} of {} that are not empty, at most {} in one.",
+            self.name,
+            counted(sum(|bucket| bucket.1), "packet"),
+            counted(sum(|bucket| bucket.2), "message"),
+            counted(self.buckets.len() as u64, "bucket"),
+            time::span(self.bucket_ns),
+            grouped(self.most()),
+        )
+    }
+
     fn most(&self) -> u64 {
         let counts = self
             .buckets
@@ -89,51 +112,32 @@ fn widen(series: &Series, bucket_ns: u64) -> Series {
     wide
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+const SERIES: [(&str, RGBColor); 2] = [
+    ("packets", colour::SKY),
+    ("complete messages", colour::BLUE),
+];
 
-fn draw(
-    root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-    panels: &[Panel],
-    left_out: usize,
-) -> Result<(), Failed> {
-    let failed = |error: DrawingAreaErrorKind<_>| Failed::from(error.to_string());
-    root.fill(&WHITE).map_err(failed)?;
-    let Some(first) = panels.first() else {
-        let words = Text::new("No protocol's packet was seen", (16, 14), text(16));
-        return root.draw(&words).map_err(failed);
-    };
-    let title = format!(
-        "Traffic over time, per bucket of {}",
-        time::span(first.bucket_ns)
-    );
-    root.draw(&Text::new(title, (16, 12), text(16)))
-        .map_err(failed)?;
-    legend(
-        root,
-        (16, 40),
-        &[
-            ("packets", colour::SKY),
-            ("complete messages", colour::BLUE),
-        ],
-    )
-    .map_err(failed)?;
-    if left_out > 0 {
-        let words = format!("{left_out} protocols with fewer packets are not drawn");
-        let at = (WIDTH as i32 - 16 - width_of(&words, 12), 40);
-        root.draw(&Text::new(words, at, text(12))).map_err(failed)?;
+impl Picture for Traffic {
+    fn height(&self) -> i32 {
+        HEAD + PANEL * self.panels.len() as i32 + FOOT
     }
-    let (per_unit, unit) = unit_of(first.end);
-    let (_, rest) = root.split_vertically(HEAD);
-    let (body, _) = rest.split_vertically(PANEL * panels.len() as u32);
-    for (panel, area) in panels.iter().zip(body.split_evenly((panels.len(), 1))) {
-        draw_panel(&area, panel, per_unit)?;
+
+    fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
+        let Some(first) = self.panels.first() else {
+            return canvas.words("No protocol's packet was seen", (MARGIN, 0), 12);
+        };
+        canvas.legend((MARGIN, 0), &SERIES)?;
+        let (per_unit, unit) = unit_of(first.end);
+        let panels = PANEL * self.panels.len() as i32;
+        let (_, rest) = canvas.area().split_vertically(HEAD);
+        let (body, _) = rest.split_vertically(panels);
+        let areas = body.split_evenly((self.panels.len(), 1));
+        for (panel, area) in self.panels.iter().zip(areas) {
+            panel.draw(canvas, &area, per_unit)?;
+        }
+        let words = format!("time since the first bucket ({unit})");
+        canvas.styled(&words, (WIDTH / 2, HEAD + panels + 6), centred(12))
     }
-    let words = format!("time since the first bucket ({unit})");
-    let at = (
-        (WIDTH as i32 - width_of(&words, 12)) / 2,
-        (HEAD + PANEL * panels.len() as u32 + 6) as i32,
-    );
-    root.draw(&Text::new(words, at, text(12))).map_err(failed)
 }
 
 /// A label without the digits that binary fractions leave behind.
@@ -166,63 +170,66 @@ fn unit_of(span_ns: i64) -> (f64, &'static str) {
     }
 }
 
-fn draw_panel(
-    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-    panel: &Panel,
-    per_unit: f64,
-) -> Result<(), Failed> {
-    let failed = |error: DrawingAreaErrorKind<_>| Failed::from(error.to_string());
-    let end = panel.end as f64 / per_unit;
-    let top = panel.most().max(1) as f64 * 1.05;
-    let mut chart = ChartBuilder::on(area)
-        .margin_top(24)
-        .margin_right(24)
-        .margin_left(20)
-        .x_label_area_size(24)
-        .y_label_area_size(64)
-        .build_cartesian_2d(0.0..end, 0.0..top)
-        .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(colour::RULE)
-        .axis_style(colour::GREY)
-        .x_labels(10)
-        .y_labels(4)
-        .x_label_formatter(&|at| plain(*at))
-        .y_label_formatter(&|count| short(*count))
-        .label_style(text(11))
-        .draw()
-        .map_err(failed)?;
-    let bars = |count: fn(&(i64, u64, u64)) -> u64, from: f64, to: f64| {
-        let width = panel.bucket_ns as f64 / per_unit;
-        panel
-            .buckets
-            .iter()
-            .filter(move |bucket| count(bucket) > 0)
-            .map(move |bucket| {
-                let start = bucket.0 as f64 / per_unit;
-                [
-                    (start + from * width, 0.0),
-                    (start + to * width, count(bucket) as f64),
-                ]
-            })
-    };
-    let packets = bars(|bucket| bucket.1, 0.05, 0.95);
-    chart
-        .draw_series(packets.map(|bar| Rectangle::new(bar, colour::SKY.filled())))
-        .map_err(failed)?;
-    let messages = bars(|bucket| bucket.2, 0.25, 0.75);
-    chart
-        .draw_series(messages.map(|bar| Rectangle::new(bar, colour::BLUE.filled())))
-        .map_err(failed)?;
-    area.draw(&Text::new(panel.name.clone(), (84, 4), text(13)))
-        .map_err(failed)?;
-    let words = Text::new(
-        "count",
-        (8, (PANEL as i32 + width_of("count", 11)) / 2),
-        upwards(11),
-    );
-    area.draw(&words).map_err(failed)
+impl Panel {
+    fn draw(&self, canvas: &mut Canvas<'_>, area: &Area<'_>, per_unit: f64) -> Drawn {
+        let end = self.end as f64 / per_unit;
+        let top = self.most().max(1) as f64 * 1.05;
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(24)
+            .margin_right(24)
+            .margin_left(20)
+            .x_label_area_size(24)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..end, 0.0..top)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(colour::RULE)
+            .axis_style(colour::GREY)
+            .x_labels(10)
+            .y_labels(4)
+            .x_label_formatter(&|at| plain(*at))
+            .y_label_formatter(&|count| short(*count))
+            .label_style(text(11))
+            .draw()?;
+        let width = self.bucket_ns as f64 / per_unit;
+        let bar = |bucket: &(i64, u64, u64), count: u64, from: f64, to: f64| {
+            let start = bucket.0 as f64 / per_unit;
+            [
+                (start + from * width, 0.0),
+                (start + to * width, count as f64),
+            ]
+        };
+        for (series, from, to) in [(0, 0.05, 0.95), (1, 0.25, 0.75)] {
+            let colour = SERIES[series].1.filled();
+            let counts = self
+                .buckets
+                .iter()
+                .map(|bucket| (bucket, [bucket.1, bucket.2][series]));
+            let bars = counts.filter(|(_, count)| *count > 0);
+            chart.draw_series(
+                bars.map(|(bucket, count)| Rectangle::new(bar(bucket, count, from, to), colour)),
+            )?;
+        }
+        for bucket in &self.buckets {
+            let [low, high] = bar(bucket, bucket.1.max(bucket.2), 0.0, 1.0);
+            let (left, bottom) = canvas.local(chart.backend_coord(&low));
+            let (right, top) = canvas.local(chart.backend_coord(&high));
+            canvas.mark_area([(left, top), (right, bottom)], self.bucket_in_words(bucket));
+        }
+        area.draw(&Text::new(self.name.clone(), (84, 4), text(13)))?;
+        let middle = (PANEL + width_of("count", 11)) / 2;
+        area.draw(&Text::new("count", (8, middle), upwards(11)))
+    }
+
+    fn bucket_in_words(&self, (start, packets, messages): &(i64, u64, u64)) -> String {
+        format!(
+            "{}, from {}: {}, {}",
+            self.name,
+            time::span(*start),
+            counted(*packets, "packet"),
+            counted(*messages, "message")
+        )
+    }
 }
