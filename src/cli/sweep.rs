@@ -20,7 +20,7 @@ use crate::experiment::sweep::{self, Grid, SweepFolder, Told};
 use crate::ledger;
 use crate::node::control::Connections;
 use crate::report::sweep as report;
-use crate::report::{self as reports, Models, html};
+use crate::report::{self as reports, Models, chart, html};
 
 /// Run a grid of algorithms and numbers of processes, each several times: cost against N
 #[derive(Debug, Args)]
@@ -172,7 +172,9 @@ fn go(args: &SweepArgs, resumed: Option<&Path>, command: Vec<String>) -> Outcome
     let swept = swept?;
     let json = serde_json::to_string_pretty(&swept)? + "\n";
     folder.write("sweep.json", json.as_bytes())?;
-    folder.write("sweep.html", html::sweep(&swept)?.as_bytes())?;
+    let charts = chart::growth(&swept);
+    chart::write_all(&charts, &path.join("charts"))?;
+    folder.write("sweep.html", html::sweep(&swept, &charts)?.as_bytes())?;
 
     match args.report.json {
         true => print(&json)?,

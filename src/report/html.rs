@@ -84,12 +84,15 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
 }
 
 /// The page of a sweep.
-pub fn sweep(report: &SweepReport) -> Result<String, ChartError> {
+pub fn sweep(report: &SweepReport, charts: &[Chart]) -> Result<String, ChartError> {
     let mut page = head("WireWatt sweep");
     page.push_str("<h1>Cost against the number of processes</h1>\n");
     line(&mut page, "p", "", &report.summary());
     for table in report.tables() {
         write_table(&mut page, &table);
+    }
+    for chart in charts {
+        figure(&mut page, chart)?;
     }
     for note in report.notes().iter().chain(&report.remarks()) {
         line(&mut page, "p", "note", note);

@@ -389,7 +389,7 @@ impl SweepReport {
     }
 
     /// One row a point: what was counted, and what it cost.
-    pub(super) fn tables(&self) -> [Table; 2] {
+    pub(super) fn tables(&self) -> [Table; 3] {
         let dash = || "-".to_owned();
         let mut counts = Table::new([
             ("algorithm", Align::Left),
@@ -400,12 +400,16 @@ impl SweepReport {
             ("messages", Align::Right),
             ("packets", Align::Right),
         ]);
-        let mut costs = Table::new([
+        let mut bytes = Table::new([
             ("algorithm", Align::Left),
             ("N", Align::Right),
             ("IP bytes", Align::Right),
             ("predicted", Align::Right),
             ("wire bytes", Align::Right),
+        ]);
+        let mut costs = Table::new([
+            ("algorithm", Align::Left),
+            ("N", Align::Right),
             ("energy", Align::Right),
             ("time", Align::Right),
         ]);
@@ -426,17 +430,21 @@ impl SweepReport {
                 cell(|m| m.packets, &mean),
             ]);
             let predicted = point.predicted.as_ref();
-            costs.row(vec![
+            bytes.row(vec![
                 point.algorithm.clone(),
                 point.n.to_string(),
                 cell(|m| m.ip, &mean),
                 predicted.map_or_else(dash, |predicted| grouped(predicted.ip.get())),
                 cell(|m| m.wire, &mean),
+            ]);
+            costs.row(vec![
+                point.algorithm.clone(),
+                point.n.to_string(),
                 cell(|m| m.joules, &|joules| modelled(joules, "J")),
                 took.map_or_else(dash, |took| took.cell(span)),
             ]);
         }
-        [counts, costs]
+        [counts, bytes, costs]
     }
 }
 
@@ -456,7 +464,9 @@ pub fn sweep(report: &SweepReport, style: Style) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    //! Sweeps for tests of what is made of them, too.
+
     use super::*;
     use crate::units::Packets;
 
@@ -474,7 +484,8 @@ mod tests {
         assert_eq!(spread(&[4.0, 1.0, 100.0, 3.0]), Some((1.0, 3.5, 100.0)));
     }
 
-    fn cell(repeat: u32, messages: u64, exit_code: u8) -> SweepCell {
+    /// A run of a ring of three.
+    pub fn cell(repeat: u32, messages: u64, exit_code: u8) -> SweepCell {
         SweepCell {
             algorithm: "ring".to_owned(),
             n: 3,
@@ -502,7 +513,8 @@ mod tests {
         }
     }
 
-    fn report(wanted: u64, cells: Vec<SweepCell>) -> SweepReport {
+    /// The report on such runs.
+    pub fn report(wanted: u64, cells: Vec<SweepCell>) -> SweepReport {
         let conditions = Conditions {
             rounds: 1,
             connections: "persistent".to_owned(),
