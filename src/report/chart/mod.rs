@@ -7,6 +7,7 @@
 
 mod canvas;
 mod growth;
+mod latency;
 mod layers;
 mod traffic;
 
@@ -22,6 +23,7 @@ use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
 pub use growth::growth;
+pub use latency::latency;
 pub use layers::layers;
 pub use traffic::traffic;
 
@@ -163,7 +165,9 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     if seen.is_empty() {
         return Vec::new();
     }
-    vec![layers(&seen), traffic(&seen)]
+    let mut charts = vec![layers(&seen), traffic(&seen)];
+    charts.extend(latency(&seen));
+    charts
 }
 
 fn escaped(text: &str) -> String {
