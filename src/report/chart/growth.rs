@@ -560,10 +560,7 @@ mod tests {
         let point = "ring, N 3: median 3 messages of 3 runs, from 3 messages to 4 messages; \
                      the formula expects 3 messages to 4 messages";
         assert_eq!(words, [point; 2]);
-        assert_eq!(
-            charts[0].about,
-            "ring: 3 messages with 3 processes."
-        );
+        assert_eq!(charts[0].about, "ring: 3 messages with 3 processes.");
         assert!(growth(&report(1, vec![cell(1, 3, 2)])).is_empty());
     }
 
