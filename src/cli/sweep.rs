@@ -82,7 +82,7 @@ pub(super) struct SweepArgs {
     /// Go on with the sweep in this folder, as its sweep.toml says
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "algorithms", "n", "repeat", "rounds", "connections", "payload", "base_port", "timeout",
-        "options", "out",
+        "options", "out", "model", "grid", "hops", "pue", "model_files",
     ])]
     resume: Option<PathBuf>,
 
