@@ -14,6 +14,7 @@ use self::markup::shell_quoted;
 use self::page::Page;
 use super::chart::{self, Chart, ChartError};
 use super::number::{counted, grouped, modelled};
+use super::sweep::SweepReport;
 use super::table::{Align, Table};
 use super::text::{self, Fact};
 use super::{Compared, ProtocolReport, Report, is_marker, tables, time};
@@ -77,6 +78,58 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     page.section("models", "What the model includes");
     page.notes(&text::cost_notes(run.report));
     Ok(page.finish(&made_by(run.report)))
+}
+
+/// The page of a sweep.
+///
+/// # Errors
+///
+/// [`ChartError`] if a chart cannot be drawn.
+pub fn sweep(report: &SweepReport, charts: &[Chart]) -> Result<String, ChartError> {
+    let mut page = Page::new("WireWatt: cost against the number of processes");
+    let names = report.algorithms().join(", ");
+    page.banner("WireWatt sweep", &names, &report.summary());
+    let (looks, word) = match report.exit_code() {
+        0 => (Verdict::Exact, "all runs agree"),
+        1 => (Verdict::Mismatch, "runs disagree"),
+        _ => (Verdict::Inconclusive, "not all runs could tell"),
+    };
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    for cell in &report.cells {
+        *outcomes.entry(cell.outcome()).or_default() += 1;
+    }
+    let outcomes: Vec<String> = outcomes
+        .iter()
+        .map(|(outcome, runs)| format!("{} {outcome}", grouped(*runs)))
+        .collect();
+    page.verdict(&looks.to_string(), word, &outcomes.join(", "));
+    let [counts, bytes, costs] = report.tables();
+    page.section("counts", "Messages and packets");
+    page.table(
+        "Messages and packets against the number of processes",
+        &counts,
+    );
+    if !charts.is_empty() {
+        page.section("charts", "Charts");
+        for chart in charts {
+            page.chart(chart)?;
+        }
+    }
+    page.section("bytes", "Bytes");
+    page.table("Bytes against the number of processes", &bytes);
+    page.section("costs", "Energy and time");
+    page.table("Energy and time against the number of processes", &costs);
+    page.section("reading", "How to read this");
+    page.notes(&report.notes());
+    page.notes(&report.remarks());
+    page.section("repeat", "To repeat this");
+    command(&mut page, &report.command);
+    let made_by = format!(
+        "{} {}, {}",
+        report.tool.name, report.tool.version, report.schema
+    );
+    page.facts(&[("program", made_by.clone())]);
+    Ok(page.finish(&made_by))
 }
 
 /// The algorithms that were run.
@@ -354,17 +407,21 @@ fn traffic(page: &mut Page, report: &Report) {
     }
 }
 
+/// The command line, where it is known. Where the program lay does not matter.
+fn command(page: &mut Page, words: &[String]) {
+    let mut words = words.to_vec();
+    if let Some(program) = words.first_mut() {
+        if let Some(name) = program.rsplit('/').next() {
+            *program = name.to_owned();
+        }
+        page.command(&shell_quoted(&words));
+    }
+}
+
 /// What is needed to do it again.
 fn repeat(page: &mut Page, report: &Report) {
     page.section("repeat", "To repeat this");
-    if !report.command.is_empty() {
-        let mut command = report.command.clone();
-        // Where the program lay does not matter.
-        if let Some(program) = command[0].rsplit('/').next() {
-            command[0] = program.to_owned();
-        }
-        page.command(&shell_quoted(&command));
-    }
+    command(page, &report.command);
     let mut facts: Vec<Fact> = vec![("program", made_by(report))];
     if let Some(setup) = report.run.as_ref().and_then(|run| run.setup.as_ref()) {
         facts.push(("started", time::rfc3339(setup.started)));
