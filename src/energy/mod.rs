@@ -471,7 +471,11 @@ mod tests {
         assert!(close(six.joules.0, 2.0 * three.joules.0));
         assert!(close(six.high.unwrap().0, 2.0 * three.high.unwrap().0));
         assert_eq!((six.hops, three.hops), (Some(6), Some(3)));
-        assert!(six.boundary.starts_with("6 switches"), "{}", six.boundary);
+        assert!(
+            six.boundary.starts_with("switches in a row, 6 of them"),
+            "{}",
+            six.boundary
+        );
         let links = of(&library, "wifi-2-mbps");
         assert!(close(links.joules.0, 6.0 * one.joules.0));
         assert_eq!(of(&library, "aslan-2015"), average);

@@ -29,9 +29,10 @@ use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
 pub use merge::{MergeError, MergedSource, merge};
-pub use number::{counted, grouped};
+pub use number::{counted, grouped, sourced};
 pub use sci::Sci;
 pub use table::{Style, wrapped};
+pub use tables::{models as models_table, regions as regions_table};
 pub use time::compact as compact_time;
 
 /// The schema's name. Within a version, changes only add.
