@@ -390,14 +390,18 @@ pub fn operation_of(protocol: &ProtocolReport) -> &str {
 
 /// How long answers took, in a sentence; nothing where none came.
 pub fn answers(protocol: &ProtocolReport) -> Option<String> {
-    let turnaround = &protocol.tally.latency.turnaround;
+    let latency = &protocol.tally.latency;
+    let (answers, noun) = match latency.reply.is_empty() {
+        true => (&latency.turnaround, "answer"),
+        false => (&latency.reply, "reply"),
+    };
     let within = |thousandths| {
-        let (_, end) = turnaround.quantile(thousandths)?;
+        let (_, end) = answers.quantile(thousandths)?;
         Some(time::span(i64::try_from(end).unwrap_or(i64::MAX)))
     };
     Some(format!(
         "{}: half within {}, 90 % within {}, 99 % within {}",
-        counted(turnaround.count, "answer"),
+        counted(answers.count, noun),
         within(500)?,
         within(900)?,
         within(990)?

@@ -6,6 +6,7 @@
 //! counts.
 
 mod canvas;
+mod latency;
 mod layers;
 mod traffic;
 
@@ -20,6 +21,7 @@ use super::{ProtocolReport, Report};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
+pub use latency::latency;
 pub use layers::layers;
 pub use traffic::traffic;
 
@@ -161,7 +163,9 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     if seen.is_empty() {
         return Vec::new();
     }
-    vec![layers(&seen), traffic(&seen)]
+    let mut charts = vec![layers(&seen), traffic(&seen)];
+    charts.extend(latency(&seen));
+    charts
 }
 
 fn escaped(text: &str) -> String {
