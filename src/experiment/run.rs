@@ -31,6 +31,7 @@ use crate::analysis::{
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions, Rotation};
+use crate::energy::HostSensors;
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
@@ -85,6 +86,8 @@ pub struct RunOptions {
     pub baseline: bool,
     /// Programs that run single nodes, with their arguments, by id.
     pub own_commands: BTreeMap<ProcessId, Vec<OsString>>,
+    /// The machine's own energy counters, where they are to be read.
+    pub host: Option<HostSensors>,
     /// The folder to leave.
     pub folder: PathBuf,
     /// The command line, for the record.
@@ -262,8 +265,10 @@ pub fn run(
         seed: options.seed,
         outcome: None,
         capture: None,
+        host_energy: None,
     };
-    let observed = match observe(&folder, &config, record, options.timeout, loss, cancel) {
+    let meter = options.host.as_ref().map(|host| host.begin(cancel));
+    let mut observed = match observe(&folder, &config, record, options.timeout, loss, cancel) {
         Ok(observed) => observed,
         Err(error) => {
             folder.discard();
@@ -272,6 +277,12 @@ pub fn run(
     };
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
+    if let Some(meter) = meter {
+        observed.record.host_energy = Some(meter.finish());
+        if let Err(error) = folder.write_record(&observed.record) {
+            problems.push(error.to_string());
+        }
+    }
     let ledger = if observed.record.ledger_is_whole() {
         Ledger::read(&folder.ledger(), run).map_err(|error| error.to_string())
     } else {
@@ -318,6 +329,7 @@ fn run_baseline(
     let without = RunOptions {
         faults: Vec::new(),
         baseline: false,
+        host: None,
         folder: options.folder.join(BASELINE),
         ..options.clone()
     };
@@ -610,7 +622,8 @@ fn conclude(
         }
         ledger.limits(audit)
     });
-    let report = Report::new(analysis, completeness, source, audit, models);
+    let mut report = Report::new(analysis, completeness, source, audit, models);
+    report.host_energy = record.host_energy.clone();
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
     let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
     let suppressed = ledger.is_some_and(suppressed);
@@ -1181,6 +1194,7 @@ mod tests {
                 ledger_failed: false,
             }),
             capture: None,
+            host_energy: None,
         }
     }
 
