@@ -6,6 +6,7 @@
 //! counts.
 
 mod canvas;
+mod growth;
 mod latency;
 mod layers;
 mod traffic;
@@ -21,6 +22,7 @@ use super::{ProtocolReport, Report};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
+pub use growth::growth;
 pub use latency::latency;
 pub use layers::layers;
 pub use traffic::traffic;
