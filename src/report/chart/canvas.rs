@@ -41,6 +41,8 @@ pub mod colour {
     pub const PURPLE: RGBColor = RGBColor(204, 121, 167);
     pub const GREY: RGBColor = RGBColor(153, 153, 153);
     pub const INK: RGBColor = RGBColor(34, 34, 34);
+    /// For words beside the point, still legible on white.
+    pub const QUIET: RGBColor = RGBColor(102, 102, 102);
     pub const RULE: RGBColor = RGBColor(221, 221, 221);
     pub const PAPER: RGBColor = RGBColor(255, 255, 255);
 }
@@ -94,6 +96,18 @@ impl<'a> Canvas<'a> {
         self.area.draw(&PathElement::new(points.to_vec(), style))
     }
 
+    /// A filled polygon.
+    pub fn polygon(&self, corners: &[(i32, i32)], colour: RGBColor) -> Drawn {
+        let polygon = Polygon::new(corners.to_vec(), colour.filled());
+        self.area.draw(&polygon)
+    }
+
+    /// A filled circle.
+    pub fn dot(&self, centre: (i32, i32), radius: i32, colour: RGBColor) -> Drawn {
+        self.area
+            .draw(&Circle::new(centre, radius, colour.filled()))
+    }
+
     /// Words whose upper left corner is here.
     pub fn words(&self, words: impl Into<String>, at: (i32, i32), size: u32) -> Drawn {
         self.area.draw(&Text::new(words.into(), at, text(size)))
@@ -126,7 +140,6 @@ impl<'a> Canvas<'a> {
     }
 
     /// Words for when the pointer is over a line segment.
-    #[allow(dead_code, reason = "arrows will have it")]
     pub fn mark_line(&mut self, from: (i32, i32), to: (i32, i32), width: i32, words: String) {
         let down = |(x, y): (i32, i32)| (x, y + self.head);
         let shape = Shape::Line {
@@ -192,7 +205,6 @@ pub fn centred(size: u32) -> TextStyle<'static> {
 }
 
 /// Text whose anchor is at its right end.
-#[allow(dead_code, reason = "labels of axes will have it")]
 pub fn rightwards(size: u32) -> TextStyle<'static> {
     text(size).pos(Pos::new(HPos::Right, VPos::Top))
 }

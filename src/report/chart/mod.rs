@@ -7,6 +7,7 @@
 
 mod canvas;
 mod layers;
+mod space_time;
 mod traffic;
 
 use std::fs;
@@ -21,6 +22,7 @@ use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
 pub use layers::layers;
+pub use space_time::space_time;
 pub use traffic::traffic;
 
 /// A chart, ready to be drawn.
@@ -156,12 +158,13 @@ pub fn write_all(charts: &[Chart], folder: &Path) -> Result<(), ChartError> {
 /// The charts of a report that have something to show, in the order in which a page has them. The
 /// messages of the capture are those of the report's analysis, where it kept them.
 pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
-    let _ = log;
     let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
-    if seen.is_empty() {
-        return Vec::new();
+    let mut charts = Vec::new();
+    if !seen.is_empty() {
+        charts.extend([layers(&seen), traffic(&seen)]);
     }
-    vec![layers(&seen), traffic(&seen)]
+    charts.extend(log.and_then(space_time));
+    charts
 }
 
 fn escaped(text: &str) -> String {
