@@ -44,6 +44,8 @@ pub mod colour {
     /// For words beside the point, still legible on white.
     pub const QUIET: RGBColor = RGBColor(102, 102, 102);
     pub const RULE: RGBColor = RGBColor(221, 221, 221);
+    /// Where nothing can be.
+    pub const NOTHING: RGBColor = RGBColor(240, 240, 240);
     pub const PAPER: RGBColor = RGBColor(255, 255, 255);
 }
 

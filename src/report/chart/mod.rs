@@ -5,8 +5,12 @@
 //! that is either format: nothing is taken from the system that draws it, fonts neither. Nothing here
 //! counts.
 
+mod axis;
 mod canvas;
+mod emissions;
 mod layers;
+mod messages;
+mod pairs;
 mod space_time;
 mod traffic;
 
@@ -17,9 +21,11 @@ use std::path::{Path, PathBuf};
 use plotters::prelude::*;
 use plotters_bitmap::BitMapBackend;
 
-use super::{ProtocolReport, Report};
+use super::{Compared, ProtocolReport, Report};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
+
+use messages::Accounts;
 
 pub use layers::layers;
 pub use space_time::space_time;
@@ -159,12 +165,68 @@ pub fn write_all(charts: &[Chart], folder: &Path) -> Result<(), ChartError> {
 /// messages of the capture are those of the report's analysis, where it kept them.
 pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let named: Vec<_> = seen.iter().map(|one| (one.label(), *one)).collect();
     let mut charts = Vec::new();
+    charts.extend(messages::messages(accounts_of(report, &seen)));
+    charts.extend(log.and_then(space_time));
+    charts.extend(pairs::pairs(&seen));
     if !seen.is_empty() {
         charts.extend([layers(&seen), traffic(&seen)]);
     }
-    charts.extend(log.and_then(space_time));
+    charts.extend(emissions::emissions(&named));
     charts
+}
+
+/// The charts that hold several runs beside each other.
+pub fn of_comparison(runs: &[Compared<'_>]) -> Vec<Chart> {
+    let name = |run: &Compared<'_>| match run.processes {
+        Some(n) => format!("{}, n = {n}", run.protocol),
+        None => run.protocol.to_owned(),
+    };
+    let accounts = runs.iter().map(|run| {
+        let audit = run.report.audit.iter();
+        let rows: Vec<_> = audit
+            .flat_map(|audit| audit.rows_of(run.protocol))
+            .collect();
+        Accounts::of(name(run), run.protocol_report(), &rows)
+    });
+    let reports = runs
+        .iter()
+        .filter_map(|run| Some((name(run), run.protocol_report()?)));
+    let reports: Vec<_> = reports.collect();
+    let seen: Vec<_> = reports
+        .iter()
+        .filter(|(_, one)| one.was_seen())
+        .cloned()
+        .collect();
+    let mut charts = Vec::new();
+    charts.extend(messages::messages(accounts.collect()));
+    if !seen.is_empty() {
+        charts.push(layers::layers_of(&seen));
+    }
+    charts.extend(emissions::emissions(&seen));
+    charts
+}
+
+/// The accounts of each protocol: of those that an audit names, and of those that were seen.
+fn accounts_of(report: &Report, seen: &[&ProtocolReport]) -> Vec<Accounts> {
+    let rows = report.audit.iter().flat_map(|audit| &audit.rows);
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows.clone() {
+        if !names.contains(&&*row.protocol) {
+            names.push(&row.protocol);
+        }
+    }
+    let audited = names.iter().map(|name| {
+        let own = |one: &&&ProtocolReport| one.tally.name == *name && !one.tally.foreign;
+        let rows: Vec<_> = rows.clone().filter(|row| row.protocol == *name).collect();
+        Accounts::of((*name).to_owned(), seen.iter().find(own).copied(), &rows)
+    });
+    let others = seen
+        .iter()
+        .filter(|one| one.tally.foreign || !names.contains(&&*one.tally.name));
+    let others = others.map(|one| Accounts::of(one.label(), Some(one), &[]));
+    audited.chain(others).collect()
 }
 
 fn escaped(text: &str) -> String {
