@@ -148,6 +148,39 @@ pub struct LinkType(pub u16);
 #[serde(transparent)]
 pub struct Joules(pub f64);
 
+/// Energy in watt-hours: the unit of meters, grids and the older models. 1 Wh = 3600 J exactly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WattHours(pub f64);
+
+impl From<Joules> for WattHours {
+    fn from(energy: Joules) -> Self {
+        Self(energy.0 / 3600.0)
+    }
+}
+
+impl From<WattHours> for Joules {
+    fn from(energy: WattHours) -> Self {
+        Self(energy.0 * 3600.0)
+    }
+}
+
+impl Add for Joules {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Add for Grams {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
 /// Mass of emitted gas in grams. Whether that is CO2 or CO2e is told by what it stands in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]

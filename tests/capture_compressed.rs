@@ -230,6 +230,25 @@ fn all_before_a_damage_in_gzip_is_delivered() {
     }
 }
 
+/// As GNU gzip has it.
+#[test]
+fn zeros_behind_a_gzip_stream_are_padding_and_nothing_else_is() {
+    let stored = pack(Compression::Gzip, &capture(5));
+    for (behind, is_complete) in [
+        (&[0_u8; 1][..], true),
+        (&[0; 512], true),
+        (&[0; 200_000], true),
+        (b"x", false),
+        (b"\0x", false),
+        (&[0x1f], false),
+        (&[0, 0x1f, 0x8b, 8], false),
+    ] {
+        let (packets, ending) = read(&[&stored, behind].concat()).expect("it begins well");
+        assert_eq!(packets.len(), 5);
+        assert_eq!(ending.is_complete(), is_complete, "{behind:?}: {ending}");
+    }
+}
+
 #[test]
 fn what_follows_the_stream_and_is_none_is_damage() {
     let plain = capture(5);

@@ -229,7 +229,10 @@ impl Accumulator {
             pairs,
             series: self.series,
             operations: self.operations,
-            latency: Latency { turnaround },
+            latency: Latency {
+                turnaround,
+                reply: Distribution::default(),
+            },
             projection: counts.projection(),
             icmp_errors: self
                 .icmp_errors

@@ -482,7 +482,9 @@ impl Analyzer {
         for (place, protocol) in plan.protocols().iter().enumerate() {
             for foreign in [false, true] {
                 let Some(mut row) = rows.next() else { break };
-                if let Some(log) = row.log.take() {
+                let log = row.log.take();
+                let reply = log.as_ref().map(MessageLog::replies);
+                if let Some(log) = log {
                     messages.get_or_insert_default().append(log);
                 }
                 if row.is_empty() && (foreign || !protocol.by_user) {
@@ -503,6 +505,9 @@ impl Analyzer {
                     foreign,
                     ..row.into_tally(protocol.operation.clone().filter(|_| !foreign))
                 });
+                if let (Some(reply), Some(tally)) = (reply, protocols.last_mut()) {
+                    tally.latency.reply = reply;
+                }
             }
         }
         self.evidence.gap_bytes += self.unclassified.gap_bytes();

@@ -4,7 +4,10 @@
 
 use std::net::SocketAddr;
 
+use rustc_hash::FxHashMap;
+
 use crate::message::{Label, Way};
+use crate::tally::Distribution;
 use crate::units::{FramingBytes, MessageBytes, Timestamp};
 
 /// More messages, connections or repetitions of a protocol are counted and not kept: some 130 MB
@@ -87,6 +90,32 @@ pub struct Repetition {
 }
 
 impl MessageLog {
+    /// How long replies took: from the last message before it to the next of the same operation that goes from its
+    /// receiver to its sender. A message that is a reply itself waits for none.
+    pub(super) fn replies(&self) -> Distribution {
+        let mut replies = Distribution::default();
+        let mut asked = FxHashMap::default();
+        for message in self.messages.iter().filter(|message| message.whole) {
+            let label = &message.label;
+            if label.operation == 0 {
+                continue;
+            }
+            let between =
+                |from: u32, to: u32| (label.protocol, label.run, label.operation, from, to);
+            match asked.remove(&between(label.receiver, label.sender)) {
+                Some(time) => {
+                    let after: i64 = message.time.as_nanos().saturating_sub(time);
+                    replies.add(after.max(0) as u64);
+                }
+                None => {
+                    let ends = between(label.sender, label.receiver);
+                    asked.insert(ends, message.time.as_nanos());
+                }
+            }
+        }
+        replies
+    }
+
     /// Adds another protocol's.
     pub(super) fn append(&mut self, mut other: Self) {
         self.messages.append(&mut other.messages);
@@ -118,4 +147,57 @@ fn keep<T>(kept: &mut Vec<T>, one: T, left_out: &mut u64) -> bool {
         *left_out += 1;
     }
     room
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(operation: u64, sender: u32, receiver: u32, at: i64) -> MessageSeen {
+        MessageSeen {
+            label: Label {
+                protocol: 1,
+                kind: 1,
+                sender,
+                receiver,
+                incarnation: 1,
+                run: 7,
+                operation,
+                sequence: 1,
+                timestamp: 1,
+            },
+            body: MessageBytes::new(1),
+            framing: FramingBytes::new(1),
+            time: Timestamp::from_nanos(at),
+            connection: 1,
+            way: Way::ToListener,
+            end: 2,
+            acknowledged: true,
+            whole: true,
+        }
+    }
+
+    #[test]
+    fn a_reply_goes_back_within_the_operation_and_waits_for_none_itself() {
+        let mut log = MessageLog::default();
+        log.messages = vec![
+            message(1, 0, 1, 0),
+            message(1, 0, 2, 1),
+            // Of another operation, and no reply to the first.
+            message(2, 1, 0, 2),
+            message(1, 1, 0, 5),
+            // The next round: no reply to the reply, and asks again.
+            message(1, 0, 1, 8),
+            message(1, 2, 0, 12),
+            message(1, 1, 0, 15),
+            // Of no operation.
+            message(0, 1, 2, 20),
+            message(0, 2, 1, 21),
+        ];
+        let took = |log: &MessageLog| log.replies().buckets.into_iter().collect::<Vec<_>>();
+        assert_eq!(took(&log), [(5, 1), (7, 1), (11, 1)]);
+        // What did not pass whole was not received. Of two that ask, the later is answered.
+        log.messages[3].whole = false;
+        assert_eq!(took(&log), [(7, 1), (11, 1)]);
+    }
 }

@@ -77,7 +77,7 @@ struct Chunk {
 /// What the threads share.
 struct Work<S> {
     /// While no thread reads.
-    reader: Option<(S, Sharder)>,
+    reader: Option<Box<Reader<S>>>,
     has_ended: bool,
     /// A thread has panicked: the others give up.
     has_failed: bool,
@@ -94,14 +94,21 @@ struct Shard {
     waiting: VecDeque<Arc<Chunk>>,
 }
 
+/// What reads the capture, and the chunk that it reads into.
+struct Reader<S> {
+    source: S,
+    sharder: Sharder,
+    chunk: Chunk,
+}
+
 enum Task<S> {
-    Read((S, Sharder), Chunk),
+    Read(Box<Reader<S>>),
     Analyze(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 enum Done<S> {
     /// Whether there is more to read.
-    Read((S, Sharder), Chunk, bool),
+    Read(Box<Reader<S>>, bool),
     Analyzed(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
@@ -119,7 +126,11 @@ pub fn analyze<S: ChunkSource>(
     };
     let team = Team {
         work: Mutex::new(Work {
-            reader: Some((source, Sharder::new(shards))),
+            reader: Some(Box::new(Reader {
+                source,
+                sharder: Sharder::new(shards),
+                chunk: Chunk::default(),
+            })),
             has_ended: false,
             has_failed: false,
             shards: (0..shards.get()).map(shard).collect(),
@@ -158,11 +169,15 @@ impl<S: ChunkSource> Team<S> {
         let mut task = self.next_task(thread, None);
         while let Some(begun) = task {
             let done = match begun {
-                Task::Read(mut reader, mut chunk) => {
-                    let (source, sharder) = &mut reader;
+                Task::Read(mut reader) => {
+                    let Reader {
+                        source,
+                        sharder,
+                        chunk,
+                    } = &mut *reader;
                     chunk.reader = thread;
                     let goes_on = chunk.read(source, sharder, shards);
-                    Done::Read(reader, chunk, goes_on)
+                    Done::Read(reader, goes_on)
                 }
                 Task::Analyze(index, mut analyzer, chunk) => {
                     for packet in chunk.packets_of(index) {
@@ -180,8 +195,8 @@ impl<S: ChunkSource> Team<S> {
     fn next_task(&self, thread: usize, done: Option<Done<S>>) -> Option<Task<S>> {
         let mut work = self.lock();
         match done {
-            Some(Done::Read(reader, chunk, goes_on)) => {
-                let chunk = Arc::new(chunk);
+            Some(Done::Read(mut reader, goes_on)) => {
+                let chunk = Arc::new(std::mem::take(&mut reader.chunk));
                 for (shard, packets) in work.shards.iter_mut().zip(&chunk.packets) {
                     if !packets.is_empty() {
                         shard.waiting.push_back(Arc::clone(&chunk));
@@ -220,9 +235,10 @@ impl<S: ChunkSource> Team<S> {
             if !is_own
                 && !work.has_ended
                 && backlog < MOST_WAITING
-                && let Some(reader) = work.reader.take()
+                && let Some(mut reader) = work.reader.take()
             {
-                return Some(Task::Read(reader, work.spare.pop().unwrap_or_default()));
+                reader.chunk = work.spare.pop().unwrap_or_default();
+                return Some(Task::Read(reader));
             }
             if let Some(index) = next
                 && let Some(chunk) = work.shards[index].waiting.pop_front()

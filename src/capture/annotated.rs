@@ -42,7 +42,7 @@ pub struct Annotated {
 }
 
 impl AnnotatedCopy {
-    /// Creates the file (an existing one is replaced) for a copy of `original`.
+    /// Creates the file (one that exists is replaced: who calls asks first) for a copy of `original`.
     ///
     /// # Errors
     ///

@@ -183,6 +183,25 @@ impl<R: Read> Gzip<R> {
         Ok(())
     }
 
+    /// Whether another member follows. Zeros that fill up the last block of a tape are none, as for
+    /// gzip's own program.
+    fn goes_on(&mut self) -> io::Result<bool> {
+        let mut is_padded = false;
+        loop {
+            let stored = self.stored.fill_buf()?;
+            let zeros = stored.iter().take_while(|byte| **byte == 0).count();
+            match stored.get(zeros) {
+                Some(0x1f) if !is_padded && zeros == 0 => return Ok(true),
+                Some(_) => return Err(invalid("what follows a gzip member is none")),
+                None if zeros == 0 => return Ok(false),
+                None => {
+                    self.stored.consume(zeros);
+                    is_padded = true;
+                }
+            }
+        }
+    }
+
     /// Unpacks some more of a member.
     fn body(&mut self) -> io::Result<()> {
         let stored = self.stored.fill_buf()?;
@@ -225,7 +244,7 @@ impl<R: Read> Read for Gzip<R> {
             }
             match self.place {
                 Place::Header(first) => {
-                    if !first && self.stored.fill_buf()?.is_empty() {
+                    if !first && !self.goes_on()? {
                         return Ok(0);
                     }
                     self.header()?;

@@ -43,7 +43,8 @@ pub(super) struct AnalyzeArgs {
     files: Vec<String>,
 
     /// Threads; of themselves as many as there are processors, up to 4, for 64 MB and more. The
-    /// report does not depend on it
+    /// report does not depend on it, but where it says that fragments were given up: each thread has
+    /// room of its own for them
     #[arg(long, value_name = "N", value_parser = |text: &str| at_most(64, text), conflicts_with = "follow")]
     threads: Option<NonZeroU16>,
 

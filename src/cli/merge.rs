@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::options::{grid_models, print_report};
+use super::options::{EnergyOptions, print_report};
 use super::{Outcome, warn};
 use crate::energy;
-use crate::report::{Report, json, merge};
+use crate::report::{Models, Report, json, merge};
 
 /// Add up reports on the parts of a capture: what `analyze --json` said of each file of `split`
 ///
@@ -31,10 +31,8 @@ pub(super) struct MergeArgs {
     #[arg(required = true, value_name = "REPORT")]
     reports: Vec<String>,
 
-    /// Grid that supplies the energy: a name, or grams per kWh as a number [default: that of the
-    /// reports]
-    #[arg(long, value_name = "GRID")]
-    grid: Option<String>,
+    #[command(flatten)]
+    energy: EnergyOptions,
 
     /// Print the report as JSON and nothing else on standard output
     #[arg(long)]
@@ -46,11 +44,7 @@ pub(super) fn run(args: &MergeArgs) -> Outcome {
     for name in &args.reports {
         reports.push((name.clone(), read(name)?));
     }
-    let grid = match &args.grid {
-        Some(grid) => grid.clone(),
-        None => common_grid(&reports)?,
-    };
-    let models = grid_models(&grid)?;
+    let models = models(args, &reports)?;
     let mut left_out = false;
     for (name, report) in &reports {
         let had = [
@@ -85,9 +79,39 @@ fn read(name: &str) -> Result<Report, Box<dyn Error>> {
     })
 }
 
-/// The grid that all reports were made with, as [`grid_models`] takes it.
-fn common_grid(reports: &[(String, Report)]) -> Result<String, String> {
-    let library = energy::Library::built_in();
+/// The models by which the sum is converted: those of the reports, where the command line does not say.
+fn models(args: &MergeArgs, reports: &[(String, Report)]) -> Result<Models, Box<dyn Error>> {
+    let library = args.energy.library()?;
+    let grid = match &args.energy.grid {
+        Some(grid) => grid.clone(),
+        None => common_grid(&library, reports)?,
+    };
+    let models = args
+        .energy
+        .models_or(library, energy::HEADLINE_MODEL, &grid)?;
+    if args.energy.model.is_none() {
+        let model = (&models.headline.name, models.headline.pue);
+        for (name, report) in reports {
+            for energy in report.protocols.iter().map(|protocol| &protocol.energy) {
+                let made_with = (&energy.model, energy.pue.unwrap_or(1.0));
+                if made_with != model {
+                    return Err(format!(
+                        "{name} was made with the model '{}'{}, and the sum would be with '{}': choose \
+                         one with --model, --hops and --pue",
+                        energy.model,
+                        energy.pue.map_or_else(String::new, |pue| format!(" and a PUE of {pue}")),
+                        model.0
+                    )
+                    .into());
+                }
+            }
+        }
+    }
+    Ok(models)
+}
+
+/// The grid that all reports were made with, as `--grid` takes it.
+fn common_grid(library: &energy::Library, reports: &[(String, Report)]) -> Result<String, String> {
     let mut common: Option<(&String, &str, f64)> = None;
     for (name, report) in reports {
         for carbon in report.protocols.iter().map(|protocol| &protocol.carbon) {

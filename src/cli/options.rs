@@ -11,7 +11,7 @@ use clap::Args;
 use crate::algorithm::Options;
 use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
 use crate::capture::{CaptureFile, Part};
-use crate::energy::{self, EnergyError};
+use crate::energy::{self, EnergyError, Library};
 use crate::node::MAX_PAYLOAD;
 use crate::report::{Models, Report, Style, json, text};
 pub(super) use crate::units::duration;
@@ -48,12 +48,101 @@ impl ProtocolOptions {
     }
 }
 
+/// How to convert counts to energy and emissions.
+#[derive(Debug, Args)]
+pub(super) struct EnergyOptions {
+    /// Energy model whose figures come first; the table beside it shows all. `wirewatt list models`
+    /// names them [default: datacenter-3-hops]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// Grid that supplies the energy: a name (`wirewatt list grids`), or grams per kWh as a number
+    /// [default: us-2018]
+    #[arg(long, value_name = "NAME|G_PER_KWH", allow_negative_numbers = true)]
+    pub grid: Option<String>,
+
+    /// Devices or radio links on the way, for every model that counts them
+    #[arg(long, value_name = "N", value_parser = hops, allow_negative_numbers = true)]
+    hops: Option<u32>,
+
+    /// What the building takes for each joule of its devices (power usage effectiveness), for models
+    /// of devices alone
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pue: Option<f64>,
+
+    /// Read models and grids of your own from a TOML file; repeatable (docs/energy.md)
+    #[arg(long = "models", value_name = "FILE")]
+    model_files: Vec<PathBuf>,
+}
+
+impl EnergyOptions {
+    /// What is built in and what the user's files add.
+    pub fn library(&self) -> Result<Library, EnergyError> {
+        let mut library = Library::built_in();
+        for file in &self.model_files {
+            library.add_file(file)?;
+        }
+        Ok(library)
+    }
+
+    /// The models to apply.
+    pub fn models(&self) -> Result<Models, EnergyError> {
+        let (model, grid) = (energy::HEADLINE_MODEL, energy::DEFAULT_GRID);
+        self.models_or(self.library()?, model, grid)
+    }
+
+    /// The models to apply, with these where the command line names none.
+    pub fn models_or(
+        &self,
+        mut library: Library,
+        model: &str,
+        grid: &str,
+    ) -> Result<Models, EnergyError> {
+        let grid = library.grid(self.grid.as_deref().unwrap_or(grid))?;
+        let given = self.model.as_deref();
+        let names = library.models().iter().map(|model| model.name.clone());
+        let names: Vec<String> = names.collect();
+        let mut place = names.iter().position(|name| given.unwrap_or(model) == name);
+        if let (Some(given), Some(place), Some(_)) = (given, place, self.hops)
+            && library.models()[place].hops.is_none()
+        {
+            return Err(EnergyError::NoHops {
+                model: given.to_owned(),
+            });
+        }
+        if let Some(hops) = self.hops {
+            library.set_hops(hops);
+        }
+        if let Some(pue) = self.pue {
+            library.set_pue(pue)?;
+        }
+        // A name may be of the number of hops that was asked for.
+        let renamed = || {
+            library
+                .models()
+                .iter()
+                .position(|m| Some(&*m.name) == given)
+        };
+        place = place.or_else(renamed);
+        let headline = match place {
+            Some(place) => &library.models()[place],
+            None => library.model(given.unwrap_or(model))?,
+        };
+        Models::with_headline(&library, headline, grid)
+    }
+}
+
+/// How many hops.
+fn hops(text: &str) -> Result<u32, String> {
+    let hops = text.parse().ok().filter(|hops| (1..=255).contains(hops));
+    hops.ok_or_else(|| "expected how many devices are on the way, from 1 to 255".to_owned())
+}
+
 /// How to convert counts and how to print the report.
 #[derive(Debug, Args)]
 pub(super) struct ReportOptions {
-    /// Grid that supplies the energy: a name, or grams per kWh as a number
-    #[arg(long, value_name = "GRID", default_value = energy::DEFAULT_GRID)]
-    grid: String,
+    #[command(flatten)]
+    energy: EnergyOptions,
 
     /// Print the report as JSON and nothing else on standard output
     #[arg(long)]
@@ -63,7 +152,7 @@ pub(super) struct ReportOptions {
 impl ReportOptions {
     /// The models to apply.
     pub fn models(&self) -> Result<Models, EnergyError> {
-        grid_models(&self.grid)
+        self.energy.models()
     }
 
     /// Prints the report on standard output.
@@ -82,13 +171,6 @@ pub(super) fn print_report(report: &Report, as_json: bool) -> Result<(), Box<dyn
         super::print(&text::render(report, style()))?;
     }
     Ok(())
-}
-
-/// All models, supplied by this grid: a name or a rate.
-pub(super) fn grid_models(grid: &str) -> Result<Models, EnergyError> {
-    let library = energy::Library::built_in();
-    let grid = library.grid(grid)?;
-    Models::of(&library, grid)
 }
 
 /// How many processes: each listens on a port of its own.

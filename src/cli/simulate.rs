@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{duration, grid_models, style};
+use super::options::{EnergyOptions, duration, style};
 use super::progress::with_progress;
 use super::{Outcome, print, tell, warn};
 use crate::algorithm::{Options, SetupError, catalog};
-use crate::energy;
 use crate::experiment;
 use crate::node::control::Connections;
 use crate::report::simulation::{self as report, SimulationReport};
@@ -99,9 +98,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     payload: usize,
 
-    /// Grid that supplies the energy: a name, or grams per kWh as a number
-    #[arg(long, value_name = "GRID", default_value = energy::DEFAULT_GRID)]
-    grid: String,
+    #[command(flatten)]
+    energy: EnergyOptions,
 
     /// Print the report as JSON and nothing else on standard output
     #[arg(long)]
@@ -112,7 +110,7 @@ pub(super) fn run(args: &SimulateArgs) -> Outcome {
     let algorithm = catalog::by_name(&args.algorithm)?;
     let options = super::options::algorithm_options(&args.options)?;
     let faults = experiment::simulated_faults(algorithm, args.n, &args.faults)?;
-    let models = grid_models(&args.grid)?;
+    let models = args.energy.models()?;
     let watch = Watch {
         stop: interrupted_flag()?,
         ..Watch::default()

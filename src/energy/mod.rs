@@ -5,16 +5,23 @@
 //! in `data/energy-models.toml` and `data/grids.toml` with their sources; nothing here measures.
 //! Loopback traffic used no network equipment at all: figures read "as if on the wire".
 
+mod data;
 mod grid;
 mod model;
 
-use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+pub use data::{DataError, Verified};
 pub use grid::{Gas, Grid};
-pub use model::{Basis, Device, Model, ModelClass, Verified};
+pub use model::{Basis, Device, Figure, FrameCost, Model, ModelClass};
 
 use crate::tally::ProtocolTally;
 use crate::units::{Grams, Joules};
+use data::Named;
 
 /// The model whose figures a report shows first.
 pub const HEADLINE_MODEL: &str = "datacenter-3-hops";
@@ -22,7 +29,7 @@ pub const HEADLINE_MODEL: &str = "datacenter-3-hops";
 pub const DEFAULT_GRID: &str = "us-2018";
 
 /// One kilowatt-hour in joules, exactly.
-const JOULES_PER_KWH: f64 = 3.6e6;
+pub const JOULES_PER_KWH: f64 = 3.6e6;
 
 /// What a model ascribes to some traffic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +55,21 @@ pub struct Energy {
     /// Where the model's figures are from.
     #[serde(default)]
     pub source: String,
+    /// What the figure is of, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+    /// What the model multiplies, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub counted: String,
+    /// How the model's figures are known; absent in reports that were made before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// What the building takes for each joule of the devices, where that is in the figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pue: Option<f64>,
+    /// Energy of making the equipment, in none of the figures above, where the model tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embodied: Option<Joules>,
 }
 
 /// What a grid emits to supply that energy.
@@ -86,7 +108,9 @@ pub struct Estimate {
 
 /// What `model` ascribes to the traffic of `tally`, supplied by `grid`.
 pub fn estimate(tally: &ProtocolTally, model: &Model, grid: &Grid) -> Estimate {
-    let (joules, range) = model.joules(tally);
+    let figure = model.joules(tally);
+    let joules = Joules(figure.central);
+    let range = figure.range.map(|(low, high)| (Joules(low), Joules(high)));
     Estimate {
         energy: Energy {
             joules,
@@ -95,9 +119,14 @@ pub fn estimate(tally: &ProtocolTally, model: &Model, grid: &Grid) -> Estimate {
             model: model.name.clone(),
             class: model.class,
             boundary: model.boundary.clone(),
-            hops: model.hops(),
+            hops: model.hops,
             year: model.year,
             source: model.source.clone(),
+            scope: model.scope.clone(),
+            counted: model.basis.counted().to_owned(),
+            verified: Some(model.verified),
+            pue: (model.pue != 1.0).then_some(model.pue),
+            embodied: model.embodied(tally),
         },
         carbon: Carbon {
             grams: grid.emissions(joules),
@@ -113,18 +142,19 @@ pub fn estimate(tally: &ProtocolTally, model: &Model, grid: &Grid) -> Estimate {
     }
 }
 
-/// The models and grids that are built in.
+/// The models and grids that are known: those that are built in, and the user's.
 #[derive(Debug, Clone)]
 pub struct Library {
+    devices: Vec<Device>,
     models: Vec<Model>,
     grids: Vec<Grid>,
 }
 
 /// Why a model or grid cannot be used.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum EnergyError {
     /// No model has this name.
-    #[error("no energy model is called `{name}`; built in are: {known}")]
+    #[error("no energy model is called `{name}`; `wirewatt list models` tells all: {known}")]
     UnknownModel {
         /// The name that was asked for.
         name: String,
@@ -133,23 +163,117 @@ pub enum EnergyError {
     },
     /// Neither a grid's name nor a rate.
     #[error(
-        "`{given}` is neither a grid nor a rate in g/kWh (0 or more); built-in grids are: {known}"
+        "`{given}` is neither a grid nor a rate in g/kWh (0 or more); `wirewatt list grids` tells \
+         all, such as {known}"
     )]
     UnknownGrid {
         /// What was asked for.
         given: String,
-        /// The names that exist.
+        /// Names that exist.
         known: String,
     },
+    /// The user's file cannot be read.
+    #[error("{path}: cannot be read: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The user's file has a mistake.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// `--hops` for a model that has none.
+    #[error("the model {model} counts no devices on the way: there is nothing to set with --hops")]
+    NoHops {
+        /// The model.
+        model: String,
+    },
+    /// A power usage effectiveness that none is.
+    #[error("a PUE of {0}: what a building takes for each joule of its devices is 1 or more")]
+    Pue(f64),
+}
+
+/// A file of devices, models and grids.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    device: Vec<Spanned<Device>>,
+    #[serde(default)]
+    model: Vec<Spanned<model::Row>>,
+    #[serde(default)]
+    grid: Vec<Spanned<grid::Row>>,
 }
 
 impl Library {
-    /// What ships with the program.
+    /// What ships with the program, the headline model and the default grid first.
     pub fn built_in() -> Self {
-        Self {
-            models: model::built_in(),
+        let mut library = Self {
+            devices: Vec::new(),
+            models: Vec::new(),
             grids: grid::built_in(),
+        };
+        let text = include_str!("../../data/energy-models.toml");
+        let file = Named {
+            file: "data/energy-models.toml",
+            text,
+        };
+        library
+            .add(&file)
+            .expect("data/energy-models.toml is part of the program and tested");
+        library
+    }
+
+    /// Adds the devices, models and grids of a user's file, which has the form of the shipped ones.
+    ///
+    /// # Errors
+    ///
+    /// [`EnergyError::Unreadable`], and [`EnergyError::Data`] with the line of a mistake.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), EnergyError> {
+        let text = fs::read_to_string(path).map_err(|error| EnergyError::Unreadable {
+            path: path.to_owned(),
+            error,
+        })?;
+        let file = path.display().to_string();
+        self.add(&Named {
+            file: &file,
+            text: &text,
+        })?;
+        Ok(())
+    }
+
+    fn add(&mut self, file: &Named<'_>) -> Result<(), DataError> {
+        let read: File = toml::from_str(file.text).map_err(|error| file.syntax(&error))?;
+        let taken = |at: usize, what: &str, name: &str| {
+            let problem = format!("the {what} `{name}` is there already: give it another name");
+            Err(file.error(at, problem))
+        };
+        for row in read.device {
+            let at = row.span().start;
+            let device = model::device(row, file)?;
+            if self.devices.iter().any(|other| other.name == device.name) {
+                return taken(at, "device", &device.name);
+            }
+            self.devices.push(device);
         }
+        for row in read.model {
+            let at = row.span().start;
+            let model = model::Row::model(row, &self.devices, file)?;
+            if self.models.iter().any(|other| other.name == model.name) {
+                return taken(at, "model", &model.name);
+            }
+            self.models.push(model);
+        }
+        for row in read.grid {
+            let at = row.span().start;
+            let grid = grid::Row::grid(row, file)?;
+            if self.grids.iter().any(|other| other.name == grid.name) {
+                return taken(at, "grid", &grid.name);
+            }
+            self.grids.push(grid);
+        }
+        Ok(())
     }
 
     /// All models, the headline first.
@@ -160,6 +284,11 @@ impl Library {
     /// All grids, the default first.
     pub fn grids(&self) -> &[Grid] {
         &self.grids
+    }
+
+    /// All devices that models are chains of.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
     }
 
     /// The model of this name.
@@ -180,10 +309,35 @@ impl Library {
             .find(|grid| grid.name == name_or_rate)
             .cloned()
             .or_else(|| Grid::from_rate(name_or_rate))
-            .ok_or_else(|| EnergyError::UnknownGrid {
-                given: name_or_rate.to_owned(),
-                known: names(self.grids.iter().map(|grid| &grid.name)),
+            .ok_or_else(|| {
+                let national = |grid: &&Grid| grid.name.matches('-').count() == 1;
+                EnergyError::UnknownGrid {
+                    given: name_or_rate.to_owned(),
+                    known: names(self.grids.iter().filter(national).map(|grid| &grid.name)),
+                }
             })
+    }
+
+    /// Sets the devices on the way in every model that counts them.
+    pub fn set_hops(&mut self, hops: u32) {
+        for model in &mut self.models {
+            *model = model.clone().with_hops(hops);
+        }
+    }
+
+    /// Sets what the building takes for each joule, in every model whose figures are of devices alone.
+    ///
+    /// # Errors
+    ///
+    /// [`EnergyError::Pue`] where it is no number, or below 1.
+    pub fn set_pue(&mut self, pue: f64) -> Result<(), EnergyError> {
+        if !(pue.is_finite() && pue >= 1.0) {
+            return Err(EnergyError::Pue(pue));
+        }
+        for model in &mut self.models {
+            *model = model.clone().with_pue(pue);
+        }
+        Ok(())
     }
 }
 
@@ -200,7 +354,8 @@ fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{L2Bytes, Messages, Packets};
+    use crate::units::{IpBytes, L2Bytes, Messages, Packets, WattHours};
+    use proptest::prelude::*;
 
     fn tally(messages: u64, frames: u64, l2_bytes: u64) -> ProtocolTally {
         let mut tally = ProtocolTally {
@@ -209,6 +364,7 @@ mod tests {
         };
         tally.projection.frames = Packets::new(frames);
         tally.projection.l2_bytes = L2Bytes::new(l2_bytes);
+        tally.bytes.ip = IpBytes::new(l2_bytes.saturating_sub(14 * frames));
         tally
     }
 
@@ -242,7 +398,8 @@ mod tests {
         let library = Library::built_in();
         let model = library.model("per-message-2021").unwrap();
         let grid = library.grid("us-2018-rounded").unwrap();
-        for messages in [0, 1, 12, 1_000_000] {
+        // Its bars were 2, 99, 1000, 4000 and 5441 messages.
+        for messages in [0, 1, 2, 99, 1000, 4000, 5441] {
             let estimate = estimate(&tally(messages, 9, 999), model, &grid);
             let grams = messages as f64 * 0.02 * 0.000_000_429;
             assert!(close(estimate.carbon.grams.0, grams), "{estimate:?}");
@@ -275,8 +432,300 @@ mod tests {
         }
         let error = library.model("nothing").unwrap_err().to_string();
         assert!(
-            error.contains("datacenter-3-hops, per-message-2021"),
+            error.contains("datacenter-3-hops, cisco-ncs-55a1-24h, "),
             "{error}"
         );
+    }
+
+    /// The grams of the original's second graph, to the digit.
+    #[test]
+    fn the_bars_of_2021_have_their_grams() {
+        let library = Library::built_in();
+        let model = library.model("per-message-2021").unwrap();
+        let grid = library.grid("us-2018-rounded").unwrap();
+        for (messages, grams) in [
+            (2, 1.716e-8),
+            (99, 8.494_2e-7),
+            (1000, 8.58e-6),
+            (4000, 3.432e-5),
+            (5441, 4.668_378e-5),
+        ] {
+            let carbon = estimate(&tally(messages, 0, 0), model, &grid).carbon;
+            assert!(close(carbon.grams.0, grams), "{messages}: {carbon:?}");
+        }
+    }
+
+    #[test]
+    fn hops_multiply_and_are_named() {
+        let mut library = Library::built_in();
+        let grid = library.grid(DEFAULT_GRID).unwrap();
+        let traffic = tally(10, 41, 3200);
+        let of = |library: &Library, name: &str| {
+            estimate(&traffic, library.model(name).unwrap(), &grid).energy
+        };
+        let (three, one) = (of(&library, HEADLINE_MODEL), of(&library, "wifi-2-mbps"));
+        let average = of(&library, "aslan-2015");
+        library.set_hops(6);
+        let six = of(&library, "datacenter-6-hops");
+        assert!(library.model(HEADLINE_MODEL).is_err());
+        assert!(close(six.joules.0, 2.0 * three.joules.0));
+        assert!(close(six.high.unwrap().0, 2.0 * three.high.unwrap().0));
+        assert_eq!((six.hops, three.hops), (Some(6), Some(3)));
+        assert!(six.boundary.starts_with("6 switches"), "{}", six.boundary);
+        let links = of(&library, "wifi-2-mbps");
+        assert!(close(links.joules.0, 6.0 * one.joules.0));
+        assert_eq!(of(&library, "aslan-2015"), average);
+    }
+
+    #[test]
+    fn a_buildings_share_is_of_devices_alone() {
+        let mut library = Library::built_in();
+        let grid = library.grid(DEFAULT_GRID).unwrap();
+        let traffic = tally(10, 41, 3200);
+        let all = |library: &Library| -> Vec<Energy> {
+            let models = library.models().iter();
+            models
+                .map(|m| estimate(&traffic, m, &grid).energy)
+                .collect()
+        };
+        let without = all(&library);
+        library.set_pue(1.5).unwrap();
+        for (with, without) in all(&library).into_iter().zip(without) {
+            let (factor, pue) = match with.class {
+                ModelClass::MarginalDevice => (1.5, Some(1.5)),
+                _ => (1.0, None),
+            };
+            assert!(close(with.joules.0, factor * without.joules.0), "{with:?}");
+            assert_eq!(with.pue, pue);
+        }
+        for wrong in [0.99, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(library.set_pue(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Two frames of 60 and 1000 bytes, by hand: 2 × (454 + 356) µJ + 1060 × (1.9 + 0.5) µJ.
+    #[test]
+    fn a_radio_sends_and_receives_each_frame() {
+        let library = Library::built_in();
+        let grid = library.grid(DEFAULT_GRID).unwrap();
+        let model = library.model("wifi-2-mbps").unwrap();
+        let energy = estimate(&tally(1, 2, 1060), model, &grid).energy;
+        assert!(close(energy.joules.0, 1620e-6 + 2544e-6), "{energy:?}");
+        assert_eq!(energy.class, ModelClass::Radio);
+    }
+
+    /// 1 GB of IP packets by Sustainable Web Design: 0.059 kWh, and 0.013 kWh for the equipment.
+    #[test]
+    fn averages_take_ip_bytes_and_keep_the_equipment_apart() {
+        let library = Library::built_in();
+        let grid = library.grid("us-2022").unwrap();
+        let model = library.model("sustainable-web-design-4").unwrap();
+        let mut traffic = tally(1, 0, 0);
+        traffic.bytes.ip = IpBytes::new(1_000_000_000);
+        let Estimate { energy, carbon } = estimate(&traffic, model, &grid);
+        assert!(close(WattHours::from(energy.joules).0, 59.0));
+        assert!(close(WattHours::from(energy.embodied.unwrap()).0, 13.0));
+        assert!(close(carbon.grams.0, 0.059 * grid.grams_per_kwh));
+        assert_eq!(carbon.gas, Gas::Co2e);
+    }
+
+    fn read(text: &str) -> Result<Library, DataError> {
+        let mut library = Library::built_in();
+        let file = "mine.toml";
+        library.add(&Named { file, text }).map(|()| library)
+    }
+
+    #[test]
+    fn a_users_models_and_grids_stand_beside_the_built_in() {
+        let library = read(
+            r#"
+            [[device]]
+            name = "my-switch"
+            title = "A switch of mine"
+            joules_per_packet = 1e-6
+            joules_per_byte = 2e-9
+            source = "a meter"
+
+            [[model]]
+            name = "my-{hops}-switches"
+            class = "marginal-device"
+            boundary = "{hops} switches"
+            basis = "projection"
+            device = "my-switch"
+            range = ["my-switch", "cisco-8201-32fh"]
+            hops = 2
+            interfaces_per_hop = 1
+            source = "a meter"
+
+            [[model]]
+            name = "my-average"
+            class = "average-allocation"
+            boundary = "everything"
+            basis = "ip-bytes"
+            joules_per_byte = 1e-6
+            low = 5e-7
+            high = 4e-6
+            source = "a bill"
+
+            [[grid]]
+            name = "home"
+            title = "At home"
+            grams_per_kwh = 300.0
+            gas = "CO2e"
+            gwp_basis = "AR5"
+            source = "a bill"
+            "#,
+        )
+        .unwrap();
+        let grid = library.grid("home").unwrap();
+        let traffic = tally(1, 10, 1140);
+        let switches = estimate(&traffic, library.model("my-2-switches").unwrap(), &grid);
+        assert!(close(
+            switches.energy.joules.0,
+            2.0 * (10e-6 + 1140.0 * 2e-9)
+        ));
+        assert!(switches.energy.low.unwrap() < switches.energy.joules);
+        assert_eq!(switches.energy.verified, Some(Verified::None));
+        assert_eq!(switches.carbon.gwp_basis.as_deref(), Some("AR5"));
+        let average = estimate(&traffic, library.model("my-average").unwrap(), &grid).energy;
+        let figures = [
+            average.low.unwrap().0,
+            average.joules.0,
+            average.high.unwrap().0,
+        ];
+        for (figure, expected) in figures.into_iter().zip([0.5e-3, 1e-3, 4e-3]) {
+            assert!(close(figure, expected), "{average:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_a_users_file_are_named_with_their_line() {
+        let model = |figures: &str| {
+            format!(
+                "# mine\n\n[[model]]\nname = \"m\"\nclass = \"per-message\"\nboundary = \"b\"\n\
+                 source = \"s\"\n{figures}\n"
+            )
+        };
+        let grid =
+            |rest: &str| format!("[[grid]]\nname = \"g\"\ntitle = \"t\"\nsource = \"s\"\n{rest}\n");
+        let average = "[[model]]\nname = \"aslan-2015\"\nclass = \"average-allocation\"\n\
+                       boundary = \"b\"\nsource = \"s\"\nbasis = \"ip-bytes\"\njoules_per_byte = 1\n";
+        for (text, start) in [
+            ("name = ", "mine.toml:1: "),
+            (
+                "\n\n[[modell]]\nname = \"x\"",
+                "mine.toml:3: unknown field `modell`",
+            ),
+            (
+                &model("basis = \"bytes\""),
+                "mine.toml:8: unknown variant `bytes`",
+            ),
+            (
+                &model("basis = \"messages\""),
+                "mine.toml:3: model `m`: joules_per_message is missing",
+            ),
+            (
+                &model("basis = \"messages\"\njoules_per_message = -1"),
+                "mine.toml:3: model `m`: joules_per_message is to be a number, 0 or more",
+            ),
+            (
+                &model("basis = \"messages\"\njoules_per_message = 1\ndevice = \"d\""),
+                "mine.toml:3: model `m`: device is no figure of its basis",
+            ),
+            (
+                &model("basis = \"messages\"\njoules_per_message = 1\nlow = 2\nhigh = 3"),
+                "mine.toml:3: model `m`: low and high go together, with the figure between them",
+            ),
+            (
+                &model("basis = \"projection\"\ndevice = \"d\""),
+                "mine.toml:3: model `m`: there is no [[device]] `d`",
+            ),
+            (
+                &model(
+                    "basis = \"radio\"\nsend = { joules_per_packet = 1, joules_per_byte = nan }",
+                ),
+                "mine.toml:3: model `m`: send and receive are to be numbers",
+            ),
+            (
+                average,
+                "mine.toml:1: the model `aslan-2015` is there already",
+            ),
+            (
+                &grid("gas = \"CO2\""),
+                "mine.toml:1: grid `g`: needs one rate",
+            ),
+            (
+                &grid("gas = \"CO2e\"\ngrams_per_kwh = 1"),
+                "mine.toml:1: grid `g`: CO2e has a gwp_basis",
+            ),
+            (
+                &grid("gas = \"CO3\"\ngrams_per_kwh = 1"),
+                "mine.toml:5: unknown variant `CO3`",
+            ),
+            (
+                &grid("gas = \"CO2\"\ngrams_per_kwh = inf"),
+                "mine.toml:1: grid `g`: its rate",
+            ),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(start), "{text}\n{error}");
+        }
+    }
+
+    proptest! {
+        /// Nobody saves energy by sending more, whatever the model.
+        #[test]
+        fn more_traffic_never_takes_less_energy(
+            (messages, frames, payload) in (0_u64..1_000_000, 0_u64..1_000_000, 0_u64..1 << 40),
+            (more_messages, more_frames, more_payload) in (0_u64..1000, 0_u64..1000, 0_u64..1 << 30),
+            hops in 1_u32..30,
+            pue in 1.0..3.0,
+        ) {
+            let mut library = Library::built_in();
+            library.set_hops(hops);
+            library.set_pue(pue).unwrap();
+            let grid = library.grid("us-2022").unwrap();
+            let little = tally(messages, frames, 60 * frames + payload);
+            let (frames, payload) = (frames + more_frames, payload + more_payload);
+            let much = tally(messages + more_messages, frames, 60 * frames + payload);
+            for model in library.models() {
+                let (little, much) = (estimate(&little, model, &grid), estimate(&much, model, &grid));
+                prop_assert!(little.energy.joules <= much.energy.joules, "{}", model.name);
+                prop_assert!(little.energy.low <= much.energy.low);
+                prop_assert!(little.energy.high <= much.energy.high);
+                prop_assert!(little.energy.embodied <= much.energy.embodied);
+                prop_assert!(little.carbon.grams <= much.carbon.grams);
+            }
+        }
+
+        /// Each figure lies in its range, and CO2e is no less than the CO2 in it.
+        #[test]
+        fn figures_lie_in_their_ranges(
+            (messages, frames, payload) in (0_u64..1_000_000, 0_u64..1_000_000, 0_u64..1 << 40),
+            year in 2021..=2023,
+        ) {
+            let library = Library::built_in();
+            let co2e = library.grid(&format!("us-{year}")).unwrap();
+            let co2 = library.grid(&format!("us-{year}-co2")).unwrap();
+            let traffic = tally(messages, frames, 60 * frames + payload);
+            for model in library.models() {
+                let of = |grid| estimate(&traffic, model, grid);
+                let Estimate { energy, carbon } = of(&co2e);
+                prop_assert!(energy.joules.0 >= 0.0 && energy.joules.0.is_finite());
+                prop_assert!(energy.low.is_none_or(|low| low <= energy.joules));
+                prop_assert!(energy.high.is_none_or(|high| high >= energy.joules));
+                prop_assert!(carbon.low.is_none_or(|low| low <= carbon.grams));
+                prop_assert!(carbon.high.is_none_or(|high| high >= carbon.grams));
+                prop_assert!(carbon.grams >= of(&co2).carbon.grams);
+            }
+        }
+
+        /// A kilowatt-hour is 3.6 MJ, there and back.
+        #[test]
+        fn watt_hours_are_3600_joules(joules in 0.0..1e12_f64) {
+            let hours = WattHours::from(Joules(joules));
+            prop_assert!(close(hours.0 * 3600.0, joules) || joules == 0.0);
+            prop_assert!(close(Joules::from(hours).0, joules) || joules == 0.0);
+        }
     }
 }

@@ -1,10 +1,13 @@
-//! Energy models, from `data/energy-models.toml`.
+//! Energy models, from `data/energy-models.toml` and the user's files of the same form.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
-use crate::tally::ProtocolTally;
+use super::Verified;
+use super::data::{DataError, Named};
+use crate::tally::{Projection, ProtocolTally};
 use crate::units::Joules;
 
 /// What kind of figure a model gives. Averages and marginal figures differ by about 10⁵: only
@@ -36,20 +39,8 @@ impl fmt::Display for ModelClass {
     }
 }
 
-/// How a figure of a data file is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verified {
-    /// It was read in its source.
-    Read,
-    /// It was read in another source that quotes it.
-    Quoted,
-    /// Nothing supports it.
-    None,
-}
-
 /// A measured device: what one frame costs one of its interfaces.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
     /// Its name in the data file.
@@ -65,24 +56,69 @@ pub struct Device {
     /// Where the figures are from.
     pub source: String,
     /// How they are known.
+    #[serde(default)]
     pub verified: Verified,
 }
 
 impl Device {
-    /// One interface's energy for the frames that the projection of the traffic makes.
-    fn joules(&self, tally: &ProtocolTally) -> f64 {
-        self.joules_per_packet * tally.projection.frames.get() as f64
-            + self.joules_per_byte * tally.projection.l2_bytes.get() as f64
+    fn cost(&self) -> FrameCost {
+        FrameCost {
+            joules_per_packet: self.joules_per_packet,
+            joules_per_byte: self.joules_per_byte,
+        }
+    }
+}
+
+/// What a frame costs: something for the frame, and something for each of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameCost {
+    /// Joules for each frame.
+    pub joules_per_packet: f64,
+    /// Joules for each byte of a frame without frame check sequence.
+    pub joules_per_byte: f64,
+}
+
+impl FrameCost {
+    fn of(&self, frames: &Projection) -> f64 {
+        self.joules_per_packet * frames.frames.get() as f64
+            + self.joules_per_byte * frames.l2_bytes.get() as f64
+    }
+}
+
+/// A figure, with the ends of its range where there is ground for one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figure {
+    /// The central figure.
+    pub central: f64,
+    /// The lowest and the highest.
+    pub range: Option<(f64, f64)>,
+}
+
+impl Figure {
+    fn times(self, factor: f64) -> Self {
+        Self {
+            central: self.central * factor,
+            range: self.range.map(|(low, high)| (low * factor, high * factor)),
+        }
     }
 }
 
 /// What a model multiplies.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "basis", rename_all = "kebab-case")]
 pub enum Basis {
     /// Complete messages.
     Messages {
         /// Joules for each.
-        joules_per_message: f64,
+        joules_per_message: Figure,
+    },
+    /// Lengths of IP packets, headers included.
+    IpBytes {
+        /// Joules for each byte.
+        joules_per_byte: Figure,
+        /// Of making the equipment, for each byte, where the model tells it.
+        embodied_joules_per_byte: Option<f64>,
     },
     /// Frames and bytes of the projection onto Ethernet, through a chain of devices.
     Projection {
@@ -90,24 +126,53 @@ pub enum Basis {
         device: Device,
         /// Comparable devices, between whose results the range lies.
         range: Vec<Device>,
-        /// Devices in the chain.
-        hops: u32,
         /// Interfaces that each frame passes at each device.
         interfaces_per_hop: u32,
     },
+    /// The same frames, sent and received by radio once a hop.
+    Radio {
+        /// What sending costs.
+        send: FrameCost,
+        /// What receiving costs.
+        receive: FrameCost,
+    },
+}
+
+impl Basis {
+    /// What is multiplied, in words.
+    pub fn counted(&self) -> &'static str {
+        match self {
+            Self::Messages { .. } => "messages",
+            Self::IpBytes { .. } => "IP bytes",
+            Self::Projection { .. } | Self::Radio { .. } => "projected Ethernet frames",
+        }
+    }
 }
 
 /// An energy model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Model {
+    /// Its name on the command line and in reports, with `{hops}` where it names their number.
+    #[serde(skip)]
+    template: String,
     /// Its name on the command line and in reports.
     pub name: String,
     /// What kind of figure it gives.
     pub class: ModelClass,
+    /// What its figures are of, in a few words.
+    pub scope: String,
     /// What its figures include and leave out.
     pub boundary: String,
+    #[serde(skip)]
+    boundary_template: String,
     /// What it multiplies.
+    #[serde(flatten)]
     pub basis: Basis,
+    /// Devices or links on the way whose energy it adds up, where it counts them.
+    pub hops: Option<u32>,
+    /// Energy that a building takes for each joule of the device (power usage effectiveness); 1 where
+    /// the boundary ends at the device.
+    pub pue: f64,
     /// The year of its figures, where known.
     pub year: Option<u16>,
     /// Where its figures are from.
@@ -117,147 +182,332 @@ pub struct Model {
 }
 
 impl Model {
-    /// How many devices on the way the model adds up, where it has hops.
-    pub fn hops(&self) -> Option<u32> {
-        match self.basis {
-            Basis::Projection { hops, .. } => Some(hops),
-            Basis::Messages { .. } => None,
+    /// The same model over so many devices on the way; as it is where it does not count them.
+    pub fn with_hops(mut self, hops: u32) -> Self {
+        if self.hops.is_some() {
+            self.hops = Some(hops);
+            self.name = named(&self.template, self.hops);
+            self.boundary = named(&self.boundary_template, self.hops);
         }
+        self
     }
 
-    /// The central figure for this traffic, and the lowest and highest where the model has a range.
-    pub(super) fn joules(&self, tally: &ProtocolTally) -> (Joules, Option<(Joules, Joules)>) {
-        match &self.basis {
-            Basis::Messages { joules_per_message } => (
-                Joules(joules_per_message * tally.messages.get() as f64),
-                None,
-            ),
+    /// The same model with what the building takes; as it is where its figures are not of devices
+    /// alone: averages may hold it already, and a radio has no cooling.
+    pub fn with_pue(mut self, pue: f64) -> Self {
+        let device = [ModelClass::MarginalDevice, ModelClass::PowerTime];
+        if device.contains(&self.class) {
+            self.pue = pue;
+        }
+        self
+    }
+
+    /// The figures for this traffic.
+    pub(super) fn joules(&self, tally: &ProtocolTally) -> Figure {
+        let figure = match &self.basis {
+            Basis::Messages { joules_per_message } => {
+                joules_per_message.times(tally.messages.get() as f64)
+            }
+            Basis::IpBytes {
+                joules_per_byte, ..
+            } => joules_per_byte.times(tally.bytes.ip.get() as f64),
             Basis::Projection {
                 device,
                 range,
-                hops,
                 interfaces_per_hop,
             } => {
-                let interfaces = f64::from(hops * interfaces_per_hop);
-                let central = interfaces * device.joules(tally);
-                let others = range.iter().map(|device| interfaces * device.joules(tally));
-                let (low, high) = others.fold((central, central), |(low, high), joules| {
-                    (low.min(joules), high.max(joules))
-                });
-                let range = (!range.is_empty()).then_some((Joules(low), Joules(high)));
-                (Joules(central), range)
+                let of = |device: &Device| device.cost().of(&tally.projection);
+                let central = of(device);
+                let ends = range
+                    .iter()
+                    .map(of)
+                    .fold((central, central), |(low, high), joules| {
+                        (low.min(joules), high.max(joules))
+                    });
+                Figure {
+                    central,
+                    range: (!range.is_empty()).then_some(ends),
+                }
+                .times(f64::from(*interfaces_per_hop))
             }
+            Basis::Radio { send, receive } => Figure {
+                central: send.of(&tally.projection) + receive.of(&tally.projection),
+                range: None,
+            },
+        };
+        figure.times(f64::from(self.hops.unwrap_or(1)) * self.pue)
+    }
+
+    /// Energy of making the equipment that is ascribed to this traffic, where the model tells it.
+    pub(super) fn embodied(&self, tally: &ProtocolTally) -> Option<Joules> {
+        match self.basis {
+            Basis::IpBytes {
+                embodied_joules_per_byte,
+                ..
+            } => {
+                embodied_joules_per_byte.map(|joules| Joules(joules * tally.bytes.ip.get() as f64))
+            }
+            _ => None,
         }
     }
 }
 
-#[derive(Deserialize)]
-struct File {
-    device: Vec<Device>,
-    model: Vec<Row>,
+fn named(template: &str, hops: Option<u32>) -> String {
+    match hops {
+        Some(hops) => template.replace("{hops}", &hops.to_string()),
+        None => template.to_owned(),
+    }
 }
 
+/// A `[[model]]` table. Which figures it is to have depends on its basis.
 #[derive(Deserialize)]
-struct Row {
+#[serde(deny_unknown_fields)]
+pub(super) struct Row {
     name: String,
     class: ModelClass,
+    #[serde(default)]
+    scope: String,
     boundary: String,
-    #[serde(flatten)]
-    basis: BasisRow,
+    basis: BasisName,
+    joules_per_message: Option<f64>,
+    joules_per_byte: Option<f64>,
+    low: Option<f64>,
+    high: Option<f64>,
+    embodied_joules_per_byte: Option<f64>,
+    device: Option<String>,
+    range: Option<Vec<String>>,
+    interfaces_per_hop: Option<u32>,
+    send: Option<FrameCost>,
+    receive: Option<FrameCost>,
+    hops: Option<u32>,
     year: Option<u16>,
     source: String,
+    #[serde(default)]
     verified: Verified,
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "basis", rename_all = "lowercase")]
-enum BasisRow {
-    Messages {
-        joules_per_message: f64,
-    },
-    Projection {
-        device: String,
-        #[serde(default)]
-        range: Vec<String>,
-        hops: u32,
-        interfaces_per_hop: u32,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum BasisName {
+    Messages,
+    IpBytes,
+    Projection,
+    Radio,
 }
 
-/// The models that ship with the program.
-pub(super) fn built_in() -> Vec<Model> {
-    let file: File = toml::from_str(include_str!("../../data/energy-models.toml"))
-        .expect("data/energy-models.toml is part of the program and tested");
-    let device = |name: &String| {
-        let found = file.device.iter().find(|device| device.name == *name);
-        found
-            .unwrap_or_else(|| panic!("data/energy-models.toml: no device `{name}`"))
-            .clone()
-    };
-    let basis = |row: BasisRow| match row {
-        BasisRow::Messages { joules_per_message } => Basis::Messages { joules_per_message },
-        BasisRow::Projection {
-            device: central,
-            range,
+impl Row {
+    /// The model, of devices that are known.
+    pub(super) fn model(
+        row: Spanned<Self>,
+        devices: &[Device],
+        file: &Named<'_>,
+    ) -> Result<Model, DataError> {
+        let at = row.span().start;
+        let row = row.into_inner();
+        let name = row.name.clone();
+        row.build(devices)
+            .map_err(|problem| file.error(at, format_args!("model `{name}`: {problem}")))
+    }
+
+    fn build(self, devices: &[Device]) -> Result<Model, String> {
+        self.check_figures()?;
+        let basis = match self.basis {
+            BasisName::Messages => Basis::Messages {
+                joules_per_message: self.figure(self.joules_per_message)?,
+            },
+            BasisName::IpBytes => Basis::IpBytes {
+                joules_per_byte: self.figure(self.joules_per_byte)?,
+                embodied_joules_per_byte: self.embodied_joules_per_byte,
+            },
+            BasisName::Projection => {
+                let device = |name: &String| {
+                    let found = devices.iter().find(|device| device.name == *name);
+                    found
+                        .cloned()
+                        .ok_or_else(|| format!("there is no [[device]] `{name}`"))
+                };
+                let range = self.range.as_deref().unwrap_or_default();
+                Basis::Projection {
+                    device: device(self.device.as_ref().ok_or("device is missing")?)?,
+                    range: range.iter().map(device).collect::<Result<_, _>>()?,
+                    interfaces_per_hop: self.interfaces_per_hop.unwrap_or(2),
+                }
+            }
+            BasisName::Radio => Basis::Radio {
+                send: self.send.ok_or("send is missing")?,
+                receive: self.receive.ok_or("receive is missing")?,
+            },
+        };
+        let counts_frames = matches!(self.basis, BasisName::Projection | BasisName::Radio);
+        let hops = self.hops.or(counts_frames.then_some(1));
+        if hops == Some(0) || self.interfaces_per_hop == Some(0) {
+            return Err("hops and interfaces_per_hop are 1 or more".to_owned());
+        }
+        if self.name.is_empty() {
+            return Err("its name is empty".to_owned());
+        }
+        Ok(Model {
+            name: named(&self.name, hops),
+            template: self.name,
+            class: self.class,
+            scope: self.scope,
+            boundary: named(&self.boundary, hops),
+            boundary_template: self.boundary,
+            basis,
             hops,
-            interfaces_per_hop,
-        } => Basis::Projection {
-            device: device(&central),
-            range: range.iter().map(device).collect(),
-            hops,
-            interfaces_per_hop,
-        },
-    };
-    file.model
-        .into_iter()
-        .map(|row| Model {
-            name: row.name,
-            class: row.class,
-            boundary: row.boundary,
-            basis: basis(row.basis),
-            year: row.year,
-            source: row.source,
-            verified: row.verified,
+            pue: 1.0,
+            year: self.year,
+            source: self.source,
+            verified: self.verified,
         })
-        .collect()
+    }
+
+    /// The basis' figure with the ends of its range.
+    fn figure(&self, central: Option<f64>) -> Result<Figure, String> {
+        let central = central.ok_or_else(|| format!("{} is missing", self.basis.figures()[0]))?;
+        let range = match (self.low, self.high) {
+            (None, None) => None,
+            (Some(low), Some(high)) if low <= central && central <= high => Some((low, high)),
+            _ => return Err("low and high go together, with the figure between them".to_owned()),
+        };
+        Ok(Figure { central, range })
+    }
+
+    /// Whether the figures are the basis' own, and could be energies.
+    fn check_figures(&self) -> Result<(), String> {
+        let costs = self.send.iter().chain(&self.receive);
+        let costs: Vec<f64> = costs
+            .flat_map(|cost| [cost.joules_per_packet, cost.joules_per_byte])
+            .collect();
+        let given = [
+            ("joules_per_message", self.joules_per_message),
+            ("joules_per_byte", self.joules_per_byte),
+            ("embodied_joules_per_byte", self.embodied_joules_per_byte),
+            ("low", self.low),
+            ("high", self.high),
+            ("device", self.device.as_ref().map(|_| 0.0)),
+            ("range", self.range.as_ref().map(|_| 0.0)),
+            ("interfaces_per_hop", self.interfaces_per_hop.map(f64::from)),
+            ("send", self.send.map(|_| 0.0)),
+            ("receive", self.receive.map(|_| 0.0)),
+        ];
+        let own = self.basis.figures();
+        for (name, figure) in given {
+            let Some(figure) = figure else { continue };
+            if !own.contains(&name) {
+                return Err(format!("{name} is no figure of its basis"));
+            }
+            if !is_energy(figure) {
+                return Err(format!("{name} is to be a number, 0 or more"));
+            }
+        }
+        match costs.into_iter().all(is_energy) {
+            true => Ok(()),
+            false => Err("send and receive are to be numbers, 0 or more".to_owned()),
+        }
+    }
+}
+
+impl BasisName {
+    /// What a table of this basis may have.
+    fn figures(self) -> &'static [&'static str] {
+        match self {
+            Self::Messages => &["joules_per_message", "low", "high"],
+            Self::IpBytes => &["joules_per_byte", "low", "high", "embodied_joules_per_byte"],
+            Self::Projection => &["device", "range", "interfaces_per_hop"],
+            Self::Radio => &["send", "receive"],
+        }
+    }
+}
+
+fn is_energy(figure: f64) -> bool {
+    figure.is_finite() && figure >= 0.0
+}
+
+/// A `[[device]]` table.
+pub(super) fn device(row: Spanned<Device>, file: &Named<'_>) -> Result<Device, DataError> {
+    let at = row.span().start;
+    let device = row.into_inner();
+    match is_energy(device.joules_per_packet) && is_energy(device.joules_per_byte) {
+        true => Ok(device),
+        false => Err(file.error(
+            at,
+            format_args!("device `{}`: figures are numbers, 0 or more", device.name),
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Library;
     use super::*;
 
     #[test]
     fn every_model_says_what_it_includes_and_where_it_is_from() {
-        let models = built_in();
+        let library = Library::built_in();
+        let models = library.models();
         assert_eq!(models[0].name, super::super::HEADLINE_MODEL);
+        assert_eq!(models.len(), 18);
         for (i, model) in models.iter().enumerate() {
             assert!(!model.boundary.is_empty() && !model.source.is_empty());
+            assert!(!model.scope.is_empty() && !model.boundary.contains('{'));
             assert!(models[..i].iter().all(|other| other.name != model.name));
             let figures = match &model.basis {
-                Basis::Messages { joules_per_message } => vec![*joules_per_message],
+                Basis::Messages { joules_per_message } => vec![joules_per_message.central],
+                Basis::IpBytes {
+                    joules_per_byte, ..
+                } => vec![joules_per_byte.central],
                 Basis::Projection {
                     device,
                     range,
-                    hops,
                     interfaces_per_hop,
                 } => {
-                    assert!(*hops > 0 && *interfaces_per_hop > 0);
+                    assert!(*interfaces_per_hop > 0);
                     assert!(range.is_empty() || range.contains(device));
-                    assert_eq!(model.source, device.source);
+                    assert_eq!(
+                        (&model.source, model.verified),
+                        (&device.source, device.verified)
+                    );
                     vec![device.joules_per_packet, device.joules_per_byte]
                 }
+                Basis::Radio { send, receive } => vec![
+                    send.joules_per_packet,
+                    send.joules_per_byte,
+                    receive.joules_per_packet,
+                    receive.joules_per_byte,
+                ],
             };
             assert!(figures.iter().all(|figure| *figure > 0.0 && *figure < 1.0));
         }
+    }
+
+    /// Of what is shipped unverified, nothing is shown first.
+    #[test]
+    fn no_recalled_figure_is_a_default() {
+        let library = Library::built_in();
+        let recalled = library
+            .models()
+            .iter()
+            .filter(|m| m.verified == Verified::Recalled);
+        assert_eq!(
+            recalled.map(|m| &*m.name).collect::<Vec<_>>(),
+            ["enterprise-switch"]
+        );
+        let headline = library.model(super::super::HEADLINE_MODEL).unwrap();
+        let Basis::Projection { range, .. } = &headline.basis else {
+            panic!("{headline:?}")
+        };
+        assert_eq!(range.len(), 4);
+        assert!(range.iter().all(|device| device.verified == Verified::Read));
     }
 
     /// A nanojoule taken for a microjoule would stand out: routers need 1 to 100 nJ a packet and
     /// hundredths to tenths of a nanojoule a byte.
     #[test]
     fn devices_lie_in_the_range_that_routers_have() {
-        let file: File = toml::from_str(include_str!("../../data/energy-models.toml")).unwrap();
-        assert_eq!(file.device.len(), 4);
-        for device in file.device {
+        let library = Library::built_in();
+        assert_eq!(library.devices.len(), 5);
+        for device in &library.devices {
             assert!(
                 (1e-9..1e-7).contains(&device.joules_per_packet),
                 "{device:?}"
@@ -266,7 +516,34 @@ mod tests {
                 (1e-11..1e-9).contains(&device.joules_per_byte),
                 "{device:?}"
             );
-            assert_eq!(device.verified, Verified::Read);
+        }
+    }
+
+    /// 1 kWh/GB = 3.6 mJ/B: the averages stand in the file as joules, and their sources in kWh/GB.
+    #[test]
+    fn averages_are_their_sources_kilowatt_hours_for_a_gigabyte() {
+        for (name, kwh_per_gb) in [
+            ("cloud-carbon-footprint", 0.001),
+            ("aslan-2020", 0.0065),
+            ("greenframe", 0.011),
+            ("malmodin-2015", 0.023),
+            ("sustainable-web-design-4", 0.059),
+            ("aslan-2015", 0.06),
+        ] {
+            let library = Library::built_in();
+            let model = library.model(name).unwrap();
+            let Basis::IpBytes {
+                joules_per_byte, ..
+            } = model.basis
+            else {
+                panic!("{model:?}")
+            };
+            let joules = kwh_per_gb * 3.6e6 / 1e9;
+            assert!(
+                (joules_per_byte.central / joules - 1.0).abs() < 1e-12,
+                "{name}"
+            );
+            assert!(model.source.contains(&format!("{kwh_per_gb} ")), "{name}");
         }
     }
 }

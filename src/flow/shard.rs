@@ -61,8 +61,8 @@ impl Sharder {
     }
 
     /// The part of a captured packet, from 0: of TCP and UDP by the connection, of an ICMP error by the
-    /// connection that it is about, of what is neither by the two addresses, and part 0 of what
-    /// cannot be decoded. `None` of a fragment: it was kept, and what is [due](Sharder::due) now has to
+    /// connection that it is about, of what is neither by the two addresses, and any of what cannot
+    /// be decoded. `None` of a fragment: it was kept, and what is [due](Sharder::due) now has to
     /// be asked for.
     pub fn part_of(&mut self, packet: &CapturedPacket<'_>) -> Option<u16> {
         match packet::usual_ends(packet.link_type, packet.data) {
@@ -159,17 +159,21 @@ impl Sharder {
     }
 }
 
-/// The same for both directions.
+/// The same for both directions. Connections to one listener mostly come from ports that follow one
+/// another: multiples of the golden ratio lie evenly apart (Knuth, The Art of Computer Programming, 6.4),
+/// where random places would leave some parts with twice as many as others.
 #[inline(always)]
-fn hash_of_v4(addresses: (u32, u32), ports: (u16, u16)) -> u32 {
-    let ((source, destination), (from, to)) = (addresses, ports);
-    let sums =
-        u64::from(source) + u64::from(destination) + u64::from(u32::from(from) + u32::from(to));
-    let ports = u32::from(from ^ to) << 16 | u32::from(from.wrapping_add(to));
-    mix(
-        u64::from(source ^ destination) << 32 | u64::from(ports),
-        sums,
-    ) as u32
+fn hash_of_v4((source, destination): (u32, u32), ports: (u16, u16)) -> u32 {
+    let differences = u64::from(source ^ destination);
+    let hosts = mix(differences, u64::from(source) + u64::from(destination));
+    among(hosts, ports)
+}
+
+#[inline(always)]
+fn among(hosts: u64, (from, to): (u16, u16)) -> u32 {
+    const GOLDEN: u32 = 0x9e37_79b1;
+    let sum = u32::from(from) + u32::from(to);
+    (hosts as u32).wrapping_add(sum.wrapping_mul(GOLDEN))
 }
 
 fn hash_of(addresses: &Addresses, ports: (u16, u16)) -> u32 {
@@ -183,12 +187,8 @@ fn hash_of(addresses: &Addresses, ports: (u16, u16)) -> u32 {
             destination,
         } => {
             let fold = |word: u128| (word >> 64) as u64 ^ word as u64;
-            let differences = fold(source ^ destination) ^ u64::from(ports.0 ^ ports.1) << 48;
-            let sums = fold(source.wrapping_add(destination));
-            mix(
-                differences,
-                sums.wrapping_add(u64::from(ports.0) + u64::from(ports.1)),
-            ) as u32
+            let sum = source.wrapping_add(destination);
+            among(mix(fold(source ^ destination), fold(sum)), ports)
         }
     }
 }
@@ -213,4 +213,31 @@ fn hash_of_any(decoded: &Result<Packet<'_>, Undecoded>) -> u32 {
         Transport::Fragment(_) | Transport::Other { .. } => (&packet.addresses, (0, 0)),
     };
     hash_of(addresses, ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Random places would leave as few as two of fifty to a part.
+    #[test]
+    fn connections_from_ports_in_a_row_are_divided_evenly() {
+        let sharder = Sharder::new(NonZeroU16::new(4).unwrap());
+        for base in (32_768..60_000).step_by(97) {
+            for step in [1, 2] {
+                let mut parts = [0; 4];
+                for connection in 0..50 {
+                    let port = base + step * connection;
+                    let hash = hash_of_v4((0x7f00_0001, 0x7f00_0001), (port, 6379));
+                    let back = hash_of_v4((0x7f00_0001, 0x7f00_0001), (6379, port));
+                    assert_eq!(hash, back);
+                    parts[usize::from(sharder.part(hash))] += 1;
+                }
+                assert!(
+                    parts.iter().all(|n| (9..=16).contains(n)),
+                    "{base} {step}: {parts:?}"
+                );
+            }
+        }
+    }
 }

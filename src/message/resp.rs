@@ -308,7 +308,7 @@ impl State {
                 }
                 // What is not text, as TLS, would otherwise be taken for commands.
                 _ if byte < b' '
-                    || !(*word || byte.is_ascii_alphabetic() || byte == b'"')
+                    || !(*word || byte.is_ascii_alphabetic() || matches!(byte, b'"' | b'\''))
                     || self.body == LONGEST_INLINE =>
                 {
                     return Err(Damage);

@@ -350,6 +350,7 @@ fn commands_of_resp_and_inline_ones() {
     assert_eq!(found.messages, [(10, 16), (4, 2), (17, 1), (4, 10)]);
     // The blank line and the empty array ask for nothing.
     assert_eq!((found.unframed, found.incomplete), (2 + 4, vec![]));
+    assert_eq!(in_resp(ToListener, b"'PING'\r\n").messages, [(6, 2)]);
 }
 
 #[test]

@@ -657,3 +657,27 @@ proptest! {
         assert_same_as_general(&frame[..captured], captured as u32 + cut);
     }
 }
+
+proptest! {
+    /// What is dealt out by its ends alone goes where the long way would send it.
+    #[test]
+    fn usual_ends_are_those_that_decoding_finds(
+        changes in prop::collection::vec((0_usize..70, any::<u8>()), 0..3),
+        captured in 0_usize..80,
+    ) {
+        let mut frame = tcp_frame(b"hello, here are some bytes");
+        for (at, byte) in changes {
+            frame[at] = byte;
+        }
+        let data = &frame[..captured.min(frame.len())];
+        if let (Some((addresses, ports)), Ok(packet)) = (
+            usual_ends(ETHERNET, data),
+            decode(ETHERNET, data, frame.len() as u32),
+        ) {
+            let segment = segment(&packet);
+            prop_assert_eq!(ports, (segment.source_port, segment.destination_port));
+            let (source, destination) = addresses;
+            prop_assert_eq!(packet.addresses, Addresses::V4 { source, destination });
+        }
+    }
+}

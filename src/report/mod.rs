@@ -11,6 +11,7 @@ pub mod html;
 pub mod json;
 mod merge;
 mod number;
+mod sci;
 pub mod simulation;
 mod table;
 mod tables;
@@ -29,6 +30,7 @@ use crate::units::{Grams, Joules, LinkType, Timestamp};
 pub use cost::{FaultCost, RunCost};
 pub use merge::{MergeError, MergedSource, merge};
 pub use number::{counted, grouped};
+pub use sci::Sci;
 pub use table::{Style, wrapped};
 pub use time::compact as compact_time;
 
@@ -220,15 +222,29 @@ pub struct ProtocolReport {
     pub energy: Energy,
     /// Emissions of supplying it.
     pub carbon: Carbon,
-    /// The same by further models.
+    /// The same by every further model, from the lowest figure to the highest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub estimates: Vec<Estimate>,
     /// Cost of one operation; absent where the framing names no operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_operation: Option<PerOperation>,
+    /// The software carbon intensity of an operation; absent where the framing names no operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sci: Option<Sci>,
 }
 
 impl ProtocolReport {
+    /// Divides what the protocol cost among so many operations.
+    fn share_among(&mut self, operations: u64) {
+        let headline = Estimate {
+            energy: self.energy.clone(),
+            carbon: self.carbon.clone(),
+        };
+        self.per_operation = PerOperation::of(&self.tally, &headline, operations);
+        let unit = tables::operation_of(self).to_owned();
+        self.sci = Sci::of(&headline, unit, operations);
+    }
+
     /// Whether any packet was seen on the protocol's ports.
     pub fn was_seen(&self) -> bool {
         self.tally.packets.total.get() > 0
@@ -257,6 +273,7 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
             #[serde(default)]
             estimates: Vec<Estimate>,
             per_operation: Option<PerOperation>,
+            sci: Option<Sci>,
         }
         let beside = Beside::deserialize(&value)?;
         Ok(Self {
@@ -266,6 +283,7 @@ impl TryFrom<serde_json::Value> for ProtocolReport {
             carbon: beside.carbon,
             estimates: beside.estimates,
             per_operation: beside.per_operation,
+            sci: beside.sci,
         })
     }
 }
@@ -318,14 +336,22 @@ pub struct Models {
 impl Models {
     /// The library's headline model, all its others, and this grid.
     pub fn of(library: &energy::Library, grid: Grid) -> Result<Self, energy::EnergyError> {
-        let headline = library.model(energy::HEADLINE_MODEL)?.clone();
+        Self::with_headline(library, library.model(energy::HEADLINE_MODEL)?, grid)
+    }
+
+    /// This model of the library's first, all its others, and this grid.
+    pub fn with_headline(
+        library: &energy::Library,
+        headline: &Model,
+        grid: Grid,
+    ) -> Result<Self, energy::EnergyError> {
         let others = library.models().iter();
         Ok(Self {
             further: others
                 .filter(|m| m.name != headline.name)
                 .cloned()
                 .collect(),
-            headline,
+            headline: headline.clone(),
             grid,
         })
     }
@@ -368,12 +394,7 @@ impl Report {
     pub fn of_run(mut self, run: RunSummary) -> Self {
         for protocol in &mut self.protocols {
             if protocol.tally.name == run.algorithm && !protocol.tally.foreign {
-                let headline = Estimate {
-                    energy: protocol.energy.clone(),
-                    carbon: protocol.carbon.clone(),
-                };
-                protocol.per_operation =
-                    PerOperation::of(&protocol.tally, &headline, run.succeeded);
+                protocol.share_among(run.succeeded);
             }
         }
         self.run = Some(run);
@@ -423,12 +444,17 @@ fn is_marker(protocol: &ProtocolReport) -> bool {
 fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
     let estimate = |model| energy::estimate(tally, model, &models.grid);
     let headline = estimate(&models.headline);
-    ProtocolReport {
+    let mut estimates: Vec<Estimate> = models.further.iter().map(estimate).collect();
+    estimates.sort_by(|left, right| left.energy.joules.0.total_cmp(&right.energy.joules.0));
+    let mut report = ProtocolReport {
         tally: tally.clone(),
         goodput_share: tally.bytes.goodput_share(),
-        per_operation: PerOperation::of(tally, &headline, tally.operations.whole_count()),
+        per_operation: None,
+        sci: None,
         energy: headline.energy,
         carbon: headline.carbon,
-        estimates: models.further.iter().map(estimate).collect(),
-    }
+        estimates,
+    };
+    report.share_among(tally.operations.whole_count());
+    report
 }

@@ -137,8 +137,7 @@ impl SimulationReport {
 /// Predicted traffic with its energy and emissions. `succeeded` operations share the cost.
 pub fn predicted(tally: &ProtocolTally, models: &Models, succeeded: u64) -> ProtocolReport {
     let mut report = protocol_report(tally, models);
-    let headline = crate::energy::estimate(tally, &models.headline, &models.grid);
-    report.per_operation = super::PerOperation::of(tally, &headline, succeeded);
+    report.share_among(succeeded);
     report
 }
 

@@ -4,7 +4,7 @@ use super::number::{counted, grouped, mean, modelled, percent};
 use super::table::{Align, Table};
 use super::{Compared, PerOperation, ProtocolReport, time};
 use crate::audit::{Expected, Row, Verdict};
-use crate::energy::Estimate;
+use crate::energy::{Energy, Estimate, Verified};
 use crate::units::Messages;
 
 /// The accounts of one protocol. Columns that repeat another one are left out.
@@ -145,7 +145,7 @@ pub fn layers(protocol: &ProtocolReport) -> Table {
     table
 }
 
-/// Energy and emissions by each model of the report.
+/// Energy and emissions by the headline model.
 pub fn energy(protocol: &ProtocolReport) -> Table {
     let gas = protocol.carbon.gas.label();
     let mut table = Table::new([
@@ -156,25 +156,114 @@ pub fn energy(protocol: &ProtocolReport) -> Table {
         (gas, Align::Right),
         ("low - high", Align::Right),
     ]);
-    for Estimate { energy, carbon } in estimates(protocol) {
-        table.row(vec![
-            energy.model.clone(),
+    let (energy, carbon) = (&protocol.energy, &protocol.carbon);
+    table.row(vec![
+        energy.model.clone(),
+        energy.class.to_string(),
+        modelled(energy.joules.0, "J"),
+        ends(
+            energy.low.map(|joules| joules.0),
+            energy.high.map(|joules| joules.0),
+            "J",
+        ),
+        modelled(carbon.grams.0, "g"),
+        ends(
+            carbon.low.map(|grams| grams.0),
+            carbon.high.map(|grams| grams.0),
+            "g",
+        ),
+    ]);
+    table
+}
+
+/// What stands before the headline model's name in the sensitivity table.
+pub const HEADLINE_MARK: &str = "> ";
+
+/// The energy of these protocols together by every model that all of them have, from the lowest
+/// figure to the highest, and the headline marked. Empty where there is no protocol. Ranges take more
+/// room than a terminal has.
+pub fn sensitivity(protocols: &[&ProtocolReport], ranges: bool) -> Table {
+    let gas = protocols.first().map_or("gas", |p| p.carbon.gas.label());
+    let estimates = sums(protocols);
+    let headline = protocols.first().map(|p| p.energy.model.as_str());
+    let is_headline = |energy: &Energy| headline == Some(&*energy.model);
+    let mut columns = vec![
+        ("model", Align::Left),
+        ("class", Align::Left),
+        ("energy", Align::Right),
+        (gas, Align::Right),
+        ("of", Align::Left),
+        ("hops", Align::Right),
+        ("year", Align::Right),
+        ("figure", Align::Left),
+    ];
+    if ranges {
+        columns.push(("low - high", Align::Right));
+    }
+    let mut table = Table::new(columns);
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    for Estimate { energy, carbon } in &estimates {
+        let mark = match is_headline(energy) {
+            true => HEADLINE_MARK,
+            false => "  ",
+        };
+        let mut cells = vec![
+            format!("{mark}{}", energy.model),
             energy.class.to_string(),
             modelled(energy.joules.0, "J"),
-            ends(
-                energy.low.map(|joules| joules.0),
-                energy.high.map(|joules| joules.0),
-                "J",
-            ),
             modelled(carbon.grams.0, "g"),
-            ends(
-                carbon.low.map(|grams| grams.0),
-                carbon.high.map(|grams| grams.0),
-                "g",
-            ),
-        ]);
+            energy.scope.clone(),
+            number(energy.hops.map(u64::from)),
+            number(energy.year.map(u64::from)),
+            figure_word(energy.verified).to_owned(),
+        ];
+        if ranges {
+            let (low, high) = (energy.low.map(|e| e.0), energy.high.map(|e| e.0));
+            cells.push(ends(low, high, "J"));
+        }
+        table.row(cells);
     }
     table
+}
+
+/// In a cell, how a model's figures are known.
+fn figure_word(verified: Option<Verified>) -> &'static str {
+    match verified {
+        Some(Verified::Read) => "read",
+        Some(Verified::Quoted) => "quoted",
+        Some(Verified::Recalled) => "not verified",
+        Some(Verified::None) => "no ground",
+        None => "-",
+    }
+}
+
+/// Estimates of these protocols together, by model, from the lowest to the highest: what is computed
+/// from counts adds.
+fn sums(protocols: &[&ProtocolReport]) -> Vec<Estimate> {
+    let Some((first, rest)) = protocols.split_first() else {
+        return Vec::new();
+    };
+    let rest: Vec<Vec<Estimate>> = rest.iter().map(|protocol| estimates(protocol)).collect();
+    let add = |sum: Estimate, other: &Estimate| {
+        let (mut energy, mut carbon) = (sum.energy, sum.carbon);
+        energy.joules = energy.joules + other.energy.joules;
+        energy.low = energy.low.zip(other.energy.low).map(|(a, b)| a + b);
+        energy.high = energy.high.zip(other.energy.high).map(|(a, b)| a + b);
+        carbon.grams = carbon.grams + other.carbon.grams;
+        Estimate { energy, carbon }
+    };
+    let by_all = |estimate: Estimate| {
+        rest.iter().try_fold(estimate, |sum, others| {
+            let same = |other: &&Estimate| other.energy.model == sum.energy.model;
+            others
+                .iter()
+                .find(same)
+                .map(|other| add(sum.clone(), other))
+        })
+    };
+    let mut sums: Vec<Estimate> = estimates(first).into_iter().filter_map(by_all).collect();
+    sums.sort_by(|left, right| left.energy.joules.0.total_cmp(&right.energy.joules.0));
+    sums
 }
 
 /// The headline estimate and the further ones.
@@ -232,14 +321,18 @@ pub fn operation_of(protocol: &ProtocolReport) -> &str {
 
 /// How long answers took, in a sentence; nothing where none came.
 pub fn answers(protocol: &ProtocolReport) -> Option<String> {
-    let turnaround = &protocol.tally.latency.turnaround;
+    let latency = &protocol.tally.latency;
+    let (answers, noun) = match latency.reply.is_empty() {
+        true => (&latency.turnaround, "answer"),
+        false => (&latency.reply, "reply"),
+    };
     let within = |thousandths| {
-        let (_, end) = turnaround.quantile(thousandths)?;
+        let (_, end) = answers.quantile(thousandths)?;
         Some(time::span(i64::try_from(end).unwrap_or(i64::MAX)))
     };
     Some(format!(
         "{}: half within {}, 90 % within {}, 99 % within {}",
-        counted(turnaround.count, "answer"),
+        counted(answers.count, noun),
         within(500)?,
         within(900)?,
         within(990)?

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use super::number::{counted, grouped, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
-    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, SourceKind,
+    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, Sci, SourceKind,
     is_marker, tables, time,
 };
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
-use crate::energy::{Carbon, Gas};
+use crate::energy::{Carbon, Gas, Verified};
 use crate::units::Packets;
 
 /// Columns by which what belongs to a protocol is indented.
@@ -37,9 +37,10 @@ pub fn render(report: &Report, style: Style) -> String {
     if let Some(audit) = &report.audit {
         lines.extend(lines_of_unseen(report, audit, style));
     }
+    lines.extend(sensitivity_lines(report, style));
     let notes = cost_notes(report);
     if !notes.is_empty() {
-        lines.extend([String::new(), "what the models include".to_owned()]);
+        lines.extend([String::new(), "what the model includes".to_owned()]);
     }
     for note in notes {
         lines.extend(wrapped(&note, INDENT, 2, style.width));
@@ -435,27 +436,72 @@ pub(super) fn cost_lines(protocol: &ProtocolReport, style: Style) -> Vec<String>
         lines.push(String::new());
         lines.extend(wrapped(&text, INDENT, 2, style.width));
     }
+    if let Some(sci) = &protocol.sci {
+        lines.extend(wrapped(&sci.words(), INDENT, 2, style.width));
+    }
     lines
 }
 
-/// What the figures of each model include, and the grid's rate.
+/// What models would have told: the headline among all others.
+fn sensitivity_lines(report: &Report, style: Style) -> Vec<String> {
+    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let Some(protocol) = seen.first().filter(|p| !p.estimates.is_empty()) else {
+        return Vec::new();
+    };
+    let of = match seen.as_slice() {
+        [_] => String::new(),
+        all => format!(" for all {} protocols together", all.len()),
+    };
+    let title = format!(
+        "energy{of} by every model, lowest to highest; `{}` marks the one above",
+        tables::HEADLINE_MARK.trim()
+    );
+    let mut lines = vec![String::new()];
+    lines.extend(wrapped(&title, 0, 2, style.width));
+    lines.extend(tables::sensitivity(&seen, false).lines(0, style));
+    lines.extend(wrapped(&sensitivity_note(protocol), 0, 2, style.width));
+    lines
+}
+
+/// How the sensitivity table is to be read.
+pub(super) fn sensitivity_note(protocol: &ProtocolReport) -> String {
+    let recalled: Vec<String> = tables::estimates(protocol)
+        .into_iter()
+        .filter(|estimate| estimate.energy.verified == Some(Verified::Recalled))
+        .map(|estimate| format!(" {}: {}.", estimate.energy.model, Verified::Recalled.word()))
+        .collect();
+    format!(
+        "Figures of different classes do not compare: an average shares out a network's whole energy, \
+         a marginal figure is what one more packet costs.{} `wirewatt list models` tells boundaries \
+         and sources.",
+        recalled.concat()
+    )
+}
+
+/// What the headline model's figures include, and the grid's rate.
 pub(super) fn cost_notes(report: &Report) -> Vec<String> {
     let Some(protocol) = report.seen_protocols().next() else {
         return Vec::new();
     };
-    let mut notes: Vec<String> = tables::estimates(protocol)
-        .iter()
-        .map(|estimate| {
-            let energy = &estimate.energy;
-            format!(
-                "{}: {} ({})",
-                energy.model,
-                energy.boundary,
-                dated(&energy.source, energy.year)
-            )
-        })
-        .collect();
-    notes.push(grid_note(&protocol.carbon));
+    let energy = &protocol.energy;
+    let pue = energy.pue.map_or_else(String::new, |pue| {
+        format!("; times {pue} for what the building takes (PUE)")
+    });
+    let known = match energy.verified {
+        Some(Verified::Read) | None => String::new(),
+        Some(known) => format!("; {}", known.word()),
+    };
+    let mut notes = vec![
+        format!(
+            "{}: {}{pue} ({}{known})",
+            energy.model,
+            energy.boundary,
+            dated(&energy.source, energy.year)
+        ),
+        grid_note(&protocol.carbon),
+    ];
+    let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
+    notes.extend(scores.map(Sci::ground).next());
     notes
 }
 

@@ -141,13 +141,19 @@ pub struct Latency {
     /// answer to an earlier one, only the last counts.
     #[serde(skip_serializing_if = "Distribution::is_empty")]
     pub turnaround: Distribution,
+    /// Of each message of our own nodes that another answers: from the packet that completed it to the
+    /// one that completed the next message of the same operation from its receiver to its sender,
+    /// whatever connections carried them. Only where messages were kept one by one.
+    #[serde(skip_serializing_if = "Distribution::is_empty")]
+    pub reply: Distribution,
 }
 
 impl Latency {
     /// Adds another part's.
     pub fn merge(&mut self, other: &Self) {
-        let Self { turnaround } = other;
+        let Self { turnaround, reply } = other;
         self.turnaround.merge(turnaround);
+        self.reply.merge(reply);
     }
 }
 

@@ -8,6 +8,7 @@
 mod axis;
 mod canvas;
 mod emissions;
+mod latency;
 mod layers;
 mod messages;
 mod pairs;
@@ -27,6 +28,7 @@ use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable
 
 use messages::Accounts;
 
+pub use latency::latency;
 pub use layers::layers;
 pub use space_time::space_time;
 pub use traffic::traffic;
@@ -173,6 +175,7 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     if !seen.is_empty() {
         charts.extend([layers(&seen), traffic(&seen)]);
     }
+    charts.extend(latency(&seen));
     charts.extend(emissions::emissions(&named));
     charts
 }
@@ -347,6 +350,8 @@ impl Chart {
         let mut encoder = png::Encoder::new(&mut file, width, height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
+        // Flat areas need no filter, and choosing one takes longer than all else.
+        encoder.set_filter(png::Filter::NoFilter);
         let mut writer = encoder.write_header().map_err(failed)?;
         writer.write_image_data(&pixels).map_err(failed)?;
         writer.finish().map_err(failed)?;

@@ -89,6 +89,8 @@ fn in_words(cell: &PairTally) -> String {
 
 struct Matrix {
     ends: Vec<String>,
+    /// Width of the longest of their names.
+    widest: i32,
     /// By the places of sender and receiver.
     cells: BTreeMap<(usize, usize), PairTally>,
     by_messages: bool,
@@ -142,7 +144,9 @@ impl Matrix {
         if used.contains(&ends.len()) {
             ends.push(OTHERS.to_owned());
         }
+        let widths = ends.iter().map(|end| width_of(end, 12));
         Self {
+            widest: widths.max().unwrap_or(0),
             ends,
             cells,
             by_messages,
@@ -167,8 +171,7 @@ impl Matrix {
 
     /// Width of the column of names.
     fn names(&self) -> i32 {
-        let widths = self.ends.iter().map(|end| width_of(end, 12));
-        widths.max().unwrap_or(0).min(MOST_NAME).max(20)
+        self.widest.clamp(20, MOST_NAME)
     }
 
     fn left(&self) -> i32 {
@@ -185,8 +188,7 @@ impl Matrix {
     }
 
     fn is_upright(&self) -> bool {
-        let widths = self.ends.iter().map(|end| width_of(end, 12));
-        widths.max().unwrap_or(0) > self.cell() - 4
+        self.widest > self.cell() - 4
     }
 
     /// Height of the columns' names.

@@ -78,6 +78,8 @@ struct SpaceTime {
     processes: Vec<u32>,
     arrows: Vec<Arrow>,
     legend: Vec<(String, RGBColor)>,
+    /// Room for words at the right.
+    right: i32,
 }
 
 /// The messages of a capture's busiest run, or of the part of them that can be drawn; nothing where
@@ -171,7 +173,10 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
     if proven > 0 {
         legend.push((format!("timestamp contradicts another ({proven})"), WRONG));
     }
+    let labels = arrows.iter().map(|arrow| width_of(&arrow.label, 11));
+    let right = (labels.max().unwrap_or(0) + 8 + MARGIN).min(MOST_RIGHT);
     let picture = SpaceTime {
+        right,
         processes,
         arrows,
         legend,
@@ -394,14 +399,8 @@ impl SpaceTime {
         legend_height(MARGIN, &self.legend) + 8
     }
 
-    /// Room for words at the right.
-    fn right(&self) -> i32 {
-        let labels = self.arrows.iter().map(|arrow| width_of(&arrow.label, 11));
-        (labels.max().unwrap_or(0) + 8 + MARGIN).min(MOST_RIGHT)
-    }
-
     fn x_of(&self, line: usize) -> i32 {
-        let breadth = WIDTH - LEFT - self.right() - 80;
+        let breadth = WIDTH - LEFT - self.right - 80;
         let steps = self.processes.len().max(2) as i32 - 1;
         LEFT + 30 + breadth * line as i32 / steps
     }
@@ -476,7 +475,7 @@ impl SpaceTime {
             _ => from.0 + 6,
         };
         canvas.words(lamport, (tail, top), 10)?;
-        let right = self.right();
+        let right = self.right;
         let label = cut(&arrow.label, 11, right - 8 - MARGIN);
         canvas.words(label, (WIDTH - right + 8, top + 3), 11)?;
         canvas.mark_line(from, to, 10, arrow.words.clone());
