@@ -1,8 +1,8 @@
 //! Numbers along an axis: where its marks are, and how they are written.
 
-/// Round numbers from 0 to at least `most`, some four to six of them: steps of 1, 2 or 5 and zeros.
+/// Round numbers from 0 to at least `most`, two to seven of them: steps of 1, 2 or 5 and zeros.
 pub fn round_steps(most: u64) -> Vec<u64> {
-    let least_step = (most / 5).max(1);
+    let least_step = most.div_ceil(6).max(1);
     let power = 10_u64.pow(least_step.ilog10());
     let step = [1, 2, 5, 10]
         .iter()
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(round_steps(0), [0, 1]);
         assert_eq!(round_steps(1), [0, 1]);
         assert_eq!(round_steps(12), [0, 2, 4, 6, 8, 10, 12]);
-        assert_eq!(round_steps(5441), [0, 2000, 4000, 6000]);
+        assert_eq!(round_steps(5441), [0, 1000, 2000, 3000, 4000, 5000, 6000]);
         for most in [3, 7, 99, 100, 101, 12_345, u64::MAX / 3, u64::MAX] {
             let steps = round_steps(most);
             assert!((2..=7).contains(&steps.len()), "{most}: {steps:?}");

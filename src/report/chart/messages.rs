@@ -195,6 +195,12 @@ impl Picture for MessageBars {
                 canvas.rectangle([(left, y), at(low)], colour)?;
                 canvas.rectangle([(x_of(low), y), at(high)], colour::RULE)?;
                 let mut number = interval(low, high);
+                if width_of(&number, 11) > NUMBER - 20 {
+                    number = match low == high {
+                        true => short(low),
+                        false => format!("{} to {}", short(low), short(high)),
+                    };
+                }
                 if name == "wire" && accounts.approximate {
                     number.insert_str(0, "≈ ");
                 }
@@ -290,6 +296,11 @@ mod tests {
         let chart = messages(both.map(|row| accounts(&[row])).to_vec()).unwrap();
         let drawing = chart.svg().unwrap();
         assert_eq!(drawing.marks.len(), 6);
-        assert!(drawing.svg.contains("18,446,744,073,709,551,615"));
+        assert!(drawing.svg.contains("18446.7 P"));
+        assert!(
+            drawing.marks[3]
+                .words
+                .contains("18,446,744,073,709,551,615")
+        );
     }
 }

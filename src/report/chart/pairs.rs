@@ -29,7 +29,10 @@ pub fn pairs(protocols: &[&ProtocolReport]) -> Option<Chart> {
     let weight = |one: &&&ProtocolReport| {
         let pairs = one.tally.pairs.values();
         let sum = pairs.fold((0, 0), |(messages, payload), pair| {
-            (messages + pair.messages.get(), payload + pair.payload.get())
+            (
+                u64::saturating_add(messages, pair.messages.get()),
+                u64::saturating_add(payload, pair.payload.get()),
+            )
         });
         (sum, std::cmp::Reverse(one.tally.place))
     };
@@ -110,10 +113,11 @@ impl Matrix {
         let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
         for (pair, tally) in pairs {
             for end in [&pair.from, &pair.to] {
-                *weights.entry(end).or_default() += match by_messages {
+                let weight = weights.entry(end).or_default();
+                *weight = weight.saturating_add(match by_messages {
                     true => tally.messages.get(),
                     false => tally.payload.get(),
-                };
+                });
             }
         }
         weights.remove(OTHERS);
