@@ -179,8 +179,7 @@ mod tests {
 
     #[test]
     fn a_reply_goes_back_within_the_operation_and_waits_for_none_itself() {
-        let mut log = MessageLog::default();
-        log.messages = vec![
+        let messages = vec![
             message(1, 0, 1, 0),
             message(1, 0, 2, 1),
             // Of another operation, and no reply to the first.
@@ -194,6 +193,10 @@ mod tests {
             message(0, 1, 2, 20),
             message(0, 2, 1, 21),
         ];
+        let mut log = MessageLog {
+            messages,
+            ..MessageLog::default()
+        };
         let took = |log: &MessageLog| log.replies().buckets.into_iter().collect::<Vec<_>>();
         assert_eq!(took(&log), [(5, 1), (7, 1), (11, 1)]);
         // What did not pass whole was not received. Of two that ask, the later is answered.
