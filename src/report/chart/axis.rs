@@ -33,12 +33,22 @@ pub fn short(count: u64) -> String {
         format!("{} {name}", digits.trim_end_matches(".0"))
     };
     match count {
+        1_000_000_000_000_000_000.. => scaled(1e18, "E"),
         1_000_000_000_000_000.. => scaled(1e15, "P"),
         1_000_000_000_000.. => scaled(1e12, "T"),
         1_000_000_000.. => scaled(1e9, "G"),
         1_000_000.. => scaled(1e6, "M"),
         100_000.. => scaled(1e3, "k"),
         _ => crate::report::number::grouped(count),
+    }
+}
+
+/// Bytes as short: `12,345 B`, `1.2 MB`.
+pub fn short_bytes(bytes: u64) -> String {
+    let number = short(bytes);
+    match number.ends_with(|character: char| character.is_ascii_alphabetic()) {
+        true => number + "B",
+        false => number + " B",
     }
 }
 
@@ -76,10 +86,12 @@ mod tests {
             (99_999, "99,999"),
             (100_000, "100 k"),
             (1_250_000, "1.2 M"),
-            (u64::MAX, "18446.7 P"),
+            (u64::MAX, "18.4 E"),
         ];
         for (count, text) in cases {
             assert_eq!(short(count), text);
         }
+        assert_eq!(short_bytes(99_999), "99,999 B");
+        assert_eq!(short_bytes(1_250_000), "1.2 MB");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::{Once, OnceLock};
 
-use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -223,6 +223,14 @@ fn font() -> Option<&'static FontRef<'static>> {
         .as_ref()
 }
 
+/// A character's glyph, or that of a question mark where the font has none.
+fn glyph_of(font: &FontRef<'_>, character: char) -> GlyphId {
+    match font.glyph_id(character) {
+        GlyphId(0) => font.glyph_id('?'),
+        known => known,
+    }
+}
+
 /// The scale at which an em has this many pixels.
 fn scale_of(font: &FontRef<'_>, em: f32) -> PxScale {
     let units = font.units_per_em().unwrap_or(2048.0);
@@ -236,11 +244,9 @@ pub fn width_of(words: &str, size: u32) -> i32 {
 }
 
 fn advance(font: &FontRef<'_>, words: &str, em: f32) -> f32 {
-    let font = font.as_scaled(scale_of(font, em));
-    words
-        .chars()
-        .map(|character| font.h_advance(font.glyph_id(character)))
-        .sum()
+    let scaled = font.as_scaled(scale_of(font, em));
+    let advance = |character| scaled.h_advance(glyph_of(font, character));
+    words.chars().map(advance).sum()
 }
 
 /// Words that fit into so many pixels, with an ellipsis where they were cut.
@@ -490,7 +496,7 @@ fn paint_text<S: BackendTextStyle>(
     let scaled = font.as_scaled(scale);
     let mut x = left;
     for character in words.chars() {
-        let id = scaled.glyph_id(character);
+        let id = glyph_of(font, character);
         let glyph = id.with_scale_and_position(scale, point(x, baseline));
         x += scaled.h_advance(id);
         let Some(outline) = font.outline_glyph(glyph) else {

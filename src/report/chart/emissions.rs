@@ -72,6 +72,11 @@ impl Emitted {
     }
 }
 
+/// Whether a figure has a place on a logarithmic axis.
+fn is_drawn(grams: f64) -> bool {
+    grams.is_finite() && grams > 0.0
+}
+
 fn colour_of(class: ModelClass) -> RGBColor {
     match class {
         ModelClass::MarginalDevice => colour::BLUE,
@@ -146,6 +151,7 @@ struct Emissions {
 impl Emissions {
     fn legend(&self) -> Vec<(String, RGBColor)> {
         let figures = self.rows.iter().flat_map(Emitted::figures);
+        let figures = figures.filter(|figure| is_drawn(figure.grams));
         let classes: BTreeMap<String, RGBColor> = figures
             .map(|figure| (figure.class.to_string(), colour_of(figure.class)))
             .collect();
@@ -217,11 +223,10 @@ impl Emitted {
     ) -> Drawn {
         let middle = top + 14;
         canvas.words(cut(&self.name, 13, widest), (MARGIN, middle - 8), 13)?;
-        let positive = |value: &f64| value.is_finite() && *value > 0.0;
         let values: Vec<f64> = self
             .figures()
             .flat_map(Figure::values)
-            .filter(positive)
+            .filter(|value| is_drawn(*value))
             .collect();
         let least = values.iter().copied().fold(f64::MAX, f64::min);
         let most = values.iter().copied().fold(0.0, f64::max);
@@ -233,18 +238,35 @@ impl Emitted {
             colour::RULE,
             3,
         )?;
-        for figure in self.others.iter().filter(|figure| positive(&figure.grams)) {
+        let others = || self.others.iter().filter(|figure| is_drawn(figure.grams));
+        for figure in others() {
             let (x, colour) = (x_of(figure.grams), colour_of(figure.class));
             canvas.line(&[(x, middle - 7), (x, middle + 7)], colour, 2)?;
+        }
+        if is_drawn(self.headline.grams) {
+            self.draw_headline(canvas, gas, middle, (left, right), x_of)?;
+        }
+        for figure in others() {
+            let x = x_of(figure.grams);
             let words = format!("{}: {}", self.name, figure.in_words(gas));
             canvas.mark_area([(x - 3, middle - 9), (x + 4, middle + 9)], words);
         }
+        Ok(())
+    }
+
+    fn draw_headline(
+        &self,
+        canvas: &mut Canvas<'_>,
+        gas: &str,
+        middle: i32,
+        (left, right): (i32, i32),
+        x_of: &impl Fn(f64) -> i32,
+    ) -> Drawn {
         let headline = &self.headline;
-        if !positive(&headline.grams) {
-            return Ok(());
-        }
         let (x, colour) = (x_of(headline.grams), colour_of(headline.class));
-        let range = headline.range.filter(|(low, _)| positive(low));
+        let range = headline
+            .range
+            .filter(|(low, high)| is_drawn(*low) && is_drawn(*high));
         let (from, to) = range.map_or((x, x), |(low, high)| (x_of(low), x_of(high)));
         canvas.rectangle([(from, middle - 3), (to, middle + 4)], colour)?;
         canvas.dot((x, middle), 6, colour)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use plotters::style::RGBColor;
 
-use super::axis::{round_steps, short};
+use super::axis::{round_steps, short_bytes};
 use super::canvas::{Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, width_of};
 use super::{Chart, Picture};
 use crate::report::ProtocolReport;
@@ -185,7 +185,7 @@ impl Picture for Layers {
         let bottom = top + LOW_STEP * self.count();
         for step in &steps {
             let x = left + (*step as f64 / end as f64 * f64::from(breadth)) as i32;
-            scale_mark(canvas, (x, bottom), &short(*step))?;
+            scale_mark(canvas, (x, bottom), &short_bytes(*step))?;
         }
         for (i, bar) in self.bars.iter().enumerate() {
             let row = Row {
@@ -195,8 +195,11 @@ impl Picture for Layers {
                 end,
             };
             row.draw(canvas, bar)?;
-            let words = format!("{} bytes", short(bar.wire));
-            canvas.words(words, (row.x_of(bar.wire) + 8, row.at.1 + 2), 12)?;
+            canvas.words(
+                short_bytes(bar.wire),
+                (row.x_of(bar.wire) + 8, row.at.1 + 2),
+                12,
+            )?;
         }
 
         canvas.words("Shares", (MARGIN, self.shares()), 12)?;

@@ -80,7 +80,10 @@ impl Accounts {
     }
 
     fn height(&self) -> i32 {
-        BAR * self.bars().len().max(2) as i32 + GAP
+        match self.bars().len() as i32 {
+            1 if self.verdict.is_none() => BAR + GAP,
+            bars => BAR * bars.max(2) + GAP,
+        }
     }
 
     fn in_words(&self) -> String {
@@ -125,7 +128,7 @@ pub fn messages(algorithms: Vec<Accounts>) -> Option<Chart> {
         note.push_str(" Where the formula is an interval, its upper part is pale.");
     }
     if algorithms.iter().any(|accounts| accounts.approximate) {
-        note.push_str(" Framings marked ≈ only approximate messages.");
+        note.push_str(" Where it says about, the framing only approximates messages.");
     }
     let title = match audited {
         true => "Messages by algorithm: formula, nodes and wire",
@@ -202,7 +205,7 @@ impl Picture for MessageBars {
                     };
                 }
                 if name == "wire" && accounts.approximate {
-                    number.insert_str(0, "≈ ");
+                    number.insert_str(0, "about ");
                 }
                 canvas.words(cut(&number, 11, NUMBER), (x_of(high) + 5, y - 1), 11)?;
                 let count = match low == high {
@@ -296,7 +299,7 @@ mod tests {
         let chart = messages(both.map(|row| accounts(&[row])).to_vec()).unwrap();
         let drawing = chart.svg().unwrap();
         assert_eq!(drawing.marks.len(), 6);
-        assert!(drawing.svg.contains("18446.7 P"));
+        assert!(drawing.svg.contains("18.4 E"));
         assert!(
             drawing.marks[3]
                 .words

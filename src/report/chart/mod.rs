@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use plotters::prelude::*;
 use plotters_bitmap::BitMapBackend;
 
+use super::number::counted;
 use super::{Compared, ProtocolReport, Report};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
@@ -166,7 +167,14 @@ pub fn write_all(charts: &[Chart], folder: &Path) -> Result<(), ChartError> {
 /// The charts of a report that have something to show, in the order in which a page has them. The
 /// messages of the capture are those of the report's analysis, where it kept them.
 pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
-    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let mut seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let left_out = seen.len().saturating_sub(MOST_PROTOCOLS);
+    if left_out > 0 {
+        // Those with most bytes, in the report's order.
+        seen.sort_by_key(|one| std::cmp::Reverse(one.tally.bytes.wire));
+        seen.truncate(MOST_PROTOCOLS);
+        seen.sort_by_key(|one| one.tally.place);
+    }
     let named: Vec<_> = seen.iter().map(|one| (one.label(), *one)).collect();
     let mut charts = Vec::new();
     charts.extend(messages::messages(accounts_of(report, &seen)));
@@ -177,6 +185,14 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     }
     charts.extend(latency(&seen));
     charts.extend(emissions::emissions(&named));
+    if left_out > 0 {
+        for chart in &mut charts {
+            let others = counted(left_out as u64, "protocol");
+            chart
+                .note
+                .push_str(&format!(" Left out: {others} with fewer bytes."));
+        }
+    }
     charts
 }
 
@@ -236,6 +252,9 @@ fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;");
     text.replace('<', "&lt;").replace('>', "&gt;")
 }
+
+/// Most protocols in charts with a row for each.
+const MOST_PROTOCOLS: usize = 40;
 
 const TITLE: u32 = 16;
 const NOTE: u32 = 12;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plotters::style::RGBColor;
 
-use super::axis::short;
+use super::axis::{short, short_bytes};
 use super::canvas::{
     Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, rightwards, upwards, width_of,
 };
@@ -252,7 +252,7 @@ impl Picture for Matrix {
                     short(sent.messages.get()),
                     short(sent.payload.get())
                 ),
-                false => format!("{} B", short(sent.payload.get())),
+                false => short_bytes(sent.payload.get()),
             };
             canvas.words(cut(&words, 11, TOTALS), (right + 12, y + row / 2 - 7), 11)?;
             // Nobody sends to itself over a network.
@@ -268,9 +268,12 @@ impl Picture for Matrix {
             canvas.rectangle(corners, fill)?;
             let ink = if dark { &colour::PAPER } else { &colour::INK };
             let size = if cell >= 36 { 12 } else { 10 };
-            let weight = short(self.weight(tally));
+            let weight = match self.by_messages {
+                true => short(tally.messages.get()),
+                false => short_bytes(tally.payload.get()),
+            };
             let below = match self.has_room_for_bytes() {
-                true => format!("{} B", short(tally.payload.get())),
+                true => short_bytes(tally.payload.get()),
                 false => String::new(),
             };
             let first = match below.is_empty() {
@@ -367,7 +370,7 @@ mod tests {
         let report = report([("10.0.0.1".to_owned(), name.to_owned(), 0, u64::MAX)]);
         let chart = pairs(&[&report]).unwrap();
         assert!(chart.note.contains("bytes of payload in each cell"));
-        assert!(chart.svg().unwrap().svg.contains("18446.7 P"));
+        assert!(chart.svg().unwrap().svg.contains("18.4 EB"));
         assert!(pairs(&[&super::tests::report([])]).is_none());
     }
 }

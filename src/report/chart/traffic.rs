@@ -3,7 +3,9 @@
 use plotters::prelude::*;
 
 use super::axis::short;
-use super::canvas::{Area, Canvas, Drawn, MARGIN, WIDTH, centred, colour, text, upwards, width_of};
+use super::canvas::{
+    Area, Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, text, upwards, width_of,
+};
 use super::{Chart, Picture};
 use crate::report::number::counted;
 use crate::report::{ProtocolReport, time};
@@ -183,7 +185,8 @@ impl Panel {
         let (counts, bytes) = area.split_vertically(COUNTS);
         self.draw_counts(canvas, &counts, per_unit, &[PACKETS, MESSAGES], 24)?;
         self.draw_counts(canvas, &bytes, per_unit, &[BYTES], 4)?;
-        area.draw(&Text::new(self.name.clone(), (84, 4), text(13)))
+        let name = cut(&self.name, 13, WIDTH - MARGIN - 84);
+        area.draw(&Text::new(name, (84, 4), text(13)))
     }
 
     /// Bars of each series over the same time. The axis of time is below the last panel of a protocol.
