@@ -104,7 +104,17 @@ impl Expected {
         }
     }
 
-    fn ends(self) -> (Messages, Messages) {
+    /// The narrowest prediction that admits what either admits.
+    pub fn or(self, other: Self) -> Self {
+        let ((low, high), (other_low, other_high)) = (self.ends(), other.ends());
+        match (low.min(other_low), high.max(other_high)) {
+            (low, high) if low == high => Self::Number(low),
+            (low, high) => Self::Interval { low, high },
+        }
+    }
+
+    /// The fewest messages and the most.
+    pub fn ends(self) -> (Messages, Messages) {
         match self {
             Self::Number(number) => (number, number),
             Self::Interval { low, high } => (low, high),

@@ -64,24 +64,7 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
     };
     args.report.print(&run.report)?;
     tell_problems(&run);
-    Ok(ExitCode::from(exit_code(&run)))
-}
-
-/// 1 when the run broke what its algorithm promises, whatever the accounts say: that is a
-/// disagreement between the algorithm and what happened. 2 when the run itself went wrong,
-/// otherwise the audit's own.
-pub(super) fn exit_code(run: &Finished) -> u8 {
-    let summary = run.report.run.as_ref();
-    if summary.is_some_and(|run| run.broken_properties().next().is_some()) {
-        1
-    } else if run.problems.is_empty() {
-        run.report
-            .audit
-            .as_ref()
-            .map_or(2, |audit| audit.verdict.exit_code())
-    } else {
-        2
-    }
+    Ok(ExitCode::from(run.exit_code()))
 }
 
 /// What went wrong, on standard error.

@@ -19,6 +19,7 @@ mod run;
 mod simulate;
 mod sniff;
 mod split;
+mod sweep;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -42,6 +43,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Sweep(sweep::SweepArgs),
     Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
     Sniff(sniff::SniffArgs),
@@ -61,6 +63,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Sniff(args) => sniff::run(&args),

@@ -189,7 +189,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
             }
             Err(error) => return Err(error.into()),
         };
-        code = code.max(audit::exit_code(&run));
+        code = code.max(run.exit_code());
         if !args.report.json {
             if several {
                 print(&format!("{}\n", algorithm.name.to_uppercase()))?;
@@ -365,10 +365,8 @@ impl RunArgs {
             && self.algorithms != [name]
         {
             return Err(format!("the scenario is for {name} alone").into());
-        } else if self.algorithms == ["all"] {
-            algorithms.extend(catalog::all());
         } else {
-            self.add_named(&mut algorithms)?;
+            algorithms = algorithms_named(&self.algorithms)?;
         }
         for algorithm in &algorithms {
             algorithm.check(plan.n, plan.rounds, &Options::default())?;
@@ -376,19 +374,7 @@ impl RunArgs {
         Ok(algorithms)
     }
 
-    fn add_named(&self, algorithms: &mut Vec<&'static Algorithm>) -> Result<(), Box<dyn Error>> {
-        for name in &self.algorithms {
-            let algorithm = catalog::by_name(name)?;
-            if algorithms.iter().any(|other| other.name == algorithm.name) {
-                return Err(format!("{name} is named twice: use --rounds to repeat it").into());
-            }
-            algorithms.push(algorithm);
-        }
-        Ok(())
-    }
-
-    /// The options of each algorithm. One that none of several has is given to all, which makes it
-    /// the error that it is.
+    /// The options of each algorithm.
     fn options(
         &self,
         plan: &Plan,
@@ -396,20 +382,46 @@ impl RunArgs {
     ) -> Result<Vec<Options>, Box<dyn Error>> {
         let mut given = plan.scenario.options.clone();
         given.0.extend(algorithm_options(&self.options)?.0);
-        let has = |algorithm: &Algorithm, name: &str| {
-            algorithm.options.iter().any(|option| option.name == name)
-        };
-        let somebodys = |name: &str| algorithms.iter().any(|algorithm| has(algorithm, name));
-        let mut options = Vec::new();
-        for algorithm in algorithms {
-            let mut own = given.clone();
-            own.0
-                .retain(|name, _| has(algorithm, name) || !somebodys(name));
-            algorithm.check(plan.n, plan.rounds, &own)?;
-            options.push(own);
+        let options = options_of_each(&given, algorithms);
+        for (algorithm, own) in algorithms.iter().zip(&options) {
+            algorithm.check(plan.n, plan.rounds, own)?;
         }
         Ok(options)
     }
+}
+
+/// Algorithms by name, or all of them.
+pub(super) fn algorithms_named(
+    names: &[String],
+) -> Result<Vec<&'static Algorithm>, Box<dyn Error>> {
+    if names == ["all"] {
+        return Ok(catalog::all().collect());
+    }
+    let mut algorithms: Vec<&'static Algorithm> = Vec::new();
+    for name in names {
+        let algorithm = catalog::by_name(name)?;
+        if algorithms.iter().any(|other| other.name == algorithm.name) {
+            return Err(format!("{name} is named twice: use --rounds to repeat it").into());
+        }
+        algorithms.push(algorithm);
+    }
+    Ok(algorithms)
+}
+
+/// The options of each algorithm. One that none of several has is given to all, which makes it the
+/// error that it is.
+pub(super) fn options_of_each(given: &Options, algorithms: &[&Algorithm]) -> Vec<Options> {
+    let has = |algorithm: &Algorithm, name: &str| {
+        algorithm.options.iter().any(|option| option.name == name)
+    };
+    let somebodys = |name: &str| algorithms.iter().any(|algorithm| has(algorithm, name));
+    let own = |algorithm: &&Algorithm| {
+        let mut own = given.clone();
+        own.0
+            .retain(|name, _| has(algorithm, name) || !somebodys(name));
+        own
+    };
+    algorithms.iter().map(own).collect()
 }
 
 fn compared<'a>(finished: &'a [(&'static Algorithm, Finished)]) -> Vec<Compared<'a>> {
@@ -443,7 +455,7 @@ fn default_folder(algorithms: &[&Algorithm]) -> PathBuf {
 }
 
 /// Where the kernel gives a client one of the nodes' ports, a node cannot listen on it.
-fn warn_of_ephemeral_ports(base_port: u16, n: u32) {
+pub(super) fn warn_of_ephemeral_ports(base_port: u16, n: u32) {
     const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
     let Ok(text) = std::fs::read_to_string(RANGE) else {
         return;

@@ -195,18 +195,7 @@ impl RunFolder {
 
     /// Writes a file of the folder, whole or not at all: a full disk leaves the earlier one.
     pub fn write(&self, name: &'static str, content: &[u8]) -> Result<(), FolderError> {
-        let path = self.path.join(name);
-        let half_written = self.path.join(format!("{name}.new"));
-        let written =
-            fs::write(&half_written, content).and_then(|()| fs::rename(&half_written, &path));
-        written.map_err(|source| {
-            let _ = fs::remove_file(&half_written);
-            FolderError::Io {
-                doing: "write",
-                path,
-                source,
-            }
-        })
+        write_whole(&self.path, name, content)
     }
 
     /// Writes what the run was.
@@ -280,6 +269,21 @@ impl RunFolder {
             torn: whole < text.len(),
         })
     }
+}
+
+/// Writes a file of a folder, whole or not at all: a full disk leaves the earlier one.
+pub(super) fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<(), FolderError> {
+    let path = folder.join(name);
+    let half_written = folder.join(format!("{name}.new"));
+    let written = fs::write(&half_written, content).and_then(|()| fs::rename(&half_written, &path));
+    written.map_err(|source| {
+        let _ = fs::remove_file(&half_written);
+        FolderError::Io {
+            doing: "write",
+            path,
+            source,
+        }
+    })
 }
 
 /// What processes reported of a run.

@@ -17,6 +17,7 @@ mod saved;
 pub mod scenario;
 mod simulation;
 pub mod sniffer;
+pub mod sweep;
 
 pub use run::{Finished, RunError, RunOptions, audit_folder, run};
 pub use saved::{SavedRun, audit_capture};

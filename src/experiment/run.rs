@@ -155,6 +155,25 @@ pub struct Finished {
     pub problems: Vec<String>,
     /// How many processes there were.
     pub n: u32,
+    /// Whether something of it could not be written: the folder does not hold the whole run.
+    pub unwritten: bool,
+}
+
+impl Finished {
+    /// 1 when the run broke what its algorithm promises, whatever the accounts say: that is a
+    /// disagreement between the algorithm and what happened. 2 when the run itself went wrong,
+    /// otherwise the audit's own.
+    pub fn exit_code(&self) -> u8 {
+        let summary = self.report.run.as_ref();
+        if summary.is_some_and(|run| run.broken_properties().next().is_some()) {
+            return 1;
+        }
+        let audit = self.report.audit.as_ref();
+        match self.problems.is_empty() {
+            true => audit.map_or(2, |audit| audit.verdict.exit_code()),
+            false => 2,
+        }
+    }
 }
 
 /// Makes a run. `cancel` ends it early; no child outlives it either way, and the capture and what
@@ -272,6 +291,7 @@ pub fn run(
     };
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
+    let mut unwritten = observed.unwritten;
     let ledger = if observed.record.ledger_is_whole() {
         Ledger::read(&folder.ledger(), run).map_err(|error| error.to_string())
     } else {
@@ -296,6 +316,7 @@ pub fn run(
         Some(Err(problem)) => problems.push(problem),
     }
     if let Err(error) = write_reports(&folder, &report, observed.analysis.messages.as_ref()) {
+        unwritten = true;
         problems.push(error.to_string());
     }
     Ok(Finished {
@@ -303,6 +324,7 @@ pub fn run(
         folder: options.folder.clone(),
         problems,
         n: options.n,
+        unwritten,
     })
 }
 
@@ -336,6 +358,7 @@ struct Observed {
     completeness: Completeness,
     source: Source,
     problems: Vec<String>,
+    unwritten: bool,
 }
 
 /// Captures while the nodes run. An error means that they never began.
@@ -408,6 +431,9 @@ fn observe(
             .unwrap_or_default(),
     });
     let written = folder.write_record(&record);
+    let recorded = |problem: &SnifferError| !matches!(problem, SnifferError::Recorder(_));
+    let unwritten =
+        written.is_err() || !record.ledger_is_whole() || !sniffed.problems.iter().all(recorded);
     problems.extend(written.err().map(|error| error.to_string()));
 
     let analysis = sniffed.analysis;
@@ -429,6 +455,7 @@ fn observe(
         completeness,
         source,
         problems,
+        unwritten,
     })
 }
 
@@ -518,6 +545,7 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         folder: path.to_owned(),
         problems,
         n: record.n,
+        unwritten: false,
     })
 }
 

@@ -122,6 +122,7 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
         folder: saved.capture.clone(),
         problems: ending.into_iter().collect(),
         n: processes.len() as u32,
+        unwritten: false,
     })
 }
 

@@ -41,7 +41,7 @@ pub struct RunCost {
 
 impl RunCost {
     /// The cost of the run that the report is on; none where it is on none.
-    fn of(report: &Report) -> Option<Self> {
+    pub fn of(report: &Report) -> Option<Self> {
         let run = report.run.as_ref()?;
         let protocol = Compared {
             protocol: &run.algorithm,

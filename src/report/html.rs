@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{self, Chart, ChartError};
+use super::sweep::SweepReport;
 use super::table::{Align, Style, Table};
 use super::text;
 use super::{Compared, ProtocolReport, Report, tables};
@@ -79,6 +80,29 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
         }
         foot(&mut page, run.report);
     }
+    Ok(page)
+}
+
+/// The page of a sweep.
+pub fn sweep(report: &SweepReport, charts: &[Chart]) -> Result<String, ChartError> {
+    let mut page = head("WireWatt sweep");
+    page.push_str("<h1>Cost against the number of processes</h1>\n");
+    line(&mut page, "p", "", &report.summary());
+    for table in report.tables() {
+        write_table(&mut page, &table);
+    }
+    for chart in charts {
+        figure(&mut page, chart)?;
+    }
+    for note in report.notes().iter().chain(&report.remarks()) {
+        line(&mut page, "p", "note", note);
+    }
+    let tool = format!(
+        "{} {}, {}",
+        report.tool.name, report.tool.version, report.schema
+    );
+    line(&mut page, "footer", "note", &tool);
+    page.push_str("</body>\n</html>\n");
     Ok(page)
 }
 

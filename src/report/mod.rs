@@ -13,6 +13,7 @@ mod merge;
 mod number;
 mod sci;
 pub mod simulation;
+pub mod sweep;
 mod table;
 mod tables;
 pub mod text;

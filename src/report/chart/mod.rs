@@ -8,6 +8,7 @@
 mod axis;
 mod canvas;
 mod emissions;
+mod growth;
 mod latency;
 mod layers;
 mod messages;
@@ -29,6 +30,7 @@ use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable
 
 use messages::Accounts;
 
+pub use growth::growth;
 pub use latency::latency;
 pub use layers::layers;
 pub use space_time::space_time;
@@ -186,7 +188,7 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     charts.extend(latency(&seen));
     charts.extend(emissions::emissions(&named));
     if left_out > 0 {
-        for chart in &mut charts {
+        for chart in charts.iter_mut().filter(|chart| chart.id != "space-time") {
             let others = counted(left_out as u64, "protocol");
             chart
                 .note
