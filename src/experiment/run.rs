@@ -26,7 +26,7 @@ use crate::algorithm::{
     Property, catalog,
 };
 use crate::analysis::{
-    Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
+    Analysis, Analyzer, Completeness, CompletenessState, MessageLog, PlanError, ProtocolDefinition,
     ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
@@ -327,7 +327,7 @@ pub fn run(
         Some(Ok(baseline)) => report.fault_cost = FaultCost::between(&baseline, &report),
         Some(Err(problem)) => problems.push(problem),
     }
-    if let Err(error) = write_reports(&folder, &report) {
+    if let Err(error) = write_reports(&folder, &report, observed.analysis.messages.as_ref()) {
         unwritten = true;
         problems.push(error.to_string());
     }
@@ -1160,7 +1160,11 @@ fn died(outcome: &FleetOutcome) -> Vec<u32> {
     died.into_iter().collect()
 }
 
-fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
+fn write_reports(
+    folder: &RunFolder,
+    report: &Report,
+    log: Option<&MessageLog>,
+) -> Result<(), RunError> {
     let mut text = Vec::new();
     json::write(report, &mut text).map_err(|source| FolderError::Io {
         doing: "write",
@@ -1169,7 +1173,7 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
     })?;
     folder.write("report.json", &text)?;
     folder.write("report.html", html::render(report)?.as_bytes())?;
-    let charts = chart::of_report(report, None);
+    let charts = chart::of_report(report, log);
     chart::write_all(&charts, &folder.charts())?;
     Ok(())
 }
