@@ -6,7 +6,7 @@ mod report_fixture;
 use std::path::PathBuf;
 
 use common::chromium::Chromium;
-use common::have_tools;
+use common::{free_ports, have_tools, run, wirewatt};
 use report_fixture::{empty, everything, faulty_run, hostile, one_protocol, page_of};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -565,4 +565,79 @@ fn a_page_prints() {
             }
         }
     }
+}
+
+/// What people look at: the pages of a run and of a sweep, with everything on them.
+#[test]
+fn an_arrow_of_a_run_tells_its_message() {
+    if !have_tools(&["chromium"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (run_folder, sweep_folder) = (folder.path().join("run"), folder.path().join("sweep"));
+    let finished = run(wirewatt()
+        .args(["run", "two-phase-commit", "-n", "4", "--base-port"])
+        .arg(free_ports(4).to_string())
+        .arg("--out")
+        .arg(&run_folder));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let finished = run(wirewatt()
+        .args([
+            "sweep",
+            "ring",
+            "-n",
+            "2..=3",
+            "--repeat",
+            "1",
+            "--base-port",
+        ])
+        .arg(free_ports(3).to_string())
+        .arg("--out")
+        .arg(&sweep_folder));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+
+    let mut browser = Chromium::start(1000, 800);
+    for page in [
+        run_folder.join("report.html"),
+        sweep_folder.join("sweep.html"),
+    ] {
+        for dark in [false, true] {
+            browser.prefer_dark(dark);
+            browser.open(&page);
+            let worst = browser.evaluate(CONTRAST);
+            let ratio = worst["ratio"].as_f64().unwrap();
+            assert!(ratio >= 4.5, "{}, dark: {dark}: {worst}", page.display());
+            assert_eq!(browser.complaints(), Vec::<String>::new());
+            assert_eq!(browser.requests().len(), 1);
+        }
+    }
+    let size = std::fs::metadata(run_folder.join("report.html"))
+        .unwrap()
+        .len();
+    assert!(size < 250_000, "a page of {size} bytes");
+
+    browser.open(&run_folder.join("report.html"));
+    let command = browser.evaluate("document.querySelector('#repeat ~ pre').innerText");
+    let command = command.as_str().unwrap();
+    assert!(
+        command.starts_with("wirewatt run two-phase-commit -n 4 "),
+        "{command}"
+    );
+    let arrows = "document.querySelectorAll('#chart-space-time .marks > line').length";
+    assert_eq!(browser.evaluate(arrows), 12);
+    browser.point_at("#chart-space-time .marks > line");
+    let words = tip(&mut browser);
+    let words = words.as_str().expect("a tip");
+    assert!(words.starts_with("vote-request, 0 → "), "{words}");
+    browser.point_at("h1");
+    assert_eq!(tip(&mut browser), Value::Null);
+    browser
+        .evaluate("document.querySelector('#chart-space-time .marks > line:last-of-type').focus()");
+    let words = tip(&mut browser);
+    assert!(
+        words
+            .as_str()
+            .is_some_and(|words| words.starts_with("ack, ")),
+        "{words}"
+    );
 }

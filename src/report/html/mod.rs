@@ -216,7 +216,7 @@ fn key_figures(report: &Report) -> Vec<[String; 3]> {
     let mut figures = vec![
         figure("messages", sum(|p| p.tally.messages.get())),
         figure("packets", sum(|p| p.tally.packets.total.get())),
-        figure("bytes on the wire", sum(|p| p.tally.bytes.wire.get())),
+        figure("wire bytes", sum(|p| p.tally.bytes.wire.get())),
     ];
     if let [protocol] = seen[..] {
         let (energy, carbon) = (&protocol.energy, &protocol.carbon);
@@ -345,7 +345,8 @@ fn energy(page: &mut Page, report: &Report) {
         let caption = format!("{}, as if on the wire", protocol.label());
         page.table(&caption, &tables::energy(protocol));
         if let Some(cost) = &protocol.per_operation {
-            page.paragraph(&tables::per_operation(protocol, cost));
+            let words = tables::per_operation(protocol, cost);
+            page.paragraph(&words.replacen("per ", "Per ", 1));
         }
         if let Some(sci) = &protocol.sci {
             page.paragraph(&sci.words());
@@ -358,7 +359,7 @@ fn energy(page: &mut Page, report: &Report) {
             1 => String::new(),
             n => format!(" of all {n} protocols together"),
         };
-        page.table(
+        page.sensitivity(
             &format!("Energy{of} by every model, the headline in bold"),
             &tables::sensitivity(&seen, true),
         );

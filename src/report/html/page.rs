@@ -13,6 +13,9 @@ use crate::report::text::Fact;
 const CSS: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 
+/// Longer tables scroll by themselves, below headings that stay.
+const MOST_ROWS: usize = 40;
+
 /// A page in the making.
 pub struct Page {
     title: String,
@@ -187,6 +190,15 @@ impl Page {
     /// A table; nothing where it has no row. A last row named `all` is its foot, which stays where
     /// it is when the others are sorted.
     pub fn table(&mut self, caption: &str, table: &Table) {
+        self.any_table(caption, table, false);
+    }
+
+    /// The table of all models, in which one is marked as the headline.
+    pub fn sensitivity(&mut self, caption: &str, table: &Table) {
+        self.any_table(caption, table, true);
+    }
+
+    fn any_table(&mut self, caption: &str, table: &Table, is_marked: bool) {
         let Some((last, others)) = table.rows().split_last() else {
             return;
         };
@@ -198,10 +210,15 @@ impl Page {
             true => " class=\"unseen\"",
             false => "",
         };
+        let long = if others.len() > MOST_ROWS {
+            " long"
+        } else {
+            ""
+        };
         put(
             html,
             format_args!(
-                "<div class=\"scroll\" role=\"region\" aria-labelledby=\"t{0}\">\n<table>\n\
+                "<div class=\"scroll{long}\" role=\"region\" aria-labelledby=\"t{0}\">\n<table>\n\
                  <caption id=\"t{0}\"{said}>{1}</caption>\n<thead><tr>",
                 self.tables,
                 escaped(caption)
@@ -218,14 +235,14 @@ impl Page {
         html.push_str("</tr></thead>\n<tbody>\n");
         let has_foot = !others.is_empty() && last.first().is_some_and(|name| name == "all");
         for row in others {
-            put_row(html, table, row);
+            put_row(html, table, row, is_marked);
         }
         if has_foot {
             html.push_str("</tbody>\n<tfoot>\n");
-            put_row(html, table, last);
+            put_row(html, table, last, is_marked);
             html.push_str("</tfoot>\n</table>\n</div>\n");
         } else {
-            put_row(html, table, last);
+            put_row(html, table, last, is_marked);
             html.push_str("</tbody>\n</table>\n</div>\n");
         }
     }
@@ -340,18 +357,18 @@ fn number_class(align: Align) -> &'static str {
     }
 }
 
-fn put_row(html: &mut String, table: &Table, row: &[String]) {
-    let is_headline = row
-        .first()
-        .is_some_and(|name| name.starts_with(HEADLINE_MARK));
-    html.push_str(if is_headline {
-        "<tr class=\"headline\">"
-    } else {
-        "<tr>"
+fn put_row(html: &mut String, table: &Table, row: &[String], is_marked: bool) {
+    let mark = |name: &String| is_marked && name.starts_with(HEADLINE_MARK);
+    html.push_str(match row.first().is_some_and(mark) {
+        true => "<tr class=\"headline\">",
+        false => "<tr>",
     });
     for (column, (cell, (heading, align))) in row.iter().zip(table.columns()).enumerate() {
         let cell = match column {
-            0 => cell.strip_prefix(HEADLINE_MARK).unwrap_or(cell),
+            0 if is_marked => cell
+                .strip_prefix(HEADLINE_MARK)
+                .unwrap_or(cell)
+                .trim_start(),
             _ => cell,
         };
         // Leading spaces show the parts of a sum.
