@@ -548,6 +548,12 @@ fn a_page_prints() {
         "rgb(28, 33, 40)",
     ];
     assert_eq!(printed, json!(expected));
+    // The width of A4 with the browser's margins.
+    browser.resize(718, 800);
+    browser.rendered();
+    let width = browser.evaluate("document.documentElement.scrollWidth");
+    let width = width.as_u64().unwrap();
+    assert!(width <= 718, "{width}: cut off at the paper's edge");
     let pdf = browser.pdf();
     assert!(pdf.starts_with(b"%PDF-"), "{} bytes", pdf.len());
     assert!(pdf.len() > 20_000, "{} bytes", pdf.len());
