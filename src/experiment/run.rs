@@ -26,7 +26,7 @@ use crate::algorithm::{
     Property, catalog,
 };
 use crate::analysis::{
-    Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
+    Analysis, Analyzer, Completeness, CompletenessState, MessageLog, PlanError, ProtocolDefinition,
     ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
@@ -39,8 +39,8 @@ use crate::node::control::{ChannelCounts, Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
 use crate::report::{
-    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSummary, Source,
-    SourceKind, html, json,
+    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSetup, RunSummary,
+    Source, SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
 use crate::units::{Messages, Timestamp, duration_text};
@@ -327,7 +327,7 @@ pub fn run(
         Some(Ok(baseline)) => report.fault_cost = FaultCost::between(&baseline, &report),
         Some(Err(problem)) => problems.push(problem),
     }
-    if let Err(error) = write_reports(&folder, &report) {
+    if let Err(error) = write_reports(&folder, &report, observed.analysis.messages.as_ref()) {
         unwritten = true;
         problems.push(error.to_string());
     }
@@ -652,6 +652,7 @@ fn conclude(
         ledger.limits(audit)
     });
     let mut report = Report::new(analysis, completeness, source, audit, models);
+    report.command.clone_from(&record.command);
     report.host_energy = record.host_energy.clone();
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
     let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
@@ -687,6 +688,14 @@ fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunS
             .and_then(|outcome| outcome.stalled.clone()),
         time: ended_after(case.events, record),
         properties: Vec::new(),
+        setup: Some(RunSetup {
+            started: record.started,
+            rounds: record.rounds,
+            payload: record.payload as u64,
+            seed: record.seed,
+            addresses: record.addresses.iter().map(ToString::to_string).collect(),
+            options: record.options.0.clone(),
+        }),
     }
 }
 
@@ -1160,7 +1169,11 @@ fn died(outcome: &FleetOutcome) -> Vec<u32> {
     died.into_iter().collect()
 }
 
-fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
+fn write_reports(
+    folder: &RunFolder,
+    report: &Report,
+    log: Option<&MessageLog>,
+) -> Result<(), RunError> {
     let mut text = Vec::new();
     json::write(report, &mut text).map_err(|source| FolderError::Io {
         doing: "write",
@@ -1168,8 +1181,8 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
         source,
     })?;
     folder.write("report.json", &text)?;
-    folder.write("report.html", html::render(report)?.as_bytes())?;
-    let charts = chart::of_report(report, None);
+    let charts = chart::of_report(report, log);
+    folder.write("report.html", html::render(report, &charts)?.as_bytes())?;
     chart::write_all(&charts, &folder.charts())?;
     Ok(())
 }
