@@ -34,7 +34,7 @@ fn exported(report: Report) -> (tempfile::TempDir, Value) {
 fn sum(rows: &[Row], protocol: &Value, column: &str) -> u64 {
     let of = |row: &&Row| {
         row["protocol"] == protocol["name"].as_str().unwrap()
-            && row["foreign"] == protocol["foreign"].to_string()
+            && row["foreign"].parse() == Ok(protocol["foreign"] == true)
     };
     let cells = rows.iter().filter(of).map(|row| &row[column]);
     cells.map(|cell| cell.parse::<u64>().unwrap()).sum()
