@@ -7,6 +7,7 @@
 
 pub mod chart;
 mod cost;
+pub mod export;
 pub mod html;
 pub mod json;
 mod merge;
