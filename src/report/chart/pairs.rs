@@ -217,7 +217,7 @@ fn shade(weight: u64, most: u64) -> (RGBColor, bool) {
         (f64::from(pale) + share * (f64::from(dark) - f64::from(pale))).round() as u8
     };
     let shade = RGBColor(between(226, 0), between(240, 84), between(250, 140));
-    (shade, share > 0.55)
+    (shade, share > 0.68)
 }
 
 impl Picture for Matrix {
@@ -248,9 +248,9 @@ impl Picture for Matrix {
             let sent = self.total(|(from, _)| *from == i);
             let words = match self.by_messages {
                 true => format!(
-                    "{} – {} B",
+                    "{}, {}",
                     short(sent.messages.get()),
-                    short(sent.payload.get())
+                    short_bytes(sent.payload.get())
                 ),
                 false => short_bytes(sent.payload.get()),
             };
