@@ -562,6 +562,23 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     })
 }
 
+/// The messages and connections of the run in a folder, from its capture.
+///
+/// # Errors
+///
+/// [`RunError`] where it is the folder of no run, or its capture cannot be read to its end.
+pub fn messages_of_folder(path: &Path) -> Result<MessageLog, RunError> {
+    let folder = RunFolder::open(path)?;
+    let record = folder.read_record()?;
+    let mut capture = CaptureFile::open(folder.capture())?;
+    let mut analyzer = Analyzer::new(plan_of(&record)?).keeping_messages();
+    if let CaptureEnding::Failed(error) = capture.for_each(|packet| analyzer.packet(&packet)) {
+        let (path, problem) = (folder.capture(), error.to_string());
+        return Err(FolderError::Content { path, problem }.into());
+    }
+    Ok(analyzer.finish().messages.unwrap_or_default())
+}
+
 /// Formula, ledger and wire, held against each other: the same for a run that has just ended and
 /// for a folder. Without a ledger there is no audit.
 fn conclude(
