@@ -26,7 +26,7 @@ use crate::algorithm::{
     Property, catalog,
 };
 use crate::analysis::{
-    Analysis, Analyzer, Completeness, CompletenessState, PlanError, ProtocolDefinition,
+    Analysis, Analyzer, Completeness, CompletenessState, MessageLog, PlanError, ProtocolDefinition,
     ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
@@ -467,14 +467,7 @@ fn observe(
 pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> {
     let folder = RunFolder::open(path)?;
     let record = folder.read_record()?;
-    let mut capture = CaptureFile::open(folder.capture())?;
-    let mut analyzer = Analyzer::new(plan_of(&record)?).keeping_messages();
-    let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
-        CaptureEnding::Complete => None,
-        CaptureEnding::Failed(error) => Some(error.to_string()),
-        cut @ CaptureEnding::Cut { .. } => Some(format!("{}: {cut}", folder.capture().display())),
-    };
-    let analysis = analyzer.finish();
+    let (capture, analysis, ending) = analyze(&folder, &record)?;
     let losses = match &record.capture {
         None => SourceLosses {
             cut_short: true,
@@ -547,6 +540,35 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         n: record.n,
         unwritten: false,
     })
+}
+
+/// The single messages on a run's wire, from the capture in its folder; none where there were more
+/// than are kept.
+///
+/// # Errors
+///
+/// [`RunError`] when the folder is none of a run, or what is in it cannot be read.
+pub fn messages_of(path: &Path) -> Result<Option<MessageLog>, RunError> {
+    let folder = RunFolder::open(path)?;
+    let record = folder.read_record()?;
+    let (_, analysis, _) = analyze(&folder, &record)?;
+    Ok(analysis.messages)
+}
+
+/// The capture of a folder, what is in it, and why it ends early where it does.
+fn analyze(
+    folder: &RunFolder,
+    record: &RunRecord,
+) -> Result<(CaptureFile, Analysis, Option<String>), RunError> {
+    let mut capture = CaptureFile::open(folder.capture())?;
+    let mut analyzer = Analyzer::new(plan_of(record)?).keeping_messages();
+    let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
+        CaptureEnding::Complete => None,
+        CaptureEnding::Failed(error) => Some(error.to_string()),
+        cut @ CaptureEnding::Cut { .. } => Some(format!("{}: {cut}", folder.capture().display())),
+    };
+    let analysis = analyzer.finish();
+    Ok((capture, analysis, ending))
 }
 
 /// Formula, ledger and wire, held against each other: the same for a run that has just ended and

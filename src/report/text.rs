@@ -264,7 +264,7 @@ fn property_lines(run: &RunSummary, style: Style) -> Vec<String> {
 }
 
 /// The word for a state of completeness.
-fn state_word(state: CompletenessState) -> &'static str {
+pub(super) fn state_word(state: CompletenessState) -> &'static str {
     match state {
         CompletenessState::Proven => "proven",
         CompletenessState::Consistent => "consistent",

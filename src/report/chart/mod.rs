@@ -5,6 +5,7 @@
 //! that is either format: nothing is taken from the system that draws it, fonts neither. Nothing here
 //! counts.
 
+mod beside;
 mod canvas;
 mod growth;
 mod latency;
@@ -22,6 +23,7 @@ use super::{ProtocolReport, Report};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
+pub use beside::{MOST_COMPARED, compared, fault_cost};
 pub use growth::growth;
 pub use latency::latency;
 pub use layers::layers;
@@ -167,6 +169,7 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
     }
     let mut charts = vec![layers(&seen), traffic(&seen)];
     charts.extend(latency(&seen));
+    charts.extend(report.fault_cost.as_ref().map(fault_cost));
     charts
 }
 
