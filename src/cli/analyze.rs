@@ -13,7 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::interrupted_flag;
 use super::live_view::LiveView;
-use super::options::{ProtocolOptions, ReportOptions, at_most, duration, first_parts};
+use super::options::{
+    ChartOptions, ProtocolOptions, ReportOptions, at_most, duration, first_parts,
+};
 use super::{Outcome, tell, warn};
 use crate::analysis::{
     self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
@@ -32,6 +34,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[command(after_help = "Examples:
   wirewatt analyze capture.pcapng
   wirewatt analyze --protocol redis=6379:resp redis.pcap
+  wirewatt analyze --charts pictures capture.pcapng
   wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap.zst > report.json
   tcpdump -i lo -w - -c 1000 | wirewatt analyze -
   tcpdump -i lo -U -w lo.pcap & wirewatt analyze --follow lo.pcap
@@ -65,7 +68,20 @@ pub(super) struct AnalyzeArgs {
     protocols: ProtocolOptions,
 
     #[command(flatten)]
+    charts: ChartOptions,
+
+    #[command(flatten)]
     report: ReportOptions,
+}
+
+impl AnalyzeArgs {
+    fn analyzer(&self, plan: &Arc<ProtocolPlan>) -> Analyzer {
+        let analyzer = Analyzer::new(Arc::clone(plan));
+        match self.charts.need_messages() {
+            true => analyzer.keeping_messages(),
+            false => analyzer,
+        }
+    }
 }
 
 /// Threads that are used without being asked for: more would wait for the one that reads.
@@ -188,6 +204,7 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
     let report = Report::new(&analysis, completeness, source, None, &models);
     args.report.print(&report)?;
+    args.charts.write(&report, analysis.messages.as_ref())?;
     Ok(ExitCode::from(code))
 }
 
@@ -198,10 +215,14 @@ fn read(
 ) -> Result<(Analysis, Vec<CaptureFile>), FileError> {
     let capture = Merged::open(&args.files)?;
     let progress = progress_bar(capture.size().map(|size| size.0));
-    let threads = args.threads.unwrap_or_else(|| threads_for(&capture));
+    // Parts analysed beside each other keep no messages.
+    let threads = match args.charts.need_messages() {
+        true => NonZeroU16::MIN,
+        false => args.threads.unwrap_or_else(|| threads_for(&capture)),
+    };
     let mut reading = Reading { capture, progress };
     let analysis = if threads == NonZeroU16::MIN {
-        let mut analyzer = Analyzer::new(plan);
+        let mut analyzer = args.analyzer(&plan);
         while reading
             .capture
             .read_chunk(|packet| analyzer.packet(&packet))
@@ -210,8 +231,7 @@ fn read(
         }
         analyzer.finish()
     } else {
-        let analyzer = || Analyzer::new(Arc::clone(&plan));
-        analysis::analyze(&mut reading, threads, analyzer)
+        analysis::analyze(&mut reading, threads, || args.analyzer(&plan))
     };
     reading.progress.finish_and_clear();
     Ok((analysis, reading.capture.into_files()))
@@ -244,7 +264,7 @@ fn follow(
         }
     };
     tell(&format_args!("following {path}, Ctrl-C ends it"));
-    let mut analyzer = Analyzer::new(plan);
+    let mut analyzer = args.analyzer(&plan);
     let mut view = LiveView::new(args.quiet);
     let mut stopped = false;
     loop {

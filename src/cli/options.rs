@@ -9,10 +9,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::algorithm::Options;
-use crate::analysis::{self, PlanError, ProtocolDefinition, ProtocolPlan};
+use crate::analysis::{self, MessageLog, PlanError, ProtocolDefinition, ProtocolPlan};
 use crate::capture::{CaptureFile, Part};
 use crate::energy::{self, EnergyError, Library};
 use crate::node::MAX_PAYLOAD;
+use crate::report::chart::{self, ChartError};
 use crate::report::{Models, Report, Style, json, text};
 pub(super) use crate::units::duration;
 
@@ -158,6 +159,35 @@ impl ReportOptions {
     /// Prints the report on standard output.
     pub fn print(&self, report: &Report) -> Result<(), Box<dyn Error>> {
         print_report(report, self.json)
+    }
+}
+
+/// Where to leave charts.
+#[derive(Debug, Args)]
+pub(super) struct ChartOptions {
+    /// Draw the report's charts into this folder, each as SVG and PNG
+    #[arg(long, value_name = "DIR")]
+    charts: Option<PathBuf>,
+}
+
+impl ChartOptions {
+    /// Whether the messages of the capture have to be kept, which the space-time diagram draws.
+    pub fn need_messages(&self) -> bool {
+        self.charts.is_some()
+    }
+
+    /// Draws what was asked for.
+    pub fn write(&self, report: &Report, log: Option<&MessageLog>) -> Result<(), ChartError> {
+        let Some(folder) = &self.charts else {
+            return Ok(());
+        };
+        let charts = chart::of_report(report, log);
+        chart::write_all(&charts, folder)?;
+        match charts.len() {
+            0 => super::warn(&"there is nothing to draw a chart of"),
+            n => super::tell(&format_args!("{n} charts: {}", folder.display())),
+        }
+        Ok(())
     }
 }
 

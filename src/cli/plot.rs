@@ -15,7 +15,7 @@ use crate::experiment;
 use crate::report::chart::{self, Chart};
 use crate::report::compare::{self, Comparison};
 use crate::report::sweep::{SWEEP_SCHEMA, SweepReport};
-use crate::report::{Report, SCHEMA};
+use crate::report::{Compared, Report, SCHEMA};
 
 /// Draw charts again from saved reports, and compare runs
 #[derive(Debug, Args)]
@@ -82,16 +82,16 @@ pub(super) fn run(args: &PlotArgs) -> Outcome {
         .collect();
     let comparison = (runs.len() > 1).then(|| Comparison::of(&runs));
     if let Some(comparison) = &comparison {
-        let charts = match runs.len() {
-            ..=chart::MOST_COMPARED => chart::compared(comparison),
+        let mut charts = by_algorithm(&runs);
+        match runs.len() {
+            ..=chart::MOST_COMPARED => charts.extend(chart::compared(comparison)),
             many => {
                 warn(&format_args!(
                     "{many} runs are compared in the table; charts have room for {}",
                     chart::MOST_COMPARED
                 ));
-                Vec::new()
             }
-        };
+        }
         let folder = None;
         drawn.push(Drawn { folder, charts });
     }
@@ -112,6 +112,27 @@ pub(super) fn run(args: &PlotArgs) -> Outcome {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The charts that name runs by algorithm and number of processes, where that tells them apart.
+fn by_algorithm(runs: &[(String, &Report)]) -> Vec<Chart> {
+    let compared = runs.iter().filter_map(|(_, report)| {
+        let run = report.run.as_ref()?;
+        Some(Compared {
+            protocol: &run.algorithm,
+            processes: Some(run.processes),
+            report,
+        })
+    });
+    let compared: Vec<Compared<'_>> = compared.collect();
+    let names: BTreeSet<_> = compared
+        .iter()
+        .map(|run| (run.protocol, run.processes))
+        .collect();
+    match names.len() == runs.len() {
+        true => chart::of_comparison(&compared),
+        false => Vec::new(),
+    }
 }
 
 /// Keeps the charts that are asked for: all, where none is.

@@ -17,6 +17,7 @@ use super::options::{ReportOptions, algorithm_options, duration, payload, proces
 use super::progress::with_progress;
 use super::{Outcome, audit, print, tell, warn};
 use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
+use crate::energy::{HostSensors, POWERCAP};
 use crate::experiment::fault::Fault;
 use crate::experiment::fleet::Progress;
 use crate::experiment::loss;
@@ -108,6 +109,15 @@ pub(super) struct RunArgs {
     #[arg(long = "option", value_name = "NAME=VALUE")]
     options: Vec<String>,
 
+    /// Measure the machine's idle power for so long before the run, where it has powercap counters;
+    /// 0 subtracts nothing
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = duration)]
+    idle_seconds: Duration,
+
+    /// Folder of the powercap counters
+    #[arg(long, value_name = "DIR", default_value = POWERCAP, hide = true)]
+    powercap: PathBuf,
+
     /// Folder to leave; with several algorithms, a folder each in it
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -169,6 +179,10 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
                     seed: plan.seed,
                     baseline: !args.no_baseline,
                     own_commands: plan.node_commands.clone(),
+                    host: Some(HostSensors {
+                        powercap: args.powercap.clone(),
+                        idle: args.idle_seconds,
+                    }),
                     folder: if several {
                         out.join(algorithm.name)
                     } else {

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::interrupt::interrupted_flag;
 use super::live_view::LiveView;
-use super::options::{ProtocolOptions, ReportOptions, duration};
+use super::options::{ChartOptions, ProtocolOptions, ReportOptions, duration};
 use super::{Outcome, tell, warn};
 use crate::analysis::Completeness;
 use crate::capture::{FileBytes, LiveOptions, MemoryBytes, Rotation};
@@ -88,6 +88,9 @@ pub(super) struct SniffArgs {
     protocols: ProtocolOptions,
 
     #[command(flatten)]
+    charts: ChartOptions,
+
+    #[command(flatten)]
     report: ReportOptions,
 }
 
@@ -125,7 +128,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         rotation,
         plan,
         markers: !args.no_markers,
-        messages: false,
+        messages: args.charts.need_messages(),
         most_packets: args.count.map(Packets::new),
     })?;
     if let Err(unproven @ (Unproven::CannotSend(_) | Unproven::NotSeen)) = sniffer.proof() {
@@ -172,6 +175,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
     };
     let report = Report::new(&analysis, completeness, source, None, &models);
     args.report.print(&report)?;
+    args.charts.write(&report, analysis.messages.as_ref())?;
     let removed = sniffed.recorded.removed;
     if removed.files > 0 {
         tell(&format_args!(

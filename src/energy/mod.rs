@@ -2,11 +2,12 @@
 //!
 //! In: a protocol's tally, a model and a grid by name. Out: an [`Estimate`] in joules and grams
 //! with everything needed to read it: the model's class and boundary, the grid's gas. Figures live
-//! in `data/energy-models.toml` and `data/grids.toml` with their sources; nothing here measures.
+//! in `data/energy-models.toml` and `data/grids.toml` with their sources; nothing but `host` measures.
 //! Loopback traffic used no network equipment at all: figures read "as if on the wire".
 
 mod data;
 mod grid;
+mod host;
 mod model;
 
 use std::fs;
@@ -17,6 +18,7 @@ use toml::Spanned;
 
 pub use data::{DataError, Verified};
 pub use grid::{Gas, Grid};
+pub use host::{AboveIdle, HostEnergy, HostMeter, HostSensors, Idle, Measured, POWERCAP};
 pub use model::{Basis, Device, Figure, FrameCost, Model, ModelClass};
 
 use crate::tally::ProtocolTally;
@@ -471,7 +473,11 @@ mod tests {
         assert!(close(six.joules.0, 2.0 * three.joules.0));
         assert!(close(six.high.unwrap().0, 2.0 * three.high.unwrap().0));
         assert_eq!((six.hops, three.hops), (Some(6), Some(3)));
-        assert!(six.boundary.starts_with("6 switches"), "{}", six.boundary);
+        assert!(
+            six.boundary.starts_with("switches in a row, 6 of them"),
+            "{}",
+            six.boundary
+        );
         let links = of(&library, "wifi-2-mbps");
         assert!(close(links.joules.0, 6.0 * one.joules.0));
         assert_eq!(of(&library, "aslan-2015"), average);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet::{Death, Injected};
 use crate::algorithm::{Event, Options};
+use crate::energy::HostEnergy;
 use crate::node::control::Connections;
 use crate::units::{Packets, Timestamp};
 
@@ -343,6 +344,9 @@ pub struct RunRecord {
     /// What the capture knows of itself; absent as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<RecordedCapture>,
+    /// What the machine's processors took; absent as above, and where it was not to be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_energy: Option<HostEnergy>,
 }
 
 impl RunRecord {

@@ -31,6 +31,7 @@ use crate::analysis::{
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions, Rotation};
+use crate::energy::HostSensors;
 use crate::flow::{PortSet, TransportKind};
 use crate::ledger::{self, LedgerError, Totals};
 use crate::message::FramingChoice;
@@ -85,6 +86,8 @@ pub struct RunOptions {
     pub baseline: bool,
     /// Programs that run single nodes, with their arguments, by id.
     pub own_commands: BTreeMap<ProcessId, Vec<OsString>>,
+    /// The machine's own energy counters, where they are to be read.
+    pub host: Option<HostSensors>,
     /// The folder to leave.
     pub folder: PathBuf,
     /// The command line, for the record.
@@ -281,8 +284,10 @@ pub fn run(
         seed: options.seed,
         outcome: None,
         capture: None,
+        host_energy: None,
     };
-    let observed = match observe(&folder, &config, record, options.timeout, loss, cancel) {
+    let meter = options.host.as_ref().map(|host| host.begin(cancel));
+    let mut observed = match observe(&folder, &config, record, options.timeout, loss, cancel) {
         Ok(observed) => observed,
         Err(error) => {
             folder.discard();
@@ -292,6 +297,13 @@ pub fn run(
     // From here on there is something to report, and what fails does not take it away.
     let mut problems = observed.problems;
     let mut unwritten = observed.unwritten;
+    if let Some(meter) = meter {
+        observed.record.host_energy = Some(meter.finish());
+        if let Err(error) = folder.write_record(&observed.record) {
+            problems.push(error.to_string());
+            unwritten = true;
+        }
+    }
     let ledger = if observed.record.ledger_is_whole() {
         Ledger::read(&folder.ledger(), run).map_err(|error| error.to_string())
     } else {
@@ -315,7 +327,7 @@ pub fn run(
         Some(Ok(baseline)) => report.fault_cost = FaultCost::between(&baseline, &report),
         Some(Err(problem)) => problems.push(problem),
     }
-    if let Err(error) = write_reports(&folder, &report) {
+    if let Err(error) = write_reports(&folder, &report, observed.analysis.messages.as_ref()) {
         unwritten = true;
         problems.push(error.to_string());
     }
@@ -340,6 +352,7 @@ fn run_baseline(
     let without = RunOptions {
         faults: Vec::new(),
         baseline: false,
+        host: None,
         folder: options.folder.join(BASELINE),
         ..options.clone()
     };
@@ -660,7 +673,8 @@ fn conclude(
         }
         ledger.limits(audit)
     });
-    let report = Report::new(analysis, completeness, source, audit, models);
+    let mut report = Report::new(analysis, completeness, source, audit, models);
+    report.host_energy = record.host_energy.clone();
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
     let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
     let suppressed = ledger.is_some_and(suppressed);
@@ -1168,7 +1182,11 @@ fn died(outcome: &FleetOutcome) -> Vec<u32> {
     died.into_iter().collect()
 }
 
-fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
+fn write_reports(
+    folder: &RunFolder,
+    report: &Report,
+    log: Option<&MessageLog>,
+) -> Result<(), RunError> {
     let mut text = Vec::new();
     json::write(report, &mut text).map_err(|source| FolderError::Io {
         doing: "write",
@@ -1177,7 +1195,7 @@ fn write_reports(folder: &RunFolder, report: &Report) -> Result<(), RunError> {
     })?;
     folder.write("report.json", &text)?;
     folder.write("report.html", html::render(report)?.as_bytes())?;
-    let charts = chart::of_report(report, None);
+    let charts = chart::of_report(report, log);
     chart::write_all(&charts, &folder.charts())?;
     Ok(())
 }
@@ -1231,6 +1249,7 @@ mod tests {
                 ledger_failed: false,
             }),
             capture: None,
+            host_energy: None,
         }
     }
 

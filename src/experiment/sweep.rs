@@ -605,6 +605,7 @@ fn run_cell(
         progress: progress.clone(),
         baseline: false,
         own_commands: BTreeMap::new(),
+        host: None,
         folder: path.clone(),
         command: folder.record.command.clone(),
     };

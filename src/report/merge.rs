@@ -152,6 +152,7 @@ pub fn merge(reports: Vec<(String, Report)>, models: &Models) -> Result<Report, 
             .collect(),
         run: None,
         fault_cost: None,
+        host_energy: None,
         audit: None,
         ..sum
     })

@@ -25,15 +25,16 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::{Analysis, Beginning, Completeness};
 use crate::audit::Audit;
 use crate::capture::Part;
-use crate::energy::{self, Carbon, Energy, Estimate, Grid, Model};
+use crate::energy::{self, Carbon, Energy, Estimate, Grid, HostEnergy, Model};
 use crate::tally::{ProtocolTally, Unclassified, Undecoded};
 use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
 pub use merge::{MergeError, MergedSource, merge};
-pub use number::{counted, grouped};
+pub use number::{counted, grouped, sourced};
 pub use sci::Sci;
 pub use table::{Style, wrapped};
+pub use tables::{models as models_table, regions as regions_table};
 pub use time::compact as compact_time;
 
 /// The schema's name. Within a version, changes only add.
@@ -62,6 +63,9 @@ pub struct Report {
     /// What the run's faults cost; absent where it was not run without them too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_cost: Option<FaultCost>,
+    /// What the machine's processors took during the run; absent where it was not to be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_energy: Option<HostEnergy>,
     /// Packets that were decoded and belong to no protocol's ports.
     pub unclassified: Unclassified,
     /// Packets that could not be decoded.
@@ -388,6 +392,7 @@ impl Report {
             undecoded: analysis.undecoded.clone(),
             run: None,
             fault_cost: None,
+            host_energy: None,
             audit,
         }
     }

@@ -50,6 +50,21 @@ pub fn modelled(value: f64, unit: &str) -> String {
     format!("{scaled:.decimals$} {prefix}{unit}")
 }
 
+/// A source's figure with an SI prefix and up to four of its digits: `26.3 nJ`, `0.5 J`.
+pub fn sourced(value: f64, unit: &str) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value} {unit}");
+    }
+    // A power of ten that logarithms make a hair too small still begins its own thousand.
+    let power = ((value.abs().log10() + 1e-9) / 3.0).floor() as i32 * 3;
+    let (power, prefix) = PREFIXES[usize::try_from((power + 24) / 3)
+        .unwrap_or(0)
+        .min(PREFIXES.len() - 1)];
+    let scaled = format!("{:.3}", value / 10_f64.powi(power));
+    let digits = scaled.trim_end_matches('0').trim_end_matches('.');
+    format!("{digits} {prefix}{unit}")
+}
+
 /// A share of one as a percentage with one decimal.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -111,6 +126,22 @@ mod tests {
         ];
         for (value, text) in cases {
             assert_eq!(modelled(value, "J"), text);
+        }
+    }
+
+    #[test]
+    fn sourced_figures_keep_their_digits() {
+        for (value, text) in [
+            (0.0, "0 J"),
+            (26.3e-9, "26.3 nJ"),
+            (0.0688e-9, "68.8 pJ"),
+            (9.34e-9, "9.34 nJ"),
+            (1e-6, "1 µJ"),
+            (212.4e-6, "212.4 µJ"),
+            (0.001, "1 mJ"),
+            (2.0, "2 J"),
+        ] {
+            assert_eq!(sourced(value, "J"), text);
         }
     }
 

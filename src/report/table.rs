@@ -34,11 +34,14 @@ pub struct Table {
 
 impl Table {
     pub fn new(columns: impl IntoIterator<Item = (&'static str, Align)>) -> Self {
+        let columns = columns.into_iter();
+        Self::named(columns.map(|(heading, align)| (heading.to_owned(), align)))
+    }
+
+    /// A table whose headings come from what it shows.
+    pub fn named(columns: impl IntoIterator<Item = (String, Align)>) -> Self {
         Self {
-            columns: columns
-                .into_iter()
-                .map(|(heading, align)| (heading.to_owned(), align))
-                .collect(),
+            columns: columns.into_iter().collect(),
             rows: Vec::new(),
         }
     }

@@ -1,10 +1,10 @@
 //! The report's tables, which text and HTML share.
 
 use super::number::{counted, grouped, mean, modelled, percent};
-use super::table::{Align, Table};
+use super::table::{Align, Style, Table};
 use super::{Compared, PerOperation, ProtocolReport, time};
 use crate::audit::{Expected, Row, Verdict};
-use crate::energy::{Energy, Estimate, Verified};
+use crate::energy::{Energy, Estimate, Gas, Grid, Model, Verified};
 use crate::units::Messages;
 
 /// The accounts of one protocol. Columns that repeat another one are left out.
@@ -264,6 +264,75 @@ fn sums(protocols: &[&ProtocolReport]) -> Vec<Estimate> {
     let mut sums: Vec<Estimate> = estimates(first).into_iter().filter_map(by_all).collect();
     sums.sort_by(|left, right| left.energy.joules.0.total_cmp(&right.energy.joules.0));
     sums
+}
+
+/// Energy models, a line each.
+pub fn models(models: &[Model]) -> Vec<String> {
+    let mut table = Table::new([
+        ("model", Align::Left),
+        ("class", Align::Left),
+        ("of", Align::Left),
+        ("hops", Align::Right),
+        ("year", Align::Right),
+        ("figure", Align::Left),
+    ]);
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    for model in models {
+        table.row(vec![
+            model.name.clone(),
+            model.class.to_string(),
+            model.scope.clone(),
+            number(model.hops),
+            number(model.year.map(u32::from)),
+            model.verified.word().to_owned(),
+        ]);
+    }
+    table.lines(0, Style::default())
+}
+
+/// Rates of grids that are regions of a table, by year: CO2e with a star where it is known, else CO2.
+pub fn regions(grids: &[Grid]) -> Vec<String> {
+    // The row of both gases is named for its CO2e.
+    let rows: Vec<&Grid> = grids
+        .iter()
+        .filter(|grid| grid.region.is_some() && !grid.name.ends_with("-co2"))
+        .collect();
+    let mut years: Vec<u16> = rows.iter().filter_map(|grid| grid.year).collect();
+    years.sort_unstable();
+    years.dedup();
+    let mut regions: Vec<(&str, &str)> = Vec::new();
+    for grid in &rows {
+        let region = grid.region.as_deref().unwrap_or_default();
+        let title = grid.title.split(['(', ',']).next().unwrap_or_default();
+        if regions.iter().all(|(known, _)| *known != region) {
+            regions.push((region, title.trim_end()));
+        }
+    }
+    let headings = years.iter().map(|year| (year.to_string(), Align::Right));
+    let mut table = Table::named(
+        [
+            ("region".to_owned(), Align::Left),
+            ("name".to_owned(), Align::Left),
+        ]
+        .into_iter()
+        .chain(headings),
+    );
+    for (region, title) in regions {
+        let cells = years.iter().map(|year| {
+            let here =
+                |grid: &&&Grid| grid.year == Some(*year) && grid.region.as_deref() == Some(region);
+            rows.iter().find(here).map_or_else(
+                || "-".to_owned(),
+                |grid| {
+                    let star = if grid.gas == Gas::Co2e { "*" } else { " " };
+                    format!("{:.1}{star}", grid.grams_per_kwh)
+                },
+            )
+        });
+        let start = [region.to_owned(), title.to_owned()];
+        table.row(start.into_iter().chain(cells).collect());
+    }
+    table.lines(0, Style::default())
 }
 
 /// The headline estimate and the further ones.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::number::{counted, grouped, percent};
+use super::number::{counted, grouped, modelled, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
     Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, Sci, SourceKind,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
-use crate::energy::{Carbon, Gas, Verified};
+use crate::energy::{Carbon, Gas, HostEnergy, Verified};
 use crate::units::Packets;
 
 /// Columns by which what belongs to a protocol is indented.
@@ -218,8 +218,37 @@ pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
     for problem in &run.problems {
         lines.extend(labelled("", &format!("problem: {problem}"), style));
     }
+    if let Some(host) = &report.host_energy {
+        lines.extend(labelled("host energy", &host_words(host), style));
+    }
     lines.extend(property_lines(run, style));
     lines
+}
+
+/// What the machine's processors took, or why nobody knows.
+fn host_words(host: &HostEnergy) -> String {
+    let measured = match host {
+        HostEnergy::Unavailable { reason } => return format!("unavailable: {reason}"),
+        HostEnergy::Measured(measured) => measured,
+    };
+    let all = format!(
+        "{} by {} in {:.1} s",
+        modelled(measured.joules.0, "J"),
+        measured.zones.join(", "),
+        measured.seconds
+    );
+    match (&measured.above_idle, &measured.idle) {
+        (Some(above), Some(idle)) => format!(
+            "{} ({} to {}) beyond {:.1} W idle; {all}; of the whole machine, nodes and sniffer included",
+            modelled(above.joules.0, "J"),
+            modelled(above.low.0, "J"),
+            modelled(above.high.0, "J"),
+            idle.watts
+        ),
+        _ => {
+            format!("{all}, idle power included; of the whole machine, nodes and sniffer included")
+        }
+    }
 }
 
 fn hold_or_holds(number: usize) -> &'static str {

@@ -3,7 +3,7 @@
 
 use std::sync::{Once, OnceLock};
 
-use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -41,7 +41,11 @@ pub mod colour {
     pub const PURPLE: RGBColor = RGBColor(204, 121, 167);
     pub const GREY: RGBColor = RGBColor(153, 153, 153);
     pub const INK: RGBColor = RGBColor(34, 34, 34);
+    /// For words beside the point, still legible on white.
+    pub const QUIET: RGBColor = RGBColor(102, 102, 102);
     pub const RULE: RGBColor = RGBColor(221, 221, 221);
+    /// Where nothing can be.
+    pub const NOTHING: RGBColor = RGBColor(240, 240, 240);
     pub const PAPER: RGBColor = RGBColor(255, 255, 255);
 }
 
@@ -94,6 +98,18 @@ impl<'a> Canvas<'a> {
         self.area.draw(&PathElement::new(points.to_vec(), style))
     }
 
+    /// A filled polygon.
+    pub fn polygon(&self, corners: &[(i32, i32)], colour: RGBColor) -> Drawn {
+        let polygon = Polygon::new(corners.to_vec(), colour.filled());
+        self.area.draw(&polygon)
+    }
+
+    /// A filled circle.
+    pub fn dot(&self, centre: (i32, i32), radius: i32, colour: RGBColor) -> Drawn {
+        self.area
+            .draw(&Circle::new(centre, radius, colour.filled()))
+    }
+
     /// Words whose upper left corner is here.
     pub fn words(&self, words: impl Into<String>, at: (i32, i32), size: u32) -> Drawn {
         self.area.draw(&Text::new(words.into(), at, text(size)))
@@ -126,7 +142,6 @@ impl<'a> Canvas<'a> {
     }
 
     /// Words for when the pointer is over a line segment.
-    #[allow(dead_code, reason = "arrows will have it")]
     pub fn mark_line(&mut self, from: (i32, i32), to: (i32, i32), width: i32, words: String) {
         let down = |(x, y): (i32, i32)| (x, y + self.head);
         let shape = Shape::Line {
@@ -192,7 +207,6 @@ pub fn centred(size: u32) -> TextStyle<'static> {
 }
 
 /// Text whose anchor is at its right end.
-#[allow(dead_code, reason = "labels of axes will have it")]
 pub fn rightwards(size: u32) -> TextStyle<'static> {
     text(size).pos(Pos::new(HPos::Right, VPos::Top))
 }
@@ -209,6 +223,14 @@ fn font() -> Option<&'static FontRef<'static>> {
         .as_ref()
 }
 
+/// A character's glyph, or that of a question mark where the font has none.
+fn glyph_of(font: &FontRef<'_>, character: char) -> GlyphId {
+    match font.glyph_id(character) {
+        GlyphId(0) => font.glyph_id('?'),
+        known => known,
+    }
+}
+
 /// The scale at which an em has this many pixels.
 fn scale_of(font: &FontRef<'_>, em: f32) -> PxScale {
     let units = font.units_per_em().unwrap_or(2048.0);
@@ -222,11 +244,9 @@ pub fn width_of(words: &str, size: u32) -> i32 {
 }
 
 fn advance(font: &FontRef<'_>, words: &str, em: f32) -> f32 {
-    let font = font.as_scaled(scale_of(font, em));
-    words
-        .chars()
-        .map(|character| font.h_advance(font.glyph_id(character)))
-        .sum()
+    let scaled = font.as_scaled(scale_of(font, em));
+    let advance = |character| scaled.h_advance(glyph_of(font, character));
+    words.chars().map(advance).sum()
 }
 
 /// Words that fit into so many pixels, with an ellipsis where they were cut.
@@ -476,7 +496,7 @@ fn paint_text<S: BackendTextStyle>(
     let scaled = font.as_scaled(scale);
     let mut x = left;
     for character in words.chars() {
-        let id = scaled.glyph_id(character);
+        let id = glyph_of(font, character);
         let glyph = id.with_scale_and_position(scale, point(x, baseline));
         x += scaled.h_advance(id);
         let Some(outline) = font.outline_glyph(glyph) else {

@@ -1,21 +1,24 @@
-//! Bytes by layer, one bar a protocol: what share of the wire each layer takes.
+//! Bytes by layer, one bar a protocol: how much of the wire each layer takes.
 
 use std::collections::BTreeSet;
 
 use plotters::style::RGBColor;
 
-use super::canvas::{
-    Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, text, width_of,
-};
+use super::axis::{round_steps, short_bytes};
+use super::canvas::{Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, width_of};
 use super::{Chart, Picture};
 use crate::report::ProtocolReport;
-use crate::report::number::{grouped, percent};
+use crate::report::number::{counted, grouped, percent};
 use crate::tally::LayerBytes;
 
-const BAR: i32 = 30;
-const STEP: i32 = 54;
-const FOOT: i32 = 44;
-const RIGHT: i32 = 150;
+const BAR: i32 = 28;
+const STEP: i32 = 48;
+const LOW_BAR: i32 = 18;
+const LOW_STEP: i32 = 24;
+/// Above the bars of a section and below them.
+const SECTION: i32 = 22;
+const FOOT: i32 = 34;
+const RIGHT: i32 = 130;
 /// Widest column of names; longer names are cut.
 const MOST_NAME: i32 = 240;
 
@@ -68,11 +71,40 @@ fn present((_, layers): &Part) -> BTreeSet<&'static str> {
     present.map(|(name, _)| *name).collect()
 }
 
-/// The colours that are used, each with the layers that any protocol has of it.
-fn swatches(protocols: &[&ProtocolReport]) -> Vec<(String, RGBColor)> {
+/// Each protocol's wire bytes by layer: absolute, and as shares. Protocols without packets are left
+/// out.
+pub fn layers(protocols: &[&ProtocolReport]) -> Chart {
+    let named: Vec<_> = protocols.iter().map(|one| (one.label(), *one)).collect();
+    layers_of(&named)
+}
+
+/// The same under names of their own.
+pub fn layers_of(protocols: &[(String, &ProtocolReport)]) -> Chart {
+    let shown = protocols.iter().filter(|(_, protocol)| protocol.was_seen());
+    let bars: Vec<Bar> = shown
+        .map(|(name, protocol)| Bar::of(name, protocol))
+        .collect();
+    let about = match bars.as_slice() {
+        [] => "No protocol's packet was seen.".to_owned(),
+        bars => bars.iter().map(Bar::in_words).collect::<Vec<_>>().join(" "),
+    };
+    let picture = Layers {
+        swatches: swatches(&bars),
+        bars,
+    };
+    Chart::new(
+        "bytes-by-layer",
+        "Bytes on the wire by layer",
+        about,
+        picture,
+    )
+}
+
+/// The colours that are used, each with the layers that any bar has of it.
+fn swatches(bars: &[Bar]) -> Vec<(String, RGBColor)> {
     let mut swatches = parts(&LayerBytes::default()).map(|(colour, _)| (BTreeSet::new(), colour));
-    for protocol in protocols {
-        for (swatch, part) in swatches.iter_mut().zip(&parts(&protocol.tally.bytes)) {
+    for bar in bars {
+        for (swatch, part) in swatches.iter_mut().zip(&bar.parts) {
             swatch.0.extend(present(part));
         }
     }
@@ -83,39 +115,6 @@ fn swatches(protocols: &[&ProtocolReport]) -> Vec<(String, RGBColor)> {
 
 fn joined(names: BTreeSet<&'static str>) -> String {
     names.into_iter().collect::<Vec<_>>().join(", ")
-}
-
-/// Each protocol's wire bytes as a bar of shares by layer, with its total beside it. Protocols
-/// without packets are left out.
-pub fn layers(protocols: &[&ProtocolReport]) -> Chart {
-    let shown: Vec<&ProtocolReport> = protocols.iter().copied().filter(|p| p.was_seen()).collect();
-    let about = match shown.as_slice() {
-        [] => "No protocol's packet was seen.".to_owned(),
-        shown => shown
-            .iter()
-            .map(|p| in_words(p))
-            .collect::<Vec<_>>()
-            .join(" "),
-    };
-    Chart::new(
-        "bytes-by-layer",
-        "Bytes by layer, as shares of the wire bytes",
-        about,
-        Layers {
-            swatches: swatches(&shown),
-            bars: shown.into_iter().map(Bar::of).collect(),
-        },
-    )
-}
-
-fn in_words(protocol: &ProtocolReport) -> String {
-    let bytes = &protocol.tally.bytes;
-    format!(
-        "{}: {} bytes on the wire, of which message bodies are {}.",
-        protocol.label(),
-        grouped(bytes.wire.get()),
-        percent(bytes.message.get() as f64 / bytes.wire.get().max(1) as f64)
-    )
 }
 
 struct Layers {
@@ -130,24 +129,44 @@ struct Bar {
 }
 
 impl Bar {
-    fn of(protocol: &ProtocolReport) -> Self {
+    fn of(name: &str, protocol: &ProtocolReport) -> Self {
         Self {
-            name: protocol.label(),
+            name: name.to_owned(),
             wire: protocol.tally.bytes.wire.get(),
             parts: parts(&protocol.tally.bytes),
         }
+    }
+
+    fn in_words(&self) -> String {
+        let of_part = |part: &Part| part.1.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        let message = of_part(&self.parts[0]);
+        format!(
+            "{}: {} bytes on the wire, of which message bodies are {}.",
+            self.name,
+            grouped(self.wire),
+            percent(message as f64 / self.wire.max(1) as f64)
+        )
     }
 }
 
 impl Layers {
     fn head(&self) -> i32 {
-        legend_height(MARGIN, &self.swatches) + 8
+        legend_height(MARGIN, &self.swatches) + 10
+    }
+
+    fn count(&self) -> i32 {
+        self.bars.len() as i32
+    }
+
+    /// Where shares begin.
+    fn shares(&self) -> i32 {
+        self.head() + SECTION + LOW_STEP * self.count() + FOOT
     }
 }
 
 impl Picture for Layers {
     fn height(&self) -> i32 {
-        self.head() + STEP * self.bars.len() as i32 + FOOT
+        self.shares() + SECTION + STEP * self.count() + FOOT
     }
 
     fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
@@ -158,50 +177,120 @@ impl Picture for Layers {
         let names = self.bars.iter().map(|bar| width_of(&bar.name, 13));
         let left = MARGIN + names.max().unwrap_or(0).min(MOST_NAME) + 12;
         let breadth = WIDTH - RIGHT - left;
-        for (i, bar) in self.bars.iter().enumerate() {
-            bar.draw(canvas, (left, self.head() + STEP * i as i32), breadth)?;
+
+        canvas.words("Bytes", (MARGIN, self.head()), 12)?;
+        let steps = round_steps(self.bars.iter().map(|bar| bar.wire).max().unwrap_or(0));
+        let end = steps.last().copied().unwrap_or(1).max(1);
+        let top = self.head() + SECTION;
+        let bottom = top + LOW_STEP * self.count();
+        for step in &steps {
+            let x = left + (*step as f64 / end as f64 * f64::from(breadth)) as i32;
+            scale_mark(canvas, (x, bottom), &short_bytes(*step))?;
         }
-        let bottom = self.head() + STEP * self.bars.len() as i32;
+        for (i, bar) in self.bars.iter().enumerate() {
+            let row = Row {
+                at: (left, top + LOW_STEP * i as i32),
+                breadth,
+                height: LOW_BAR,
+                end,
+            };
+            row.draw(canvas, bar)?;
+            canvas.words(
+                short_bytes(bar.wire),
+                (row.x_of(bar.wire) + 8, row.at.1 + 2),
+                12,
+            )?;
+        }
+
+        canvas.words("Shares", (MARGIN, self.shares()), 12)?;
+        let top = self.shares() + SECTION;
+        let bottom = top + STEP * self.count();
         for share in [0, 25, 50, 75, 100] {
             let x = left + breadth * share / 100;
-            canvas.line(&[(x, bottom - 6), (x, bottom)], colour::GREY, 1)?;
-            canvas.styled(&format!("{share} %"), (x, bottom + 4), centred(11))?;
+            scale_mark(canvas, (x, bottom), &format!("{share} %"))?;
+        }
+        for (i, bar) in self.bars.iter().enumerate() {
+            let row = Row {
+                at: (left, top + STEP * i as i32),
+                breadth,
+                height: BAR,
+                end: bar.wire.max(1),
+            };
+            row.draw(canvas, bar)?;
+            row.tell_shares(canvas, bar)?;
         }
         Ok(())
     }
 }
 
-impl Bar {
-    fn draw(&self, canvas: &mut Canvas<'_>, (left, top): (i32, i32), breadth: i32) -> Drawn {
-        let total = self.wire.max(1) as f64;
-        let name = cut(&self.name, 13, left - MARGIN - 12);
-        canvas.words(name, (MARGIN, top + 9), 13)?;
-        let mut before = 0;
-        // Said below the bar, since there is no room in it.
+fn scale_mark(canvas: &Canvas<'_>, (x, y): (i32, i32), words: &str) -> Drawn {
+    canvas.line(&[(x, y - 2), (x, y + 3)], colour::GREY, 1)?;
+    canvas.styled(words, (x, y + 6), centred(11))
+}
+
+/// Where a bar is.
+struct Row {
+    at: (i32, i32),
+    breadth: i32,
+    height: i32,
+    /// How many bytes the whole breadth is.
+    end: u64,
+}
+
+impl Row {
+    fn x_of(&self, bytes: u64) -> i32 {
+        let share = bytes as f64 / self.end as f64;
+        self.at.0 + (share.min(1.0) * f64::from(self.breadth)).round() as i32
+    }
+
+    /// Each part of a bar that is there, from where to where, and its bytes.
+    fn places<'a>(&self, bar: &'a Bar) -> impl Iterator<Item = (i32, i32, u64, &'a Part)> {
+        let mut before = 0_u64;
+        let places: Vec<_> = bar
+            .parts
+            .iter()
+            .map(|part| {
+                let length: u64 = part.1.iter().map(|(_, bytes)| bytes).sum();
+                let from = self.x_of(before);
+                before = before.saturating_add(length);
+                (from, self.x_of(before), length, part)
+            })
+            .collect();
+        places.into_iter().filter(|(_, _, length, _)| *length > 0)
+    }
+
+    fn draw(&self, canvas: &mut Canvas<'_>, bar: &Bar) -> Drawn {
+        let (left, top) = self.at;
+        let name = cut(&bar.name, 13, left - MARGIN - 12);
+        canvas.words(name, (MARGIN, top + self.height / 2 - 8), 13)?;
+        for (from, to, _, (colour, layers)) in self.places(bar) {
+            let area = [(from, top), (to, top + self.height)];
+            canvas.rectangle(area, *colour)?;
+            let layers = layers.iter().filter(|(_, bytes)| *bytes > 0);
+            let words: Vec<String> = layers
+                .map(|(layer, bytes)| {
+                    let share = percent(*bytes as f64 / bar.wire.max(1) as f64);
+                    format!("{layer}, {}, {share}", counted(*bytes, "byte"))
+                })
+                .collect();
+            canvas.mark_area(area, format!("{}: {}", bar.name, words.join("; ")));
+        }
+        Ok(())
+    }
+
+    /// Writes shares into a bar, and below it those that it has no room for.
+    fn tell_shares(&self, canvas: &mut Canvas<'_>, bar: &Bar) -> Drawn {
+        let (left, top) = self.at;
         let mut narrow = Vec::new();
-        for part in &self.parts {
-            let (colour, layers) = part;
-            let length: u64 = layers.iter().map(|(_, bytes)| bytes).sum();
-            if length == 0 {
-                continue;
-            }
-            let at = |bytes: u64| left + (bytes as f64 / total * f64::from(breadth)).round() as i32;
-            let (from, to) = (at(before), at(before + length));
-            before += length;
-            let bar = [(from, top), (to, top + BAR)];
-            canvas.rectangle(bar, *colour)?;
-            for (layer, bytes) in layers.iter().filter(|(_, bytes)| *bytes > 0) {
-                let share = percent(*bytes as f64 / total);
-                let words = format!("{}: {layer}, {} bytes, {share}", self.name, grouped(*bytes));
-                canvas.mark_area(bar, words);
-            }
-            let share = length as f64 / total * 100.0;
+        for (from, to, length, part) in self.places(bar) {
+            let share = length as f64 / bar.wire.max(1) as f64 * 100.0;
             let words = format!("{share:.0} %");
             let room = to - from - width_of(&words, 11);
             if room > 6 {
-                let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(colour);
+                let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(&part.0);
                 let ink = if dark { &colour::PAPER } else { &colour::INK };
-                canvas.styled(&words, (from + room / 2, top + 10), text(11).color(ink))?;
+                let at = ((from + to) / 2, top + self.height / 2 - 7);
+                canvas.styled(&words, at, centred(11).color(ink))?;
             } else {
                 let words = match share {
                     0.05.. => format!("{share:.1} %"),
@@ -210,8 +299,7 @@ impl Bar {
                 narrow.push(format!("{} {words}", joined(present(part))));
             }
         }
-        canvas.words(narrow.join("; "), (left, top + BAR + 3), 10)?;
-        let words = format!("{} bytes", grouped(self.wire));
-        canvas.words(words, (left + breadth + 10, top + 9), 12)
+        let narrow = cut(&narrow.join("; "), 10, WIDTH - MARGIN - left);
+        canvas.words(narrow, (left, top + self.height + 3), 10)
     }
 }

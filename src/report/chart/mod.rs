@@ -5,11 +5,16 @@
 //! that is either format: nothing is taken from the system that draws it, fonts neither. Nothing here
 //! counts.
 
+mod axis;
 mod beside;
 mod canvas;
+mod emissions;
 mod growth;
 mod latency;
 mod layers;
+mod messages;
+mod pairs;
+mod space_time;
 mod traffic;
 
 use std::fs;
@@ -19,14 +24,18 @@ use std::path::{Path, PathBuf};
 use plotters::prelude::*;
 use plotters_bitmap::BitMapBackend;
 
-use super::{ProtocolReport, Report};
+use super::number::counted;
+use super::{Compared, ProtocolReport, Report};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
+
+use messages::Accounts;
 
 pub use beside::{MOST_COMPARED, compared, fault_cost};
 pub use growth::growth;
 pub use latency::latency;
 pub use layers::layers;
+pub use space_time::space_time;
 pub use traffic::traffic;
 
 /// A chart, ready to be drawn.
@@ -162,21 +171,95 @@ pub fn write_all(charts: &[Chart], folder: &Path) -> Result<(), ChartError> {
 /// The charts of a report that have something to show, in the order in which a page has them. The
 /// messages of the capture are those of the report's analysis, where it kept them.
 pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
-    let _ = log;
-    let seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
-    if seen.is_empty() {
-        return Vec::new();
+    let mut seen: Vec<&ProtocolReport> = report.seen_protocols().collect();
+    let left_out = seen.len().saturating_sub(MOST_PROTOCOLS);
+    if left_out > 0 {
+        // Those with most bytes, in the report's order.
+        seen.sort_by_key(|one| std::cmp::Reverse(one.tally.bytes.wire));
+        seen.truncate(MOST_PROTOCOLS);
+        seen.sort_by_key(|one| one.tally.place);
     }
-    let mut charts = vec![layers(&seen), traffic(&seen)];
+    let named: Vec<_> = seen.iter().map(|one| (one.label(), *one)).collect();
+    let mut charts = Vec::new();
+    charts.extend(messages::messages(accounts_of(report, &seen)));
+    charts.extend(log.and_then(space_time));
+    charts.extend(pairs::pairs(&seen));
+    if !seen.is_empty() {
+        charts.extend([layers(&seen), traffic(&seen)]);
+    }
     charts.extend(latency(&seen));
+    charts.extend(emissions::emissions(&named));
+    if left_out > 0 {
+        for chart in charts.iter_mut().filter(|chart| chart.id != "space-time") {
+            let others = counted(left_out as u64, "protocol");
+            chart
+                .note
+                .push_str(&format!(" Left out: {others} with fewer bytes."));
+        }
+    }
     charts.extend(report.fault_cost.as_ref().map(fault_cost));
     charts
+}
+
+/// The charts that hold several runs beside each other.
+pub fn of_comparison(runs: &[Compared<'_>]) -> Vec<Chart> {
+    let name = |run: &Compared<'_>| match run.processes {
+        Some(n) => format!("{}, n = {n}", run.protocol),
+        None => run.protocol.to_owned(),
+    };
+    let accounts = runs.iter().map(|run| {
+        let audit = run.report.audit.iter();
+        let rows: Vec<_> = audit
+            .flat_map(|audit| audit.rows_of(run.protocol))
+            .collect();
+        Accounts::of(name(run), run.protocol_report(), &rows)
+    });
+    let reports = runs
+        .iter()
+        .filter_map(|run| Some((name(run), run.protocol_report()?)));
+    let reports: Vec<_> = reports.collect();
+    let seen: Vec<_> = reports
+        .iter()
+        .filter(|(_, one)| one.was_seen())
+        .cloned()
+        .collect();
+    let mut charts = Vec::new();
+    charts.extend(messages::messages(accounts.collect()));
+    if !seen.is_empty() {
+        charts.push(layers::layers_of(&seen));
+    }
+    charts.extend(emissions::emissions(&seen));
+    charts
+}
+
+/// The accounts of each protocol: of those that an audit names, and of those that were seen.
+fn accounts_of(report: &Report, seen: &[&ProtocolReport]) -> Vec<Accounts> {
+    let rows = report.audit.iter().flat_map(|audit| &audit.rows);
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows.clone() {
+        if !names.contains(&&*row.protocol) {
+            names.push(&row.protocol);
+        }
+    }
+    let audited = names.iter().map(|name| {
+        let own = |one: &&&ProtocolReport| one.tally.name == *name && !one.tally.foreign;
+        let rows: Vec<_> = rows.clone().filter(|row| row.protocol == *name).collect();
+        Accounts::of((*name).to_owned(), seen.iter().find(own).copied(), &rows)
+    });
+    let others = seen
+        .iter()
+        .filter(|one| one.tally.foreign || !names.contains(&&*one.tally.name));
+    let others = others.map(|one| Accounts::of(one.label(), Some(one), &[]));
+    audited.chain(others).collect()
 }
 
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;");
     text.replace('<', "&lt;").replace('>', "&gt;")
 }
+
+/// Most protocols in charts with a row for each.
+const MOST_PROTOCOLS: usize = 40;
 
 const TITLE: u32 = 16;
 const NOTE: u32 = 12;
@@ -291,6 +374,8 @@ impl Chart {
         let mut encoder = png::Encoder::new(&mut file, width, height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
+        // Flat areas need no filter, and choosing one takes longer than all else.
+        encoder.set_filter(png::Filter::NoFilter);
         let mut writer = encoder.write_header().map_err(failed)?;
         writer.write_image_data(&pixels).map_err(failed)?;
         writer.finish().map_err(failed)?;

@@ -1,22 +1,27 @@
-//! Packets and messages over time, one panel a protocol.
+//! Packets, messages and bytes over time, one panel a protocol.
 
 use plotters::prelude::*;
 
-use super::canvas::{Area, Canvas, Drawn, MARGIN, WIDTH, centred, colour, text, upwards, width_of};
+use super::axis::short;
+use super::canvas::{
+    Area, Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, text, upwards, width_of,
+};
 use super::{Chart, Picture};
-use crate::report::number::{counted, grouped};
+use crate::report::number::counted;
 use crate::report::{ProtocolReport, time};
-use crate::tally::Series;
+use crate::tally::{Bucket, Series};
 
 const HEAD: i32 = 26;
-const PANEL: i32 = 150;
+const PANEL: i32 = 232;
+/// Of that, packets and messages; the rest is bytes, with the axis of time.
+const COUNTS: i32 = 122;
 const FOOT: i32 = 28;
 /// Most buckets across a panel: each keeps a few pixels.
 const MOST_BUCKETS: i64 = 200;
 /// Most panels; the protocols with most packets are drawn.
 const MOST_PANELS: usize = 8;
 
-/// Packets and messages in each bucket of time, one panel a protocol. Protocols without packets are
+/// Packets, messages and bytes in each bucket of time, one panel a protocol. Protocols without packets are
 /// left out.
 pub fn traffic(protocols: &[&ProtocolReport]) -> Chart {
     let mut shown: Vec<&ProtocolReport> =
@@ -49,30 +54,29 @@ struct Traffic {
 struct Panel {
     name: String,
     bucket_ns: i64,
-    /// Start, packets, messages.
-    buckets: Vec<(i64, u64, u64)>,
+    /// By their start.
+    buckets: Vec<(i64, Bucket)>,
     end: i64,
 }
 
 impl Panel {
     fn in_words(&self) -> String {
-        let sum = |count: fn(&(i64, u64, u64)) -> u64| self.buckets.iter().map(count).sum::<u64>();
+        let mut sum = Bucket::default();
+        self.buckets.iter().for_each(|(_, one)| sum.merge(one));
         format!(
-            "{}: {} and {} in {} of {} that are not empty, at most {} in one.",
+            "{}: {}, {} and {} of IP in {} of {} that are not empty, at most {} in one.",
             self.name,
-            counted(sum(|bucket| bucket.1), "packet"),
-            counted(sum(|bucket| bucket.2), "message"),
+            counted(sum.packets.get(), "packet"),
+            counted(sum.messages.get(), "message"),
+            counted(sum.ip.get(), "byte"),
             counted(self.buckets.len() as u64, "bucket"),
             time::span(self.bucket_ns),
-            grouped(self.most()),
+            counted(self.most(|one| one.packets.get()), "packet"),
         )
     }
 
-    fn most(&self) -> u64 {
-        let counts = self
-            .buckets
-            .iter()
-            .map(|(_, packets, messages)| *packets.max(messages));
+    fn most(&self, of: fn(&Bucket) -> u64) -> u64 {
+        let counts = self.buckets.iter().map(|(_, one)| of(one));
         counts.max().unwrap_or(0)
     }
 }
@@ -96,7 +100,7 @@ fn panels(protocols: &[&ProtocolReport]) -> Vec<Panel> {
         buckets: series
             .buckets
             .iter()
-            .map(|(start, b)| (start - zero, b.packets.get(), b.messages.get()))
+            .map(|(start, one)| (start - zero, *one))
             .collect(),
         end,
     };
@@ -112,10 +116,17 @@ fn widen(series: &Series, bucket_ns: u64) -> Series {
     wide
 }
 
-const SERIES: [(&str, RGBColor); 2] = [
-    ("packets", colour::SKY),
-    ("complete messages", colour::BLUE),
-];
+/// What is counted, its colour, and how much of a bucket's width its bars take.
+type Counted = (&'static str, RGBColor, fn(&Bucket) -> u64, f64);
+
+const PACKETS: Counted = ("packets", colour::SKY, |one| one.packets.get(), 0.9);
+const MESSAGES: Counted = (
+    "complete messages",
+    colour::BLUE,
+    |one| one.messages.get(),
+    0.5,
+);
+const BYTES: Counted = ("IP bytes", colour::ORANGE, |one| one.ip.get(), 0.9);
 
 impl Picture for Traffic {
     fn height(&self) -> i32 {
@@ -126,7 +137,8 @@ impl Picture for Traffic {
         let Some(first) = self.panels.first() else {
             return canvas.words("No protocol's packet was seen", (MARGIN, 0), 12);
         };
-        canvas.legend((MARGIN, 0), &SERIES)?;
+        let swatches = [PACKETS, MESSAGES, BYTES].map(|(name, colour, ..)| (name, colour));
+        canvas.legend((MARGIN, 0), &swatches)?;
         let (per_unit, unit) = unit_of(first.end);
         let panels = PANEL * self.panels.len() as i32;
         let (_, rest) = canvas.area().split_vertically(HEAD);
@@ -149,13 +161,11 @@ fn plain(at: f64) -> String {
         .to_owned()
 }
 
-/// A count that fits beside its axis; nothing at ticks between whole counts.
-fn short(count: f64) -> String {
-    match count {
-        _ if count.fract() != 0.0 => String::new(),
-        1e9.. => format!("{} G", plain(count / 1e9)),
-        1e6.. => format!("{} M", plain(count / 1e6)),
-        _ => grouped(count as u64),
+/// A count beside its axis; nothing at ticks between whole counts.
+fn label(count: f64) -> String {
+    match count.fract() == 0.0 {
+        true => short(count as u64),
+        false => String::new(),
     }
 }
 
@@ -172,13 +182,31 @@ fn unit_of(span_ns: i64) -> (f64, &'static str) {
 
 impl Panel {
     fn draw(&self, canvas: &mut Canvas<'_>, area: &Area<'_>, per_unit: f64) -> Drawn {
+        let (counts, bytes) = area.split_vertically(COUNTS);
+        self.draw_counts(canvas, &counts, per_unit, &[PACKETS, MESSAGES], 24)?;
+        self.draw_counts(canvas, &bytes, per_unit, &[BYTES], 4)?;
+        let name = cut(&self.name, 13, WIDTH - MARGIN - 84);
+        area.draw(&Text::new(name, (84, 4), text(13)))
+    }
+
+    /// Bars of each series over the same time. The axis of time is below the last panel of a protocol.
+    fn draw_counts(
+        &self,
+        canvas: &mut Canvas<'_>,
+        area: &Area<'_>,
+        per_unit: f64,
+        series: &[Counted],
+        above: i32,
+    ) -> Drawn {
         let end = self.end as f64 / per_unit;
-        let top = self.most().max(1) as f64 * 1.05;
+        let most = series.iter().map(|(_, _, count, _)| self.most(*count));
+        let top = most.max().unwrap_or(0).max(1) as f64 * 1.05;
+        let has_axis = series.len() == 1;
         let mut chart = ChartBuilder::on(area)
-            .margin_top(24)
+            .margin_top(above)
             .margin_right(24)
             .margin_left(20)
-            .x_label_area_size(24)
+            .x_label_area_size(if has_axis { 24 } else { 4 })
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..end, 0.0..top)?;
         chart
@@ -187,49 +215,59 @@ impl Panel {
             .light_line_style(TRANSPARENT)
             .bold_line_style(colour::RULE)
             .axis_style(colour::GREY)
-            .x_labels(10)
+            .x_labels(if has_axis { 10 } else { 0 })
             .y_labels(4)
             .x_label_formatter(&|at| plain(*at))
-            .y_label_formatter(&|count| short(*count))
+            .y_label_formatter(&|count| label(*count))
             .label_style(text(11))
             .draw()?;
         let width = self.bucket_ns as f64 / per_unit;
-        let bar = |bucket: &(i64, u64, u64), count: u64, from: f64, to: f64| {
-            let start = bucket.0 as f64 / per_unit;
-            [
-                (start + from * width, 0.0),
-                (start + to * width, count as f64),
-            ]
+        let bar = |start: i64, count: u64, share: f64| {
+            let from = start as f64 / per_unit + (1.0 - share) / 2.0 * width;
+            [(from, 0.0), (from + share * width, count as f64)]
         };
-        for (series, from, to) in [(0, 0.05, 0.95), (1, 0.25, 0.75)] {
-            let colour = SERIES[series].1.filled();
-            let counts = self
-                .buckets
-                .iter()
-                .map(|bucket| (bucket, [bucket.1, bucket.2][series]));
+        for (_, colour, count, share) in series {
+            let counts = self.buckets.iter().map(|(start, one)| (*start, count(one)));
             let bars = counts.filter(|(_, count)| *count > 0);
-            chart.draw_series(
-                bars.map(|(bucket, count)| Rectangle::new(bar(bucket, count, from, to), colour)),
-            )?;
+            chart.draw_series(bars.map(|(start, count)| {
+                Rectangle::new(bar(start, count, *share), colour.filled())
+            }))?;
         }
-        for bucket in &self.buckets {
-            let [low, high] = bar(bucket, bucket.1.max(bucket.2), 0.0, 1.0);
+        for (start, one) in &self.buckets {
+            let count = series.iter().map(|(_, _, count, _)| count(one)).max();
+            let [low, high] = bar(*start, count.unwrap_or(0), 1.0);
             let (left, bottom) = canvas.local(chart.backend_coord(&low));
             let (right, top) = canvas.local(chart.backend_coord(&high));
-            canvas.mark_area([(left, top), (right, bottom)], self.bucket_in_words(bucket));
+            canvas.mark_area(
+                [(left, top), (right, bottom)],
+                self.bucket_in_words(*start, one),
+            );
         }
-        area.draw(&Text::new(self.name.clone(), (84, 4), text(13)))?;
-        let middle = (PANEL + width_of("count", 11)) / 2;
-        area.draw(&Text::new("count", (8, middle), upwards(11)))
+        let name = if has_axis { "IP bytes" } else { "count" };
+        let (_, height) = area.dim_in_pixel();
+        let middle = (height as i32 + width_of(name, 11)) / 2;
+        area.draw(&Text::new(name, (8, middle), upwards(11)))
     }
 
-    fn bucket_in_words(&self, (start, packets, messages): &(i64, u64, u64)) -> String {
+    fn bucket_in_words(&self, start: i64, one: &Bucket) -> String {
         format!(
-            "{}, from {}: {}, {}",
+            "{}, from {}: {}, {}, {} of IP",
             self.name,
-            time::span(*start),
-            counted(*packets, "packet"),
-            counted(*messages, "message")
+            time::span(start),
+            counted(one.packets.get(), "packet"),
+            counted(one.messages.get(), "message"),
+            counted(one.ip.get(), "byte"),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_of_whole_counts() {
+        assert_eq!([label(2.0), label(2.5), label(2e6)], ["2", "", "2 M"]);
+        assert_eq!([plain(2.0), plain(0.30000000000000004)], ["2", "0.3"]);
     }
 }

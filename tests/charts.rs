@@ -1,0 +1,308 @@
+//! Charts of ordinary and of hostile reports: that they are drawn, are documents, and say what they show.
+
+mod report_fixture;
+
+use std::collections::BTreeSet;
+
+use report_fixture::{
+    START, analysis, empty, everything, faulty_run, models, one_protocol, redis, two_phase_commit,
+};
+use wirewatt::analysis::{Completeness, SourceLosses};
+use wirewatt::report::chart::{self, Chart, Shape};
+use wirewatt::report::{Compared, Models, Report, Source};
+use wirewatt::tally::{Bucket, LayerBytes, Pair, PairTally, ProtocolTally, Series};
+use wirewatt::units::{
+    IpBytes, MessageBytes, Messages, Packets, PayloadBytes, TransportHeaderBytes, WireBytes,
+};
+
+const HOSTILE: &str = "</text><script>alert('&\")</script>\u{1}\u{202e}\u{ffff}\n";
+
+fn report_of(protocols: Vec<ProtocolTally>, models: &Models) -> Report {
+    let analysis = analysis(protocols);
+    let losses = SourceLosses::default();
+    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
+    Report::new(&analysis, completeness, Source::default(), None, models)
+}
+
+fn named(name: String, tally: &ProtocolTally) -> ProtocolTally {
+    ProtocolTally {
+        name,
+        ..tally.clone()
+    }
+}
+
+/// Names as a protocols file may have them, ends as addresses.
+fn hostile() -> Report {
+    let mut tally = named(HOSTILE.repeat(30), &two_phase_commit());
+    let pairs = std::mem::take(&mut tally.pairs);
+    tally.pairs = pairs
+        .into_iter()
+        .map(|(pair, tally)| {
+            let name = |end: &str| format!("{end}{HOSTILE}[2001:db8:85a3:8d3:1319:8a2e:370:7348]");
+            let pair = Pair {
+                from: name(&pair.from),
+                to: name(&pair.to),
+            };
+            (pair, tally)
+        })
+        .collect();
+    report_of(vec![tally, named("wide ".repeat(40), &redis())], &models())
+}
+
+/// From one message to 10^18, and a protocol of which only handshakes passed.
+fn extremes() -> Report {
+    let mut protocols = Vec::new();
+    for power in [0, 9, 18] {
+        let count = 10_u64.pow(power);
+        let mut tally = named(format!("ten-to-{power}"), &two_phase_commit());
+        tally.messages = Messages::new(count);
+        tally.bytes = LayerBytes {
+            message: MessageBytes::new(count),
+            transport_header: TransportHeaderBytes::new(1),
+            wire: WireBytes::new(count + 1),
+            ..LayerBytes::default()
+        };
+        tally.projection.frames = Packets::new(count);
+        tally.pairs = (0..count.min(60))
+            .map(|n| {
+                let pair = Pair {
+                    from: n.to_string(),
+                    to: (n + 1).to_string(),
+                };
+                let tally = PairTally {
+                    messages: Messages::new(1 + n * (count / 6000)),
+                    payload: PayloadBytes::new(u64::MAX / 1000),
+                };
+                (pair, tally)
+            })
+            .collect();
+        tally.series = Series::default();
+        let bucket = Bucket {
+            messages: Messages::new(count),
+            packets: Packets::new(count),
+            ip: IpBytes::new(count),
+        };
+        for start in [START, START + 315_576_000_000_000_000] {
+            tally.series.add(start, &bucket);
+        }
+        protocols.push(tally);
+    }
+    protocols.push(ProtocolTally {
+        name: "silent".to_owned(),
+        packets: two_phase_commit().packets,
+        ..ProtocolTally::default()
+    });
+    report_of(protocols, &models())
+}
+
+fn crowd() -> Report {
+    let tally = two_phase_commit();
+    let protocols = (0..25).map(|n| named(format!("algorithm-{n}"), &tally));
+    report_of(protocols.collect(), &models())
+}
+
+/// A grid without emissions has no place on a logarithmic axis.
+fn without_emissions() -> Report {
+    let library = wirewatt::energy::Library::built_in();
+    let grid = library.grid("0").expect("a rate");
+    let models = Models::of(&library, grid).expect("models");
+    report_of(vec![two_phase_commit()], &models)
+}
+
+fn reports() -> Vec<(&'static str, Report)> {
+    vec![
+        ("empty", empty()),
+        ("one", one_protocol()),
+        ("everything", everything()),
+        ("faulty", faulty_run()),
+        ("hostile", hostile()),
+        ("extremes", extremes()),
+        ("crowd", crowd()),
+        ("without-emissions", without_emissions()),
+    ]
+}
+
+fn ids(charts: &[Chart]) -> Vec<&'static str> {
+    charts.iter().map(|chart| chart.id).collect()
+}
+
+/// What a reader of XML minds, as far as charts could get it wrong: a tag that is not one, an attribute
+/// that ends early, an `&` that begins no entity, tags that do not nest, characters that are none.
+fn assert_is_document(svg: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = svg;
+    while let Some((text, tag)) = rest.split_once('<') {
+        assert!(!text.contains('>'), "{text}");
+        let (tag, behind) = tag.split_once('>').expect("a tag ends");
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        let name = tag.trim_start_matches('/');
+        let name = name.split([' ', '/']).next().expect("a name");
+        let known = "svg rect line polyline polygon circle text title desc";
+        assert!(known.split(' ').any(|one| one == name), "<{tag}>");
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed));
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+        rest = behind;
+    }
+    assert_eq!(open, [""; 0]);
+    assert_eq!(rest.trim(), "");
+    for entity in svg.split('&').skip(1) {
+        let known = ["lt;", "gt;", "amp;", "quot;", "apos;"];
+        assert!(known.iter().any(|one| entity.starts_with(one)), "&{entity}");
+    }
+    let is_text = |c: char| !c.is_control() || c == '\n';
+    assert!(svg.chars().all(is_text) && !svg.contains('\u{ffff}'));
+}
+
+/// Writes charts to a folder for eyes: `REPORT_PICTURES=/tmp/pictures cargo test`.
+fn keep(name: &str, charts: &[Chart]) {
+    if let Some(folder) = std::env::var_os("REPORT_PICTURES") {
+        let folder = std::path::Path::new(&folder).join(name);
+        chart::write_all(charts, &folder).unwrap();
+    }
+}
+
+fn assert_is_drawn(name: &str, chart: &Chart) {
+    let drawing = chart.svg().unwrap();
+    let what = format!("{name} {}", chart.id);
+    assert_is_document(&drawing.svg);
+    assert_is_document(&chart.svg_document().unwrap());
+    assert!(
+        !drawing.svg.contains("NaN") && !drawing.svg.contains("inf"),
+        "{what}"
+    );
+    assert!(!chart.title.is_empty() && !chart.about.is_empty(), "{what}");
+    assert_eq!((drawing.width, drawing.height), chart.size());
+    assert_eq!(drawing.width, 800);
+    let (width, height) = (drawing.width as i32, drawing.height as i32);
+    for mark in &drawing.marks {
+        let inside = |(x, y): (i32, i32)| (0..=width).contains(&x) && (0..=height).contains(&y);
+        let ends = match mark.shape {
+            Shape::Area {
+                x,
+                y,
+                width,
+                height,
+            } => [(x, y), (x + width, y + height)],
+            Shape::Line { from, to, .. } => [from, to],
+        };
+        assert!(ends.into_iter().all(inside), "{what}: {mark:?}");
+        assert!(!mark.words.contains("NaN"), "{what}: {mark:?}");
+    }
+    for place in drawing.svg.split("<text x=\"").skip(1) {
+        let x: i32 = place.split('"').next().unwrap().parse().unwrap();
+        assert!((0..=width).contains(&x), "{what}: {place}");
+    }
+}
+
+#[test]
+fn every_chart_of_every_report_is_a_document_with_its_marks_inside() {
+    for (name, report) in reports() {
+        let charts = chart::of_report(&report, None);
+        keep(name, &charts);
+        let distinct: BTreeSet<_> = ids(&charts).into_iter().collect();
+        assert_eq!(distinct.len(), charts.len(), "{name}");
+        for chart in &charts {
+            assert_is_drawn(name, chart);
+        }
+    }
+}
+
+#[test]
+fn a_report_has_the_charts_that_it_has_something_for() {
+    let all = [
+        "messages",
+        "pairs",
+        "bytes-by-layer",
+        "traffic",
+        "emissions",
+    ];
+    let of = |report: &Report| ids(&chart::of_report(report, None));
+    assert_eq!(of(&empty()), [""; 0]);
+    assert_eq!(of(&one_protocol()), all);
+    assert_eq!(of(&without_emissions()), &all[..4]);
+}
+
+#[test]
+fn a_picture_is_as_large_as_it_says_and_shows_something() {
+    for (name, report) in [("one", one_protocol()), ("hostile", hostile())] {
+        for chart in chart::of_report(&report, None) {
+            let file = chart.png().unwrap();
+            let decoder = png::Decoder::new(std::io::Cursor::new(&file));
+            let mut reader = decoder.read_info().unwrap();
+            let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+            let frame = reader.next_frame(&mut pixels).unwrap();
+            let (width, height) = chart.size();
+            assert_eq!((frame.width, frame.height), (2 * width, 2 * height));
+            let dark = pixels.iter().filter(|value| **value < 128).count();
+            assert!(dark > 1000, "{name} {}: {dark} dark samples", chart.id);
+        }
+    }
+}
+
+#[test]
+fn names_stay_text_in_pictures_files_and_marks() {
+    for chart in chart::of_report(&hostile(), None) {
+        let drawing = chart.svg().unwrap();
+        assert!(!drawing.svg.contains("<script"), "{}", chart.id);
+        assert!(
+            !chart.svg_document().unwrap().contains("<script"),
+            "{}",
+            chart.id
+        );
+        let has_controls = |text: &str| text.chars().any(char::is_control);
+        let texts = drawing.marks.iter().map(|mark| &mark.words);
+        for text in texts.chain([&chart.title, &chart.about]) {
+            assert!(!has_controls(text) && !text.contains('\u{202e}'), "{text}");
+        }
+    }
+}
+
+#[test]
+fn runs_stand_beside_each_other_under_their_numbers_of_processes() {
+    let (one, faulty) = (one_protocol(), faulty_run());
+    let run = |processes, report| Compared {
+        protocol: "two-phase-commit",
+        processes,
+        report,
+    };
+    let charts = chart::of_comparison(&[run(Some(4), &one), run(None, &faulty)]);
+    keep("comparison", &charts);
+    assert_eq!(ids(&charts), ["messages", "bytes-by-layer", "emissions"]);
+    for chart in &charts {
+        assert_is_drawn("comparison", chart);
+        let words = chart.svg().unwrap().marks;
+        let of = |name: &str| {
+            words
+                .iter()
+                .filter(|mark| mark.words.starts_with(name))
+                .count()
+        };
+        let (first, second) = (of("two-phase-commit, n = 4: "), of("two-phase-commit: "));
+        assert_eq!(first, second, "{}", chart.id);
+        assert!(first > 0 && first + second == words.len(), "{}", chart.id);
+    }
+}
+
+#[test]
+fn charts_are_written_as_both_and_nothing_else_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let charts = chart::of_report(&one_protocol(), None);
+    let path = folder.path().join("charts");
+    chart::write_all(&charts, &path).unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let mut expected: Vec<String> = ids(&charts)
+        .into_iter()
+        .flat_map(|id| [format!("{id}.png"), format!("{id}.svg")])
+        .collect();
+    expected.sort();
+    assert_eq!(names, expected);
+    let error = chart::write_all(&charts, &path.join("traffic.svg")).unwrap_err();
+    assert!(error.to_string().contains("traffic.svg"), "{error}");
+}
