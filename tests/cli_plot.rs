@@ -77,6 +77,8 @@ fn persistent_and_per_message_connections_compare() {
     }
     for side in ["one", "other"] {
         assert_drawn(&out.join(side), "bytes-by-layer");
+        // From the capture in the run's folder.
+        assert_drawn(&out.join(side), "space-time");
     }
     let both = ended_with(plot(&[folder.path()], &folder.path().join("again"), &[]), 0);
     assert_eq!(both.stdout, plotted.stdout, "the folder of both has both");

@@ -14,7 +14,7 @@ use super::{Outcome, print, tell, warn};
 use crate::experiment;
 use crate::report::chart::{self, Chart};
 use crate::report::compare::{self, Comparison};
-use crate::report::sweep::{SWEEP_SCHEMA, SweepReport};
+use crate::report::sweep::{self, SWEEP_SCHEMA, SweepReport};
 use crate::report::{Compared, Report, SCHEMA};
 
 /// Draw charts again from saved reports, and compare runs
@@ -25,6 +25,7 @@ use crate::report::{Compared, Report, SCHEMA};
   wirewatt plot run --chart space-time                  one of them, from the run's capture
   wirewatt plot before after                            what differs, as a table and side by side
   wirewatt plot persistent/report.json per-message/report.json
+  wirewatt plot study study-per-message                 curves of two sweeps beside each other
 
 Each chart is left as ID.svg and ID.png. Of several runs, each run's charts are in a folder of its own.")]
 pub(super) struct PlotArgs {
@@ -94,6 +95,21 @@ pub(super) fn run(args: &PlotArgs) -> Outcome {
         }
         let folder = None;
         drawn.push(Drawn { folder, charts });
+    }
+
+    let sweeps: Vec<(String, &SweepReport)> = saved
+        .iter()
+        .zip(&names)
+        .filter_map(|((_, saved), name)| match saved {
+            Saved::Sweep(report) => Some((name.clone(), &**report)),
+            Saved::Run { .. } => None,
+        })
+        .collect();
+    if let (Some(together), 2..) = (sweep::together(&sweeps), sweeps.len()) {
+        drawn.push(Drawn {
+            folder: None,
+            charts: chart::growth(&together),
+        });
     }
 
     choose(&mut drawn, &args.charts)?;

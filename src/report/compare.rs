@@ -312,6 +312,13 @@ fn labels(reports: &[(String, &Report)]) -> Vec<String> {
         ]
     };
     let all: Vec<Vec<String>> = reports.iter().map(|(_, report)| facts(report)).collect();
+    let names: Vec<&str> = reports.iter().map(|(name, _)| &**name).collect();
+    told_apart(&all, &names)
+}
+
+/// The facts of each that are not the same in all, and the name where they do not tell it from the
+/// others. There are as many facts of each.
+pub(super) fn told_apart(all: &[Vec<String>], names: &[&str]) -> Vec<String> {
     let differs = |i: usize| all.iter().any(|facts| facts[i] != all[0][i]);
     let told: Vec<String> = all
         .iter()
@@ -324,14 +331,11 @@ fn labels(reports: &[(String, &Report)]) -> Vec<String> {
     let is_unique = |label: &String| {
         !label.is_empty() && told.iter().filter(|other| *other == label).count() == 1
     };
-    let named = told
-        .iter()
-        .zip(reports)
-        .map(|(label, (name, _))| match label {
-            label if is_unique(label) => label.clone(),
-            label if label.is_empty() => name.clone(),
-            label => format!("{label} ({name})"),
-        });
+    let named = told.iter().zip(names).map(|(label, name)| match label {
+        label if is_unique(label) => label.clone(),
+        label if label.is_empty() => (*name).to_owned(),
+        label => format!("{label} ({name})"),
+    });
     named.collect()
 }
 
@@ -357,6 +361,21 @@ mod tests {
         assert_eq!(
             [0.0, 1.0, 2.257, 10.0, 146.2].map(ratio),
             ["×0.00", "×1.00", "×2.26", "×10.0", "×146"]
+        );
+    }
+
+    #[test]
+    fn what_is_not_the_same_tells_them_apart_and_else_their_names_do() {
+        let facts =
+            |texts: &[&str]| -> Vec<String> { texts.iter().map(ToString::to_string).collect() };
+        let all = [facts(&["raft", "N 3"]), facts(&["raft", "N 4"])];
+        assert_eq!(told_apart(&all, &["a", "b"]), ["N 3", "N 4"]);
+        let all = [facts(&["raft", "N 3"]), facts(&["raft", "N 3"])];
+        assert_eq!(told_apart(&all, &["a", "b"]), ["a", "b"]);
+        let all = [facts(&["raft"]), facts(&["raft"]), facts(&["ring"])];
+        assert_eq!(
+            told_apart(&all, &["a", "b", "c"]),
+            ["raft (a)", "raft (b)", "ring"]
         );
     }
 
