@@ -2,7 +2,10 @@
 
 mod report_fixture;
 
-use report_fixture::{START, analysis, empty, everything, models, one_protocol, two_phase_commit};
+use report_fixture::{
+    HOSTILE, START, analysis, empty, everything, faulty_run, hostile, models, one_protocol,
+    page_of, two_phase_commit,
+};
 use wirewatt::analysis::{Completeness, SourceLosses};
 use wirewatt::report::Compared;
 use wirewatt::report::{Report, Source, chart, html};
@@ -23,20 +26,29 @@ fn a_page_needs_nothing_from_elsewhere() {
         ("empty", empty()),
         ("one", one_protocol()),
         ("everything", everything()),
+        ("faulty", faulty_run()),
     ] {
-        let page = html::render(&report).unwrap();
+        let page = page_of(&report);
         keep(&format!("{name}.html"), &page);
         for outside in [
-            "<script", "<link", "<img", "@import", "url(", "href=", "src=",
+            "<link", "<img", "<iframe", "@import", "url(", "src=", "style=",
         ] {
             assert!(!page.contains(outside), "{name}: {outside}");
         }
-        let addresses = page.matches("http").count();
+        let links = page.matches("href=").count();
+        assert_eq!(
+            links,
+            page.matches("href=\"#").count(),
+            "{name}: links within"
+        );
+        assert_eq!(page.matches("<script").count(), 1, "{name}");
+        let addresses = page.matches("http").count() - page.matches("http-equiv").count();
         let namespaces = page.matches("http://www.w3.org/2000/svg").count();
         assert_eq!(
             addresses, namespaces,
             "{name}: only the SVG namespace is an address"
         );
+        assert!(page.contains("content=\"default-src 'none';"), "{name}");
         assert!(page.ends_with("</html>\n"));
     }
 }
@@ -85,22 +97,24 @@ fn a_bar_names_the_layers_that_are_there_and_those_too_thin_for_their_share() {
 /// Names come from files that anyone may have written.
 #[test]
 fn names_are_text_and_never_markup() {
-    let mut tally = two_phase_commit();
-    tally.name = "<script>alert('&')</script>".to_owned();
-    tally.operations.kind = Some("<b>".to_owned());
-    let analysis = analysis(vec![tally]);
-    let losses = SourceLosses::default();
-    let completeness = Completeness::judge(analysis.packets, &analysis.evidence, &losses);
-    let source = Source {
-        files: vec!["<i>.pcap".to_owned()],
-        ..Source::default()
-    };
-    let report = Report::new(&analysis, completeness, source, None, &models());
-    let page = html::render(&report).unwrap();
-    for markup in ["<script", "<b>", "<i>"] {
-        assert!(!page.contains(markup), "{markup} in {page}");
+    let report = hostile();
+    let page = page_of(&report);
+    keep("hostile.html", &page);
+    let ours = page_of(&everything());
+    for markup in ["<script", "<img", "<b", "onerror=", "\u{202e}"] {
+        let of_names = page.replace("&lt;img src=x onerror=", "");
+        let (there, own) = (of_names.matches(markup), ours.matches(markup));
+        assert_eq!(there.count(), own.count(), "{markup}");
     }
-    assert!(page.contains("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;"));
+    let shown = "&quot;&gt;&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;&#39;\\u{202e}&amp;";
+    assert!(page.matches(shown).count() > 50, "{HOSTILE} is shown");
+}
+
+/// A page is sent around: what is in it once should not be in it a thousand times.
+#[test]
+fn a_page_stays_small() {
+    let page = page_of(&one_protocol());
+    assert!(page.len() < 200_000, "{} bytes", page.len());
 }
 
 #[test]
@@ -113,8 +127,17 @@ fn runs_compare_on_one_page() {
     };
     let page = html::comparison(&[run("two-phase-commit", &one), run("redis", &all)]).unwrap();
     keep("comparison.html", &page);
-    assert_eq!(page.matches("<svg").count(), 1);
+    assert_eq!(page.matches("<figure").count(), 1);
     assert!(page.ends_with("</html>\n"));
+    let banner = page
+        .lines()
+        .find(|line| line.contains("<p class=\"verdict"));
+    let banner = banner.expect("a verdict");
+    assert!(banner.contains("class=\"verdict mismatch\""), "{banner}");
+    assert!(
+        banner.contains("of 2 runs: 1 exact, 1 mismatch"),
+        "{banner}"
+    );
 }
 
 /// One bucket, years between two buckets, times before the epoch, more protocols than panels.

@@ -1,6 +1,6 @@
 //! Reports: what was read is written as it was read, and shown in every form.
 
-use wirewatt::report::{Style, html, json, text};
+use wirewatt::report::{Style, chart, html, json, text};
 
 /// Reads a report, writes it, reads it again and renders it.
 pub fn run(data: &[u8]) {
@@ -14,5 +14,6 @@ pub fn run(data: &[u8]) {
     json::write(&again, &mut twice).expect("memory takes all");
     assert_eq!(String::from_utf8(written), String::from_utf8(twice));
     assert!(!text::render(&report, Style::default()).is_empty());
-    let _ = html::render(&report);
+    let charts = chart::of_report(&report, None);
+    let _ = html::render(&report, &charts);
 }

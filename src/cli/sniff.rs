@@ -173,7 +173,11 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         partial: !sniffed.problems.is_empty(),
         ..Source::default()
     };
-    let report = Report::new(&analysis, completeness, source, None, &models);
+    let mut report = Report::new(&analysis, completeness, source, None, &models);
+    let words = std::env::args_os();
+    report.command = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     args.report.print(&report)?;
     args.charts.write(&report, analysis.messages.as_ref())?;
     let removed = sniffed.recorded.removed;

@@ -39,8 +39,8 @@ use crate::node::control::{ChannelCounts, Connections, FaultKind};
 use crate::protocols::MARKER_PORTS;
 use crate::report::chart::{self, ChartError};
 use crate::report::{
-    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSummary, Source,
-    SourceKind, html, json,
+    FaultCost, InjectedFault, Models, PropertyKind, PropertyRow, Report, RunSetup, RunSummary,
+    Source, SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
 use crate::units::{Messages, Timestamp, duration_text};
@@ -674,6 +674,7 @@ fn conclude(
         ledger.limits(audit)
     });
     let mut report = Report::new(analysis, completeness, source, audit, models);
+    report.command.clone_from(&record.command);
     report.host_energy = record.host_energy.clone();
     let mut summary = summary(record, &case, ledger.map(|ledger| &ledger.totals));
     let suppressed = |ledger: &Ledger| ledger.totals.all().suppressed > Messages::ZERO;
@@ -709,6 +710,14 @@ fn summary(record: &RunRecord, case: &Case<'_>, totals: Option<&Totals>) -> RunS
             .and_then(|outcome| outcome.stalled.clone()),
         time: ended_after(case.events, record),
         properties: Vec::new(),
+        setup: Some(RunSetup {
+            started: record.started,
+            rounds: record.rounds,
+            payload: record.payload as u64,
+            seed: record.seed,
+            addresses: record.addresses.iter().map(ToString::to_string).collect(),
+            options: record.options.0.clone(),
+        }),
     }
 }
 
@@ -1194,8 +1203,8 @@ fn write_reports(
         source,
     })?;
     folder.write("report.json", &text)?;
-    folder.write("report.html", html::render(report)?.as_bytes())?;
     let charts = chart::of_report(report, log);
+    folder.write("report.html", html::render(report, &charts)?.as_bytes())?;
     chart::write_all(&charts, &folder.charts())?;
     Ok(())
 }

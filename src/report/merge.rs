@@ -154,6 +154,7 @@ pub fn merge(reports: Vec<(String, Report)>, models: &Models) -> Result<Report, 
         fault_cost: None,
         host_energy: None,
         audit: None,
+        command: Vec::new(),
         ..sum
     })
 }

@@ -20,6 +20,8 @@ mod tables;
 pub mod text;
 mod time;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Analysis, Beginning, Completeness};
@@ -51,6 +53,9 @@ pub struct Report {
     /// where it is the same. Absent where nothing was analysed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// The command line that made it, the program first; empty where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// Where the packets came from.
     pub source: Source,
     /// Whether the capture showed everything that passed.
@@ -105,6 +110,27 @@ pub struct RunSummary {
     /// What the algorithm promises, held against what its processes reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<PropertyRow>,
+    /// How the run was set up; absent in reports of programs that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<RunSetup>,
+}
+
+/// What a run was started with, for those who want to repeat it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSetup {
+    /// When it began.
+    pub started: Timestamp,
+    /// How often each initiator was to repeat its operation.
+    pub rounds: u32,
+    /// Payload beside every message's body, in bytes.
+    pub payload: u64,
+    /// What chance was decided by.
+    pub seed: u64,
+    /// Where each process listened, by id.
+    pub addresses: Vec<String>,
+    /// The algorithm's own options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 impl RunSummary {
@@ -376,6 +402,7 @@ impl Report {
             schema: SCHEMA.to_owned(),
             tool: Tool::this(),
             plan: analysis.plan.map(|plan| plan.to_string()),
+            command: Vec::new(),
             source: Source {
                 first_packet: analysis.first_packet,
                 last_packet: analysis.last_packet,

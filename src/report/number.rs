@@ -90,6 +90,41 @@ pub fn counted(n: u64, noun: &str) -> String {
     }
 }
 
+/// The value of a figure as these functions write it, in the unit without a prefix: `8.6 µJ` is
+/// 8.6e-6, `1,234` is 1234, `12.5 %` is 12.5; of a range its lower end. None where the text does not
+/// begin with a figure.
+pub fn shown_value(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let end = digits.find(|c: char| !c.is_ascii_digit() && !matches!(c, ',' | '.'));
+    let (number, rest) = digits.split_at(end.unwrap_or(digits.len()));
+    // A range of whole numbers: `3..6`.
+    let number = number.split("..").next()?.replace(',', "");
+    let number: f64 = number.parse().ok()?;
+    let number = if text.starts_with('-') {
+        -number
+    } else {
+        number
+    };
+    let unit = rest.split_whitespace().next().unwrap_or("");
+    let scale = match unit {
+        "min" => 60.0,
+        "h" => 3600.0,
+        "days" => 86_400.0,
+        _ => PREFIXES
+            .iter()
+            .find(|(_, prefix)| {
+                let unit = unit.strip_prefix(prefix);
+                !prefix.is_empty() && unit.is_some_and(|unit| UNITS.contains(&unit))
+            })
+            .map_or(1.0, |(power, _)| 10_f64.powi(*power)),
+    };
+    Some(number * scale)
+}
+
+/// The units that stand behind a prefix.
+const UNITS: [&str; 6] = ["J", "g", "s", "Wh", "B", "W"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +161,36 @@ mod tests {
         ];
         for (value, text) in cases {
             assert_eq!(modelled(value, "J"), text);
+        }
+    }
+
+    #[test]
+    fn figures_have_the_value_that_they_show() {
+        let near = |text: &str, value: f64| {
+            let shown = shown_value(text).unwrap_or(f64::NAN);
+            assert!(
+                (shown - value).abs() <= value.abs() * 1e-12,
+                "{text}: {shown}"
+            );
+        };
+        near("8.6 µJ", 8.6e-6);
+        near("3.4 µJ - 16 µJ", 3.4e-6);
+        near("830 pg", 830e-12);
+        near("3.6 MJ", 3.6e6);
+        near("21.30 ms", 21.3e-3);
+        near("2.0 min", 120.0);
+        near("1,234,567", 1_234_567.0);
+        near("-12", -12.0);
+        near("+1.5 kg", 1500.0);
+        near("12.5 %", 12.5);
+        near("3..6", 3.0);
+        near("1,000..2,000", 1000.0);
+        near("3 transactions", 3.0);
+        for (value, unit) in [(2.3e-19, "J"), (860e-6, "J"), (0.0, "g")] {
+            near(&modelled(value, unit), value);
+        }
+        for words in ["-", "", "no range", "ring", ".", "process 3"] {
+            assert_eq!(shown_value(words), None, "{words}");
         }
     }
 

@@ -145,6 +145,15 @@ pub fn layers(protocol: &ProtocolReport) -> Table {
     table
 }
 
+/// Messages by kind.
+pub fn kinds(protocol: &ProtocolReport) -> Table {
+    let mut table = Table::new([("kind", Align::Left), ("messages", Align::Right)]);
+    for (kind, messages) in &protocol.tally.messages_by_kind {
+        table.row(vec![kind.clone(), grouped(messages.get())]);
+    }
+    table
+}
+
 /// Energy and emissions by the headline model.
 pub fn energy(protocol: &ProtocolReport) -> Table {
     let gas = protocol.carbon.gas.label();

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::number::{counted, grouped, modelled, percent};
 use super::table::{self, Style, beside, wrapped};
 use super::{
-    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, Sci, SourceKind,
-    is_marker, tables, time,
+    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, Sci, Source,
+    SourceKind, is_marker, tables, time,
 };
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
@@ -21,8 +21,9 @@ const MARGIN: usize = 14;
 
 /// The whole report.
 pub fn render(report: &Report, style: Style) -> String {
-    let mut lines = source_lines(report, style);
-    lines.extend(run_lines(report, style));
+    let mut lines = fact_lines(&source_facts(report), style);
+    lines.extend(fact_lines(&completeness_facts(report), style));
+    lines.extend(fact_lines(&run_facts(report), style));
     for protocol in report
         .protocols
         .iter()
@@ -115,44 +116,65 @@ pub(super) fn labelled(label: &str, text: &str, style: Style) -> Vec<String> {
     lines
 }
 
-pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
-    let source = &report.source;
-    let origin = match source.kind {
+/// Words under a label. Without a label they belong to the one before.
+pub(super) type Fact = (&'static str, String);
+
+/// Several facts under one label.
+fn labelled_once(label: &'static str, words: Vec<String>) -> Vec<Fact> {
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    labels.zip(words).collect()
+}
+
+fn fact_lines(facts: &[Fact], style: Style) -> Vec<String> {
+    let lines = facts.iter();
+    lines
+        .flat_map(|(label, words)| labelled(label, words, style))
+        .collect()
+}
+
+/// Where the packets came from.
+pub(super) fn origin(source: &Source) -> String {
+    match source.kind {
         SourceKind::Live => format!(
             "live capture of {}",
             source.interface.as_deref().unwrap_or("an interface")
         ),
         SourceKind::Stdin => "capture from standard input".to_owned(),
         SourceKind::File => source.files.join(", "),
-    };
-    let mut lines = labelled("source", &origin, style);
+    }
+}
+
+pub(super) fn source_facts(report: &Report) -> Vec<Fact> {
+    let source = &report.source;
+    let mut facts = vec![("source", origin(source))];
     if let (Some(first), Some(last)) = (source.first_packet, source.last_packet) {
         let span = last.as_nanos().saturating_sub(first.as_nanos());
         let span = format!("{} + {}", time::rfc3339(first), time::span(span));
-        lines.extend(labelled("", &span, style));
+        facts.push(("", span));
     }
     for part in &source.parts {
         let part = format!("part {} of {} of a divided capture", part.number, part.of);
-        lines.extend(labelled("", &part, style));
+        facts.push(("", part));
     }
     for (i, merged) in source.merged.iter().enumerate() {
         let label = if i == 0 { "merged from" } else { "" };
         let packets = counted(merged.packets_seen.get(), "packet");
         let state = state_word(merged.state);
-        let told = format!("{}: {packets}, {state}", merged.report);
-        lines.extend(labelled(label, &told, style));
+        facts.push((label, format!("{}: {packets}, {state}", merged.report)));
     }
     if let Some(filter) = &source.filter {
         let filter = format!("{filter} (what it kept out is not counted)");
-        lines.extend(labelled("filter", &filter, style));
+        facts.push(("filter", filter));
     }
     if source.partial {
-        lines.extend(labelled(
-            "partial",
-            "ended before what it observes was over",
-            style,
-        ));
+        let ended = "ended before what it observes was over";
+        facts.push(("partial", ended.to_owned()));
     }
+    facts
+}
+
+/// Whether the capture showed everything, and why that is said of it.
+pub(super) fn completeness_facts(report: &Report) -> Vec<Fact> {
     let completeness = &report.completeness;
     let dropped = |count: Option<crate::units::Packets>, by: &str| match count {
         Some(count) => format!("{} dropped by the {by}", grouped(count.get())),
@@ -165,22 +187,21 @@ pub(super) fn source_lines(report: &Report, style: Style) -> Vec<String> {
         dropped(completeness.losses.packets_dropped, "capture"),
         dropped(completeness.losses.softnet_dropped, "kernel"),
     );
-    lines.extend(labelled("completeness", &statement, style));
-    for reason in &completeness.reasons {
-        lines.extend(labelled("", reason, style));
-    }
+    let mut facts = vec![("completeness", statement)];
+    let reasons = completeness.reasons.iter();
+    facts.extend(reasons.map(|reason| ("", reason.clone())));
     if completeness.evidence.truncated_packets.get() > 0 {
         let cut = format!(
             "{} cut by the snap length; original lengths are counted",
             counted(completeness.evidence.truncated_packets.get(), "packet")
         );
-        lines.extend(labelled("", &cut, style));
+        facts.push(("", cut));
     }
-    lines
+    facts
 }
 
 /// How the run went that the report is on.
-pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
+pub(super) fn run_facts(report: &Report) -> Vec<Fact> {
     let Some(run) = &report.run else {
         return Vec::new();
     };
@@ -202,27 +223,27 @@ pub(super) fn run_lines(report: &Report, style: Style) -> Vec<String> {
         },
         grouped(run.succeeded),
     );
-    let mut lines = labelled("run", &went, style);
+    let mut facts = vec![("run", went)];
     for InjectedFault { fault, happened } in &run.faults {
-        lines.extend(labelled("", &format!("fault: {fault}"), style));
+        facts.push(("", format!("fault: {fault}")));
         for what in happened {
-            lines.extend(labelled("", &format!("  {what}"), style));
+            facts.push(("", format!("  {what}")));
         }
         if happened.is_empty() {
-            lines.extend(labelled("", "  it never came to it", style));
+            facts.push(("", "  it never came to it".to_owned()));
         }
     }
     if let Some(stalled) = &run.stalled {
-        lines.extend(labelled("", &format!("after the fault: {stalled}"), style));
+        facts.push(("", format!("after the fault: {stalled}")));
     }
     for problem in &run.problems {
-        lines.extend(labelled("", &format!("problem: {problem}"), style));
+        facts.push(("", format!("problem: {problem}")));
     }
     if let Some(host) = &report.host_energy {
-        lines.extend(labelled("host energy", &host_words(host), style));
+        facts.push(("host energy", host_words(host)));
     }
-    lines.extend(property_lines(run, style));
-    lines
+    facts.extend(property_facts(run));
+    facts
 }
 
 /// What the machine's processors took, or why nobody knows.
@@ -259,7 +280,7 @@ fn hold_or_holds(number: usize) -> &'static str {
 }
 
 /// The properties that hold in one line, each other in a line of its own.
-fn property_lines(run: &RunSummary, style: Style) -> Vec<String> {
+pub(super) fn property_facts(run: &RunSummary) -> Vec<Fact> {
     let properties = run.properties.iter();
     let (hold, others): (Vec<_>, Vec<_>) = properties.partition(|p| p.holds == Some(true));
     let mut words = Vec::new();
@@ -285,11 +306,7 @@ fn property_lines(run: &RunSummary, style: Style) -> Vec<String> {
             property.name, property.why
         ));
     }
-    let labels = std::iter::once("properties").chain(std::iter::repeat(""));
-    let lines = words.iter().zip(labels);
-    lines
-        .flat_map(|(words, label)| labelled(label, words, style))
-        .collect()
+    labelled_once("properties", words)
 }
 
 /// The word for a state of completeness.
@@ -620,8 +637,8 @@ fn audit_lines(audit: &Audit, caveat: &str, style: Style) -> Vec<String> {
     for remark in &audit.remarks {
         lines.extend(labelled("", remark, style));
     }
-    lines.extend(message_lines(audit, style));
-    lines.extend(identity_lines(audit, style));
+    lines.extend(fact_lines(&message_facts(audit), style));
+    lines.extend(fact_lines(&identity_facts(audit), style));
     lines
 }
 
@@ -629,7 +646,7 @@ fn audit_lines(audit: &Audit, caveat: &str, style: Style) -> Vec<String> {
 const MOST_UNMATCHED: usize = 5;
 
 /// How messages match one to one, and the first that do not.
-pub(super) fn message_lines(audit: &Audit, style: Style) -> Vec<String> {
+pub(super) fn message_facts(audit: &Audit) -> Vec<Fact> {
     let Some(messages) = &audit.messages else {
         return Vec::new();
     };
@@ -649,29 +666,29 @@ pub(super) fn message_lines(audit: &Audit, style: Style) -> Vec<String> {
             format!("{} of {of} matched one to one", grouped(matched))
         }
     };
-    let mut lines = labelled("messages", &format!("{matched}{again}"), style);
+    let mut facts = vec![("messages", format!("{matched}{again}"))];
     for found in &messages.findings {
         let told = format!(
             "{} {}",
             grouped(found.messages.get()),
             found.finding.words()
         );
-        lines.extend(labelled("", &told, style));
+        facts.push(("", told));
     }
     let speaks = |unmatched: &&Unmatched| unmatched.verdict > Verdict::Explained;
     let worse: Vec<&Unmatched> = messages.unmatched.iter().filter(speaks).collect();
     for unmatched in worse.iter().take(MOST_UNMATCHED) {
-        lines.extend(labelled("", &unmatched.to_string(), style));
+        facts.push(("", unmatched.to_string()));
     }
     if worse.len() > MOST_UNMATCHED {
         let more = "and more: report.json has the first hundred";
-        lines.extend(labelled("", more, style));
+        facts.push(("", more.to_owned()));
     }
-    lines
+    facts
 }
 
 /// Identities in a line where they hold, otherwise those that do not.
-pub(super) fn identity_lines(audit: &Audit, style: Style) -> Vec<String> {
+pub(super) fn identity_facts(audit: &Audit) -> Vec<Fact> {
     if audit.identities.is_empty() {
         return Vec::new();
     }
@@ -694,15 +711,11 @@ pub(super) fn identity_lines(audit: &Audit, style: Style) -> Vec<String> {
             texts.join("; ")
         ));
     }
-    let labels = std::iter::once("identities").chain(std::iter::repeat(""));
-    let lines = words.iter().zip(labels);
-    lines
-        .flat_map(|(words, label)| labelled(label, words, style))
-        .collect()
+    labelled_once("identities", words)
 }
 
 /// Markers, other traffic and packets that could not be decoded.
-fn rest(report: &Report) -> Vec<(&'static str, String)> {
+pub(super) fn rest_facts(report: &Report) -> Vec<Fact> {
     let mut rest = Vec::new();
     for marker in report
         .protocols
@@ -769,14 +782,12 @@ fn most_frequent(packets: &BTreeMap<String, Packets>) -> String {
     }
 }
 
-pub(super) fn rest_lines(report: &Report, style: Style) -> Vec<String> {
-    let rest = rest(report);
+fn rest_lines(report: &Report, style: Style) -> Vec<String> {
+    let rest = rest_facts(report);
     let mut lines = Vec::new();
     if !rest.is_empty() && report.audit.is_none() {
         lines.push(String::new());
     }
-    for (label, words) in rest {
-        lines.extend(labelled(label, &words, style));
-    }
+    lines.extend(fact_lines(&rest, style));
     lines
 }

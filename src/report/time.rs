@@ -18,6 +18,15 @@ pub fn rfc3339(time: Timestamp) -> String {
     )
 }
 
+/// A time to the second in UTC, as people write it: `2026-01-02 03:04:05 UTC`.
+pub fn second(time: Timestamp) -> String {
+    let text = rfc3339(time);
+    match text.split_once('T') {
+        Some((date, of_day)) => format!("{date} {} UTC", &of_day[..8]),
+        None => text,
+    }
+}
+
 /// A time to the millisecond in UTC that sorts and may stand in a file's name: `20260102-030405.678`.
 pub fn compact(time: Timestamp) -> String {
     let text = rfc3339(time);
@@ -70,6 +79,12 @@ mod tests {
         for (nanos, text) in cases {
             assert_eq!(rfc3339(Timestamp::from_nanos(nanos)), text);
         }
+    }
+
+    #[test]
+    fn a_time_to_the_second_is_cut_and_not_rounded() {
+        let time = Timestamp::from_nanos(1_700_000_000 * NANOS + 999_999_999);
+        assert_eq!(second(time), "2023-11-14 22:13:20 UTC");
     }
 
     #[test]

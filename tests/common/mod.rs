@@ -4,6 +4,7 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+pub mod chromium;
 pub mod sharkd;
 
 use std::collections::BTreeMap;

@@ -1,13 +1,17 @@
 //! Hand-made analyses that the tests of the report share.
 #![allow(dead_code)]
 
+use serde_json::Value;
 use wirewatt::analysis::{Analysis, Completeness, Evidence, SourceLosses};
 use wirewatt::audit::{
     self, Account, Audit, Expected, Finding, FindingCount, IdentityRow, MessageAudit, MessageId,
     Unmatched, Verdict,
 };
 use wirewatt::energy::Library;
-use wirewatt::report::{Models, PropertyKind, PropertyRow, Report, RunSummary, Source, SourceKind};
+use wirewatt::report::{
+    Models, PropertyKind, PropertyRow, Report, RunSetup, RunSummary, Source, SourceKind, chart,
+    html,
+};
 use wirewatt::tally::{
     Bucket, BytesByClass, DirectionTally, Excess, LayerBytes, Operations, PacketCounts, Pair,
     PairTally, Projection, ProtocolTally, Series,
@@ -224,6 +228,15 @@ pub fn one_protocol() -> Report {
 /// A run that broke a promise and lost a message: nothing of this happened to the capture.
 pub fn faulty_run() -> Report {
     let mut report = one_protocol();
+    report.command = [
+        "/usr/bin/wirewatt",
+        "run",
+        "two-phase-commit",
+        "--option",
+        "vote-no=2",
+    ]
+    .map(str::to_owned)
+    .into();
     let audit = report.audit.as_mut().expect("it is audited");
     let unmatched = |sequence, finding: Finding, why: &str| Unmatched {
         id: MessageId {
@@ -279,6 +292,14 @@ pub fn faulty_run() -> Report {
         why: why.to_owned(),
     };
     report.of_run(RunSummary {
+        setup: Some(RunSetup {
+            started: Timestamp::from_nanos(START),
+            rounds: 1,
+            payload: 0,
+            seed: 7,
+            addresses: vec!["127.0.0.1:8190".to_owned()],
+            options: [("vote-no".to_owned(), "2".to_owned())].into(),
+        }),
         faults: Vec::new(),
         stalled: None,
         time: None,
@@ -377,4 +398,62 @@ pub fn everything() -> Report {
         ..Source::default()
     };
     Report::new(&analysis, completeness, source, Some(audit), &models())
+}
+
+/// The page on a report, with all of its charts.
+pub fn page_of(report: &Report) -> String {
+    html::render(report, &chart::of_report(report, None)).expect("charts can be drawn")
+}
+
+/// Ends elements and attributes, starts a script, and turns the line around.
+pub const HOSTILE: &str = "\"></script><img src=x onerror=alert(1)>'\u{202e}&";
+
+/// A report in which every text is [`HOSTILE`] that a report can be read with.
+pub fn hostile() -> Report {
+    let mut faulty = faulty_run();
+    faulty.protocols.extend(everything().protocols);
+    faulty.source = everything().source;
+    let mut report = serde_json::to_value(&faulty).expect("JSON");
+    let mut paths = Vec::new();
+    texts(&report, String::new(), &mut paths);
+    for path in paths {
+        let text = report.pointer_mut(&path).expect("it was there");
+        let old = text.take();
+        *text = Value::from(format!("{HOSTILE}{}", old.as_str().unwrap_or_default()));
+        if serde_json::from_value::<Report>(report.clone()).is_err() {
+            *report.pointer_mut(&path).expect("it is there") = old;
+        }
+    }
+    // Names that are keys.
+    for protocol in report["protocols"].as_array_mut().expect("a list") {
+        for map in ["messages_by_kind", "icmp_errors"] {
+            if let Some(map) = protocol.get_mut(map).and_then(Value::as_object_mut) {
+                let old = std::mem::take(map);
+                map.extend(
+                    old.into_iter()
+                        .map(|(key, n)| (format!("{HOSTILE}{key}"), n)),
+                );
+            }
+        }
+    }
+    serde_json::from_value(report).expect("a report")
+}
+
+/// Paths of all texts.
+fn texts(value: &Value, path: String, into: &mut Vec<String>) {
+    match value {
+        Value::String(_) => into.push(path),
+        Value::Array(items) => {
+            for (place, item) in items.iter().enumerate() {
+                texts(item, format!("{path}/{place}"), into);
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                texts(item, format!("{path}/{key}"), into);
+            }
+        }
+        _ => {}
+    }
 }

@@ -47,6 +47,26 @@ pub mod colour {
     /// Where nothing can be.
     pub const NOTHING: RGBColor = RGBColor(240, 240, 240);
     pub const PAPER: RGBColor = RGBColor(255, 255, 255);
+    /// Dark text on a coloured ground. Another colour than [`INK`], which a dark page replaces
+    /// together with the paper.
+    const INK_ON_COLOUR: RGBColor = RGBColor(17, 17, 17);
+
+    /// Of dark and white, what text on this ground is read better in (contrast as WCAG 2.2 has it).
+    pub fn ink_on(ground: RGBColor) -> RGBColor {
+        let contrast = |ink| (luminance(ground) + 0.05) / (luminance(ink) + 0.05);
+        match contrast(INK_ON_COLOUR) > 1.0 / contrast(PAPER) {
+            true => INK_ON_COLOUR,
+            false => PAPER,
+        }
+    }
+
+    fn luminance(RGBColor(red, green, blue): RGBColor) -> f64 {
+        let linear = |channel: u8| match f64::from(channel) / 255.0 {
+            dark @ ..0.04045 => dark / 12.92,
+            light => ((light + 0.055) / 1.055).powf(2.4),
+        };
+        0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+    }
 }
 
 /// Why a stroke could not be drawn.

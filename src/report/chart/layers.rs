@@ -287,10 +287,9 @@ impl Row {
             let words = format!("{share:.0} %");
             let room = to - from - width_of(&words, 11);
             if room > 6 {
-                let dark = [colour::BLUE, colour::GREEN, colour::RED].contains(&part.0);
-                let ink = if dark { &colour::PAPER } else { &colour::INK };
+                let ink = colour::ink_on(part.0);
                 let at = ((from + to) / 2, top + self.height / 2 - 7);
-                canvas.styled(&words, at, centred(11).color(ink))?;
+                canvas.styled(&words, at, centred(11).color(&ink))?;
             } else {
                 let words = match share {
                     0.05.. => format!("{share:.1} %"),

@@ -209,15 +209,14 @@ impl Matrix {
     }
 }
 
-/// A shade between pale and dark blue, and whether words on it have to be white.
-fn shade(weight: u64, most: u64) -> (RGBColor, bool) {
+/// A shade between pale and dark blue.
+fn shade(weight: u64, most: u64) -> RGBColor {
     // By the square root, so that a tenth is not next to nothing.
     let share = (weight as f64 / most.max(1) as f64).sqrt();
     let between = |pale: u8, dark: u8| {
         (f64::from(pale) + share * (f64::from(dark) - f64::from(pale))).round() as u8
     };
-    let shade = RGBColor(between(226, 0), between(240, 84), between(250, 140));
-    (shade, share > 0.55)
+    RGBColor(between(226, 0), between(240, 84), between(250, 140))
 }
 
 impl Picture for Matrix {
@@ -263,10 +262,10 @@ impl Picture for Matrix {
         let most = weights.max().unwrap_or(0);
         for ((from, to), tally) in &self.cells {
             let (x, y) = (left + cell * *to as i32, top + row * *from as i32);
-            let (fill, dark) = shade(self.weight(tally), most);
+            let fill = shade(self.weight(tally), most);
             let corners = [(x + 1, y + 1), (x + cell - 1, y + row - 1)];
             canvas.rectangle(corners, fill)?;
-            let ink = if dark { &colour::PAPER } else { &colour::INK };
+            let ink = &colour::ink_on(fill);
             let size = if cell >= 36 { 12 } else { 10 };
             let weight = match self.by_messages {
                 true => short(tally.messages.get()),
