@@ -8,6 +8,7 @@ mod analyze;
 mod annotate;
 mod audit;
 mod check;
+mod export;
 mod interrupt;
 mod list;
 mod live_view;
@@ -54,6 +55,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Split(split::SplitArgs),
     Merge(merge::MergeArgs),
+    Export(export::ExportArgs),
     List(list::ListArgs),
     Node(node::NodeArgs),
 }
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Split(args) => split::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::List(args) => list::run(&args),
         Command::Node(args) => node::run(&args),
     };

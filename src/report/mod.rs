@@ -8,6 +8,7 @@
 pub mod chart;
 pub mod compare;
 mod cost;
+pub mod export;
 pub mod html;
 pub mod json;
 mod merge;

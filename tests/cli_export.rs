@@ -1,0 +1,240 @@
+//! `export`: every table, with the values of the report, whatever names a capture brought.
+
+mod common;
+mod report_fixture;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use common::{run, wirewatt};
+use serde_json::{Value, json};
+use wirewatt::report::export::{ExportFormat, TABLES, export};
+use wirewatt::report::{Report, json as report_json};
+
+type Row = BTreeMap<String, String>;
+
+fn csv(folder: &Path, table: &str) -> Vec<Row> {
+    let path = folder.join(format!("{table}.csv"));
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+fn exported(report: Report) -> (tempfile::TempDir, Value) {
+    let value = serde_json::to_value(&report).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let reports = [("mine".to_owned(), report)];
+    export(&reports, ExportFormat::Csv, folder.path()).unwrap();
+    export(&reports, ExportFormat::Json, folder.path()).unwrap();
+    (folder, value)
+}
+
+/// The sum of a column over the rows of a protocol.
+fn sum(rows: &[Row], protocol: &Value, column: &str) -> u64 {
+    let of = |row: &&Row| {
+        row["protocol"] == protocol["name"].as_str().unwrap()
+            && row["foreign"].parse() == Ok(protocol["foreign"] == true)
+    };
+    let cells = rows.iter().filter(of).map(|row| &row[column]);
+    cells.map(|cell| cell.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn tables_have_the_values_of_the_report() {
+    let (folder, report) = exported(report_fixture::everything());
+    let read = |table: &str| csv(folder.path(), table);
+    let protocols = report["protocols"].as_array().unwrap();
+    let rows = read("protocols");
+    assert_eq!(rows.len(), protocols.len());
+    let (packets, series, pairs) = (read("packets"), read("series"), read("pairs"));
+    let (kinds, estimates) = (read("kinds"), read("estimates"));
+    for (row, protocol) in rows.iter().zip(protocols) {
+        for (column, at) in [
+            ("messages", "/messages"),
+            ("packets", "/packets/total"),
+            ("ip_bytes", "/bytes/ip"),
+            ("wire_bytes", "/bytes/wire"),
+            ("projection_frames", "/projection/frames"),
+            ("goodput_share", "/goodput_share"),
+            ("connections", "/connections"),
+        ] {
+            let value = protocol.pointer(at).unwrap();
+            let expected = if value.is_null() {
+                String::new()
+            } else {
+                value.to_string()
+            };
+            assert_eq!(row[column], expected, "{column}");
+        }
+        assert_eq!(
+            sum(&packets, protocol, "packets"),
+            protocol["packets"]["total"]
+        );
+        assert_eq!(sum(&packets, protocol, "ip_bytes"), protocol["bytes"]["ip"]);
+        let buckets = protocol["series"]["buckets"].as_object().unwrap();
+        let counted: u64 = buckets
+            .values()
+            .map(|b| b["packets"].as_u64().unwrap())
+            .sum();
+        assert_eq!(sum(&series, protocol, "packets"), counted);
+        let messages = |value: &Value| value["messages"].as_u64().unwrap();
+        let of_pairs = protocol["pairs"].as_array().unwrap().iter().map(messages);
+        assert_eq!(sum(&pairs, protocol, "messages"), of_pairs.sum::<u64>());
+        let by_kind = protocol["messages_by_kind"].as_object().unwrap();
+        let of_kinds = by_kind.values().map(|n| n.as_u64().unwrap());
+        assert_eq!(sum(&kinds, protocol, "messages"), of_kinds.sum::<u64>());
+    }
+    // The headline and 17 others of each protocol, to the last digit.
+    assert_eq!(estimates.len(), 18 * protocols.len());
+    let joules: Vec<&String> = estimates
+        .iter()
+        .map(|row| &row["joules"])
+        .take(18)
+        .collect();
+    let mut expected = vec![protocols[0]["energy"]["joules"].to_string()];
+    let others = protocols[0]["estimates"].as_array().unwrap().iter();
+    expected.extend(others.map(|estimate| estimate["energy"]["joules"].to_string()));
+    assert_eq!(joules, expected.iter().collect::<Vec<_>>());
+    let headlines = estimates.iter().filter(|row| row["headline"] == "true");
+    assert_eq!(headlines.count(), protocols.len());
+    let accounts = read("accounts");
+    let audited = report["audit"]["rows"].as_array().unwrap();
+    assert_eq!(accounts.len(), audited.len());
+    for (row, audited) in accounts.iter().zip(audited) {
+        assert_eq!(row["wire"], audited["wire"].to_string());
+        let low = audited["expected"].get("low").map(Value::to_string);
+        assert_eq!(row["expected_low"], low.unwrap_or_default());
+        assert_eq!(row["expected"].is_empty(), !audited["expected"].is_number());
+    }
+}
+
+#[test]
+fn csv_and_json_have_the_same_cells() {
+    let (folder, _) = exported(report_fixture::faulty_run());
+    let mut rows = 0;
+    for table in TABLES {
+        let path = folder.path().join(format!("{}.json", table.name));
+        let objects: Vec<BTreeMap<String, Value>> =
+            serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let lines = csv(folder.path(), table.name);
+        assert_eq!(lines.len(), objects.len(), "{}", table.name);
+        for (line, object) in lines.iter().zip(&objects) {
+            for (column, cell) in line {
+                let value = match &object[column] {
+                    Value::Null => String::new(),
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                let defused = cell.strip_prefix('\'').unwrap_or(cell);
+                assert_eq!(defused, value, "{}.{column}", table.name);
+                rows += 1;
+            }
+        }
+    }
+    assert!(rows > 500, "{rows} cells");
+}
+
+/// Names of protocols and kinds come from files and captures.
+#[test]
+fn hostile_names_are_cells_and_nothing_else() {
+    let mut value = serde_json::to_value(report_fixture::one_protocol()).unwrap();
+    let name = "=HYPERLINK(\"http://x\",\"a\"),\n\"quoted\",b";
+    value["protocols"][0]["name"] = json!(name);
+    value["protocols"][0]["messages_by_kind"] = json!({ "@SUM(1+1)": 7, "a,b\"c\r\nd": 8 });
+    let report: Report = serde_json::from_value(value).unwrap();
+    let (folder, _) = exported(report);
+    let rows = csv(folder.path(), "kinds");
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (&*row["protocol"], &*row["kind"], &*row["messages"]))
+        .collect();
+    let defused = format!("'{name}");
+    assert_eq!(
+        told,
+        [
+            (defused.as_str(), "'@SUM(1+1)", "7"),
+            (defused.as_str(), "a,b\"c\r\nd", "8")
+        ]
+    );
+}
+
+#[test]
+fn several_reports_go_into_the_same_files_and_nothing_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("deep/tables");
+    let names = [
+        "captures/ring.report.json",
+        "captures/centralized.report.json",
+    ];
+    let export = || run(wirewatt().arg("export").args(names).arg("--csv").arg(&out));
+    let finished = export();
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let rows = csv(&out, "reports");
+    let told: Vec<&String> = rows.iter().map(|row| &row["report"]).collect();
+    assert_eq!(told, names);
+    assert!(!out.join("reports.json").exists());
+    fs::remove_file(out.join("reports.csv")).unwrap();
+    let finished = export();
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    assert!(finished.stderr.contains("is there already"), "{finished}");
+    assert!(!out.join("reports.csv").exists(), "written in part");
+}
+
+#[test]
+fn what_is_no_report_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    for (name, part) in [
+        ("captures/ring.pcapng", "not a report"),
+        ("/nowhere.json", "cannot be read"),
+        ("captures", "captures/report.json: cannot be read"),
+    ] {
+        let finished = run(wirewatt().args(["export", name, "--csv"]).arg(&out));
+        assert_eq!(finished.status.code(), Some(2), "{finished}");
+        assert!(finished.stderr.contains(part), "{finished}");
+    }
+    let finished = run(wirewatt().args(["export", "captures/ring.report.json"]));
+    assert!(finished.stderr.contains("--csv <DIR>"), "{finished}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_report_on_standard_input_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let mut file = Vec::new();
+    report_json::write(&report_fixture::one_protocol(), &mut file).unwrap();
+    fs::write(&report, file).unwrap();
+    let status = wirewatt()
+        .args(["export", "-", "--json"])
+        .arg(folder.path().join("out"))
+        .stdin(Stdio::from(fs::File::open(report).unwrap()))
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let kinds = fs::read(folder.path().join("out/kinds.json")).unwrap();
+    let kinds: Value = serde_json::from_slice(&kinds).unwrap();
+    assert_eq!(
+        (&kinds[0]["report"], &kinds[0]["kind"]),
+        (&json!("-"), &json!("ack"))
+    );
+}
+
+/// docs/exports.md lists each table with its columns in their order, and no other.
+#[test]
+fn every_column_is_documented() {
+    let page = include_str!("../docs/exports.md");
+    let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert_eq!(sections.len(), TABLES.len());
+    for (section, table) in sections.iter().zip(TABLES) {
+        assert_eq!(section.lines().next(), Some(table.name));
+        let documented = section.lines().filter_map(|line| {
+            let cell = line.strip_prefix("| `")?;
+            cell.split('`').next()
+        });
+        let columns = table.columns.iter().map(|(name, _)| *name);
+        assert_eq!(documented.collect::<Vec<_>>(), columns.collect::<Vec<_>>());
+        assert!(section.contains(table.about), "{}", table.name);
+    }
+}
