@@ -3,16 +3,19 @@
 mod report_fixture;
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use report_fixture::{
     START, analysis, empty, everything, faulty_run, models, one_protocol, redis, two_phase_commit,
 };
-use wirewatt::analysis::{Completeness, SourceLosses};
+use wirewatt::analysis::{Completeness, MessageLog, MessageSeen, SourceLosses};
+use wirewatt::message::{Label, Way};
 use wirewatt::report::chart::{self, Chart, Shape};
 use wirewatt::report::{Compared, Models, Report, Source};
 use wirewatt::tally::{Bucket, LayerBytes, Pair, PairTally, ProtocolTally, Series};
 use wirewatt::units::{
-    IpBytes, MessageBytes, Messages, Packets, PayloadBytes, TransportHeaderBytes, WireBytes,
+    FramingBytes, IpBytes, MessageBytes, Messages, Packets, PayloadBytes, Timestamp,
+    TransportHeaderBytes, WireBytes,
 };
 
 const HOSTILE: &str = "</text><script>alert('&\")</script>\u{1}\u{202e}\u{ffff}\n";
@@ -305,4 +308,104 @@ fn charts_are_written_as_both_and_nothing_else_is_left() {
     assert_eq!(names, expected);
     let error = chart::write_all(&charts, &path.join("traffic.svg")).unwrap_err();
     assert!(error.to_string().contains("traffic.svg"), "{error}");
+}
+
+fn frame(sender: u32, receiver: u32, sequence: u64, timestamp: u64, at: i64) -> MessageSeen {
+    MessageSeen {
+        label: Label {
+            protocol: 3,
+            kind: 1,
+            sender,
+            receiver,
+            incarnation: 1,
+            run: 7,
+            operation: 1,
+            sequence,
+            timestamp,
+        },
+        body: MessageBytes::new(8),
+        framing: FramingBytes::new(56),
+        time: Timestamp::from_nanos(START + at),
+        connection: 0,
+        way: Way::ToListener,
+        end: 64,
+        acknowledged: true,
+        whole: true,
+    }
+}
+
+/// Headers say what whoever sent them pleased: numbers of any size, a process that writes to itself,
+/// kinds that nobody knows, times that lie decades apart.
+#[test]
+fn whatever_frames_say_is_drawn_with_an_arrow_each_and_what_is_wrong_is_marked() {
+    let mut messages = vec![
+        frame(0, 1, 1, 5, 0),
+        frame(0, 1, 2, 4, 1_000),
+        frame(1, 0, 1, 9, 250_000),
+        frame(2, 2, 1, u64::MAX, 300_000),
+        frame(u32::MAX, 3, u64::MAX, 0, 400_000),
+        frame(3, 2, 1, 10, 315_576_000_000_000_000),
+    ];
+    messages[2].whole = false;
+    messages[3].label.kind = u16::MAX;
+    messages[5].body = MessageBytes::new(u64::MAX - 56);
+    let log = MessageLog {
+        messages,
+        left_out: 1,
+        ..MessageLog::default()
+    };
+    let chart = chart::space_time(&log).expect("messages");
+    keep("frames", &[chart::space_time(&log).expect("messages")]);
+    assert_is_drawn("frames", &chart);
+    let drawing = chart.svg().unwrap();
+    let arrows = drawing.marks.iter();
+    let arrows = arrows.filter(|mark| matches!(mark.shape, Shape::Line { .. }));
+    assert_eq!(arrows.count(), 6);
+    let wrong: Vec<_> = drawing
+        .marks
+        .iter()
+        .filter(|mark| mark.words.contains("wrong:"))
+        .collect();
+    assert_eq!(wrong.len(), 1);
+    assert!(
+        wrong[0].words.starts_with("vote-request, 0 → 1, 64 B, "),
+        "{wrong:?}"
+    );
+    assert!(drawing.svg.contains("timestamp contradicts another (1)"));
+    let other_protocol = MessageLog {
+        messages: vec![MessageSeen {
+            label: Label {
+                protocol: u16::MAX,
+                ..log.messages[0].label
+            },
+            ..log.messages[0].clone()
+        }],
+        ..MessageLog::default()
+    };
+    assert_is_drawn(
+        "frame",
+        &chart::space_time(&other_protocol).expect("a message"),
+    );
+}
+
+#[test]
+fn analyze_draws_what_a_capture_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let analyzed = Command::new(env!("CARGO_BIN_EXE_wirewatt"))
+        .args(["analyze", "captures/two-phase-commit.pcapng", "--charts"])
+        .arg(folder.path().join("charts"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&analyzed.stderr);
+    assert!(analyzed.status.success(), "{told}");
+    assert!(told.contains("charts: "), "{told}");
+    let drawn = std::fs::read_to_string(folder.path().join("charts/space-time.svg")).unwrap();
+    assert_is_document(&drawn);
+    assert_eq!(
+        drawn.matches("<polygon").count(),
+        12,
+        "an arrow's head a message"
+    );
+    assert!(drawn.contains("12 messages between 4 processes of two-phase-commit"));
+    assert!(drawn.contains("No Lamport timestamp contradicts another."));
 }

@@ -280,6 +280,8 @@ fn several_algorithms_are_compared() {
     let page = std::fs::read_to_string(out.join("comparison.html")).expect("a page");
     assert!(page.contains("two-phase-commit") && page.contains("ring"));
     assert!(out.join("ring/report.html").exists());
+    let chart = std::fs::read_to_string(out.join("charts/messages.svg")).expect("a chart");
+    assert!(chart.contains("ring, n = 3") && chart.contains("two-phase-commit, n = 3"));
 
     // Nothing is compared, and no page overwritten, when nothing was run.
     let again = run(&mut run_command(

@@ -127,7 +127,7 @@ fn runs_compare_on_one_page() {
     };
     let page = html::comparison(&[run("two-phase-commit", &one), run("redis", &all)]).unwrap();
     keep("comparison.html", &page);
-    assert_eq!(page.matches("<figure").count(), 1);
+    assert_eq!(page.matches("<figure").count(), 3);
     assert!(page.ends_with("</html>\n"));
     let banner = page
         .lines()

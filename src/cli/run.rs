@@ -25,8 +25,8 @@ use crate::experiment::scenario::Scenario;
 use crate::experiment::{self, Finished, RunOptions};
 use crate::ledger;
 use crate::node::control::Connections;
-use crate::report::text;
 use crate::report::{self, Compared, Report};
+use crate::report::{chart, text};
 
 /// Run algorithms beside the sniffer and hold formula, counters and wire against each other
 #[derive(Debug, Args)]
@@ -231,6 +231,11 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
                 code = 2;
                 warn(&format_args!("cannot write {}: {error}", page.display()));
             }
+        }
+        let charts = chart::of_comparison(&compared);
+        if let Err(error) = chart::write_all(&charts, &out.join("charts")) {
+            code = 2;
+            warn(&error);
         }
     }
     Ok(ExitCode::from(code))

@@ -29,6 +29,8 @@ pub struct Accounts {
     formula: Option<(u64, u64)>,
     /// By its nodes' ledger: taken by the kernel, and decoded by receivers.
     nodes: Option<(u64, u64)>,
+    /// Attempted and not sent, by why.
+    not_sent: Vec<String>,
     /// Complete messages in the capture.
     wire: u64,
     /// Whether the wire's framing only approximates messages.
@@ -50,10 +52,18 @@ impl Accounts {
         };
         let total = |of: fn(&Row) -> u64| rows.iter().map(|row| of(row)).sum::<u64>();
         let audited = !rows.is_empty();
+        let not_sent = [
+            ("refused", total(|row| row.refused.get())),
+            ("suppressed", total(|row| row.suppressed.get())),
+        ];
+        let not_sent = not_sent.into_iter().filter(|(_, count)| *count > 0);
         let formula: Option<Vec<_>> = rows.iter().map(ends).collect();
         Self {
             name,
             verdict: rows.iter().map(|row| row.verdict).max(),
+            not_sent: not_sent
+                .map(|(why, count)| format!("{} {why}", grouped(count)))
+                .collect(),
             formula: formula.filter(|_| audited).map(sum),
             nodes: audited.then(|| (total(|row| row.sent.get()), total(|row| row.received.get()))),
             wire: match (audited, protocol) {
@@ -86,13 +96,20 @@ impl Accounts {
         }
     }
 
+    /// The verdict, and what kept messages from being sent; nothing without an audit.
+    fn judgement(&self) -> Option<String> {
+        let verdict = self.verdict?.to_string();
+        let words = [&[verdict], &*self.not_sent].concat();
+        Some(words.join(", "))
+    }
+
     fn in_words(&self) -> String {
         let bars: Vec<String> = self
             .bars()
             .into_iter()
             .map(|(name, _, low, high)| format!("{name} {}", interval(low, high)))
             .collect();
-        let verdict = self.verdict.map(|verdict| format!(": {verdict}"));
+        let verdict = self.judgement().map(|words| format!(": {words}"));
         format!(
             "{}: {}{}.",
             self.name,
@@ -169,8 +186,8 @@ impl Picture for MessageBars {
     fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
         canvas.legend((MARGIN, 0), &self.legend())?;
         let names = self.algorithms.iter().map(|one| width_of(&one.name, 13));
-        let verdicts = self.algorithms.iter().filter_map(|one| one.verdict);
-        let verdicts = verdicts.map(|verdict| width_of(&verdict.to_string(), 11));
+        let verdicts = self.algorithms.iter().filter_map(Accounts::judgement);
+        let verdicts: Vec<i32> = verdicts.map(|words| width_of(&words, 11)).collect();
         let widest = names.chain(verdicts).max().unwrap_or(0).min(MOST_NAME);
         let left = MARGIN + widest + 12;
         let breadth = WIDTH - MARGIN - NUMBER - left;
@@ -188,9 +205,9 @@ impl Picture for MessageBars {
         let mut top = self.head();
         for accounts in &self.algorithms {
             canvas.words(cut(&accounts.name, 13, widest), (MARGIN, top), 13)?;
-            if let Some(verdict) = accounts.verdict {
+            if let Some(words) = accounts.judgement() {
                 let style = super::canvas::text(11).color(&colour::QUIET);
-                canvas.styled(&verdict.to_string(), (MARGIN, top + 17), style)?;
+                canvas.styled(&cut(&words, 11, widest), (MARGIN, top + 17), style)?;
             }
             for (i, (name, colour, low, high)) in accounts.bars().into_iter().enumerate() {
                 let y = top + BAR * i as i32;
@@ -285,10 +302,11 @@ mod tests {
     #[test]
     fn a_kind_without_a_formula_leaves_the_sum_without_one() {
         let number = Some(Expected::Number(Messages::new(3)));
-        let accounts = accounts(&[row("vote", number, [3; 3]), row("ping", None, [9; 3])]);
+        let mut rows = [row("vote", number, [3; 3]), row("ping", None, [9; 3])];
+        rows[1].refused = Messages::new(2);
         assert_eq!(
-            accounts.in_words(),
-            "raft: sent 12, received 12, wire 12: within."
+            accounts(&rows).in_words(),
+            "raft: sent 12, received 12, wire 12: within, 2 refused."
         );
     }
 

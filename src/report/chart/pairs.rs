@@ -247,9 +247,9 @@ impl Picture for Matrix {
             let sent = self.total(|(from, _)| *from == i);
             let words = match self.by_messages {
                 true => format!(
-                    "{} – {} B",
+                    "{}, {}",
                     short(sent.messages.get()),
-                    short(sent.payload.get())
+                    short_bytes(sent.payload.get())
                 ),
                 false => short_bytes(sent.payload.get()),
             };

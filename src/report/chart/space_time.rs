@@ -340,12 +340,11 @@ fn kind_of(message: &MessageSeen) -> String {
     protocols::kind_name(message.label.protocol, message.label.kind).into_owned()
 }
 
-/// A time since the first message, in the unit that suits the whole.
+/// A time since the first message: in one unit, unless the whole is so long that small ones are lost.
 fn offset(nanos: i64, span: i64) -> String {
     match span {
         ..10_000_000_000 => format!("{:.3} ms", nanos as f64 / 1e6),
-        10_000_000_000..7_200_000_000_000 => format!("{:.3} s", nanos as f64 / 1e9),
-        _ => format!("{:.2} h", nanos as f64 / 3600e9),
+        _ => time::span(nanos),
     }
 }
 
@@ -469,7 +468,7 @@ impl SpaceTime {
             }
         }
         canvas.dot(from, 3, colour)?;
-        let lamport = arrow.lamport.to_string();
+        let lamport = cut(&arrow.lamport.to_string(), 10, 60);
         let tail = match way {
             1.. => from.0 - 6 - width_of(&lamport, 10),
             _ => from.0 + 6,
@@ -634,6 +633,12 @@ mod tests {
                 .note
                 .contains("Of other runs or protocols: 1 message.")
         );
+    }
+
+    #[test]
+    fn times_lose_nothing_in_a_long_capture() {
+        assert_eq!(offset(1_234_567, 9_000_000_000), "1.235 ms");
+        assert_eq!(offset(1_234_567, 315_576_000_000_000_000), "1.23 ms");
     }
 
     #[test]

@@ -66,11 +66,12 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     if let Some(note) = text::comparison_note(runs) {
         page.notes(&[note]);
     }
-    let protocols: Vec<&ProtocolReport> =
-        runs.iter().filter_map(Compared::protocol_report).collect();
-    if !protocols.is_empty() {
+    let charts = chart::of_comparison(runs);
+    if !charts.is_empty() {
         page.section("charts", "Charts");
-        page.chart(&chart::layers(&protocols))?;
+        for chart in &charts {
+            page.chart(chart)?;
+        }
     }
     let Some(run) = runs.first() else {
         return Ok(page.finish("WireWatt"));
