@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use common::{run, wirewatt};
+use common::{free_ports, run, wirewatt};
 use serde_json::{Value, json};
-use wirewatt::report::export::{ExportFormat, TABLES, export};
+use wirewatt::report::export::{ExportFormat, MESSAGE_TABLES, TABLES, export};
 use wirewatt::report::{Report, json as report_json};
 
 type Row = BTreeMap<String, String>;
@@ -221,12 +221,69 @@ fn a_report_on_standard_input_is_read() {
     );
 }
 
+/// A ring of three: three tokens over three connections, each found again in both formats.
+#[test]
+fn messages_of_a_runs_capture_are_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, tables) = (folder.path().join("run"), folder.path().join("tables"));
+    let finished = run(wirewatt()
+        .args(["run", "ring", "-n", "3", "--base-port"])
+        .arg(free_ports(8).to_string())
+        .arg("--out")
+        .arg(&out));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let finished = run(wirewatt()
+        .args(["export", "--messages", "--csv"])
+        .arg(&tables)
+        .arg("--json")
+        .arg(&tables)
+        .arg(&out));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    for (name, columns) in MESSAGE_TABLES {
+        let json = fs::read(tables.join(format!("{name}.json"))).unwrap();
+        let objects: Vec<BTreeMap<String, Value>> = serde_json::from_slice(&json).unwrap();
+        let rows = csv(&tables, name);
+        assert_eq!((rows.len(), objects.len()), (3, 3), "{name}");
+        for (row, object) in rows.iter().zip(&objects) {
+            assert_eq!(object.len(), columns.len() + 1);
+            for (column, value) in object {
+                let value = match value {
+                    Value::Null => String::new(),
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                assert_eq!(row[column], value, "{name}.{column}");
+            }
+        }
+    }
+    let messages = csv(&tables, "messages");
+    let cell = |row: &Row, column: &str| row[column].clone();
+    let mut senders: Vec<String> = messages.iter().map(|row| cell(row, "sender")).collect();
+    senders.sort();
+    assert_eq!(senders, ["0", "1", "2"]);
+    assert!(
+        messages
+            .iter()
+            .all(|row| row["kind"] == "token" && row["protocol"] == "ring")
+    );
+    assert!(messages.iter().all(|row| row["whole"] == "true"));
+}
+
 /// docs/exports.md lists each table with its columns in their order, and no other.
 #[test]
 fn every_column_is_documented() {
     let page = include_str!("../docs/exports.md");
     let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
-    assert_eq!(sections.len(), TABLES.len());
+    assert_eq!(sections.len(), TABLES.len() + MESSAGE_TABLES.len());
+    let of_messages = &sections[TABLES.len()..];
+    for (section, (name, columns)) in of_messages.iter().zip(MESSAGE_TABLES) {
+        assert_eq!(section.lines().next(), Some(name));
+        let documented = section.lines().filter_map(|line| {
+            let cell = line.strip_prefix("| `")?;
+            cell.split('`').next()
+        });
+        assert_eq!(documented.collect::<Vec<_>>(), columns);
+    }
     for (section, table) in sections.iter().zip(TABLES) {
         assert_eq!(section.lines().next(), Some(table.name));
         let documented = section.lines().filter_map(|line| {

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, tell};
-use crate::report::export::{ExportFormat, TABLES, export};
+use super::{Outcome, tell, warn};
+use crate::experiment;
+use crate::report::export::{ExportFormat, MESSAGE_TABLES, TABLES, export, export_messages};
 use crate::report::{Report, SCHEMA, json};
 
 /// Write every table of saved reports as CSV or JSON files, for spreadsheets and data frames
@@ -19,6 +20,7 @@ use crate::report::{Report, SCHEMA, json};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wirewatt export wirewatt-runs/20260102-030405-ring --csv tables
+  wirewatt export wirewatt-runs/20260102-030405-ring --messages --csv tables
   wirewatt export monday.json tuesday.json --csv tables --json tables
   wirewatt analyze --json capture.pcapng | wirewatt export - --csv tables")]
 pub(super) struct ExportArgs {
@@ -33,12 +35,30 @@ pub(super) struct ExportArgs {
     /// Write TABLE.json for each table into this folder, as arrays of objects
     #[arg(long, value_name = "DIR")]
     json: Option<PathBuf>,
+
+    /// Read the captures of the folders again, for two more tables: their messages and connections
+    #[arg(long)]
+    messages: bool,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Outcome {
     let mut reports = Vec::new();
     for name in &args.reports {
         reports.push((name.clone(), read(name)?));
+    }
+    let mut logs = Vec::new();
+    if args.messages {
+        for name in &args.reports {
+            let log = experiment::messages_of_folder(Path::new(name))?;
+            let log = log.ok_or_else(|| format!("{name}: its messages were not kept"))?;
+            if log.left_out > 0 {
+                let left_out = log.left_out;
+                warn(&format_args!(
+                    "{name}: {left_out} more messages or connections are left out"
+                ));
+            }
+            logs.push((name.clone(), log));
+        }
     }
     let wanted = [
         (ExportFormat::Csv, &args.csv),
@@ -47,7 +67,12 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     for (format, folder) in wanted {
         if let Some(folder) = folder {
             export(&reports, format, folder)?;
-            let (tables, folder) = (TABLES.len(), folder.display());
+            let mut tables = TABLES.len();
+            if args.messages {
+                export_messages(&logs, format, folder)?;
+                tables += MESSAGE_TABLES.len();
+            }
+            let folder = folder.display();
             tell(&format_args!("{tables} tables: {folder}"));
         }
     }

@@ -180,7 +180,7 @@ fn charts_of(saved: &Saved) -> Vec<Chart> {
         Saved::Sweep(report) => chart::growth(report),
         Saved::Run { report, folder } => {
             let log = folder.as_ref().and_then(|folder| {
-                let log = experiment::messages_of(folder);
+                let log = experiment::messages_of_folder(folder);
                 log.unwrap_or_else(|error| {
                     warn(&format_args!(
                         "no chart of single messages of {}: {error}",

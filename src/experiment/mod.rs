@@ -19,6 +19,6 @@ mod simulation;
 pub mod sniffer;
 pub mod sweep;
 
-pub use run::{Finished, RunError, RunOptions, audit_folder, messages_of, run};
+pub use run::{Finished, RunError, RunOptions, audit_folder, messages_of_folder, run};
 pub use saved::{SavedRun, audit_capture};
 pub use simulation::{simulate, simulated_faults, tally};

@@ -555,17 +555,23 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     })
 }
 
-/// The single messages on a run's wire, from the capture in its folder; none where there were more
+/// The messages and connections of the run in a folder, from its capture; none where there were more
 /// than are kept.
 ///
 /// # Errors
 ///
-/// [`RunError`] when the folder is none of a run, or what is in it cannot be read.
-pub fn messages_of(path: &Path) -> Result<Option<MessageLog>, RunError> {
+/// [`RunError`] where it is the folder of no run, or its capture cannot be read to its end.
+pub fn messages_of_folder(path: &Path) -> Result<Option<MessageLog>, RunError> {
     let folder = RunFolder::open(path)?;
     let record = folder.read_record()?;
-    let (_, analysis, _) = analyze(&folder, &record)?;
-    Ok(analysis.messages)
+    let (_, analysis, ending) = analyze(&folder, &record)?;
+    match ending {
+        None => Ok(analysis.messages),
+        Some(problem) => {
+            let path = folder.capture();
+            Err(FolderError::Content { path, problem }.into())
+        }
+    }
 }
 
 /// The capture of a folder, what is in it, and why it ends early where it does.

@@ -4,13 +4,20 @@
 //! those of `report.json`, to the last digit; nothing is computed here. A cell that the report has no
 //! value for is empty in CSV and null in JSON.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Report;
+use crate::analysis::MessageLog;
+use crate::message::Way;
+use crate::protocols;
+use crate::units::Timestamp;
 
 /// A table of the export.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +120,7 @@ pub const TABLES: &[ExportTable] = &[
             ("sci_grams", "/sci/grams"),
             ("gas", "/carbon/gas"),
         ],
-        rows: |report| protocols(report).cloned().collect(),
+        rows: |report| protocols_of(report).cloned().collect(),
     },
     ExportTable {
         name: "kinds",
@@ -337,14 +344,14 @@ pub const TABLES: &[ExportTable] = &[
     },
 ];
 
-fn protocols(report: &Value) -> impl Iterator<Item = &Value> {
+fn protocols_of(report: &Value) -> impl Iterator<Item = &Value> {
     report["protocols"].as_array().into_iter().flatten()
 }
 
 /// Rows of every protocol, with its name.
 fn of_each(report: &Value, rows: impl Fn(&Value) -> Vec<Value>) -> Vec<Value> {
     let mut all = Vec::new();
-    for protocol in protocols(report) {
+    for protocol in protocols_of(report) {
         for mut row in rows(protocol) {
             row["protocol"] = protocol["name"].clone();
             row["foreign"] = protocol["foreign"].clone();
@@ -473,6 +480,177 @@ fn write_csv(table: &ExportTable, reports: &[(&str, Value)], to: impl Write) -> 
         csv.write_record(row.iter().map(cell))?;
     }
     csv.flush()
+}
+
+/// A message on the wire, as a row.
+#[derive(Debug, Serialize)]
+struct MessageRow<'a> {
+    report: &'a str,
+    protocol: &'a str,
+    kind: Cow<'static, str>,
+    run: u64,
+    operation: u64,
+    sender: u32,
+    incarnation: u32,
+    receiver: u32,
+    sequence: u64,
+    lamport: u64,
+    time_ns: i64,
+    body: u64,
+    framing: u64,
+    whole: bool,
+    acknowledged: bool,
+    connection: u64,
+    to_listener: bool,
+    stream_end: u64,
+}
+
+/// A connection, as a row.
+#[derive(Debug, Serialize)]
+struct ConnectionRow<'a> {
+    report: &'a str,
+    connection: u64,
+    initiator: SocketAddr,
+    listener: SocketAddr,
+    opened_ns: i64,
+    last_seen_ns: i64,
+    refused: bool,
+    reset_by_initiator_ns: Option<i64>,
+    reset_by_listener_ns: Option<i64>,
+    closed: bool,
+}
+
+/// Columns of `messages` and `connections`, beside `report`.
+pub const MESSAGE_TABLES: [(&str, &[&str]); 2] = [
+    (
+        "messages",
+        &[
+            "protocol",
+            "kind",
+            "run",
+            "operation",
+            "sender",
+            "incarnation",
+            "receiver",
+            "sequence",
+            "lamport",
+            "time_ns",
+            "body",
+            "framing",
+            "whole",
+            "acknowledged",
+            "connection",
+            "to_listener",
+            "stream_end",
+        ],
+    ),
+    (
+        "connections",
+        &[
+            "connection",
+            "initiator",
+            "listener",
+            "opened_ns",
+            "last_seen_ns",
+            "refused",
+            "reset_by_initiator_ns",
+            "reset_by_listener_ns",
+            "closed",
+        ],
+    ),
+];
+
+/// Writes the messages and the connections of these captures as further tables.
+///
+/// # Errors
+///
+/// [`ExportError`], as [`export()`].
+pub fn export_messages(
+    logs: &[(String, MessageLog)],
+    format: ExportFormat,
+    folder: &Path,
+) -> Result<(), ExportError> {
+    let messages = logs.iter().flat_map(|(report, log)| {
+        log.messages.iter().map(move |message| {
+            let label = &message.label;
+            MessageRow {
+                report,
+                protocol: protocols::by_number(label.protocol).map_or("", |known| &known.name),
+                kind: protocols::kind_name(label.protocol, label.kind),
+                run: label.run,
+                operation: label.operation,
+                sender: label.sender,
+                incarnation: label.incarnation,
+                receiver: label.receiver,
+                sequence: label.sequence,
+                lamport: label.timestamp,
+                time_ns: message.time.as_nanos(),
+                body: message.body.get(),
+                framing: message.framing.get(),
+                whole: message.whole,
+                acknowledged: message.acknowledged,
+                connection: message.connection,
+                to_listener: message.way == Way::ToListener,
+                stream_end: message.end,
+            }
+        })
+    });
+    let connections = logs.iter().flat_map(|(report, log)| {
+        log.connections.iter().map(move |seen| {
+            let reset = |way: Way| seen.reset[way as usize].map(Timestamp::as_nanos);
+            ConnectionRow {
+                report,
+                connection: seen.serial,
+                initiator: seen.initiator,
+                listener: seen.listener,
+                opened_ns: seen.opened.as_nanos(),
+                last_seen_ns: seen.last_seen.as_nanos(),
+                refused: seen.refused,
+                reset_by_initiator_ns: reset(Way::ToListener),
+                reset_by_listener_ns: reset(Way::FromListener),
+                closed: seen.closed,
+            }
+        })
+    });
+    write_rows(MESSAGE_TABLES[0], messages, format, folder)?;
+    write_rows(MESSAGE_TABLES[1], connections, format, folder)
+}
+
+fn write_rows<T: Serialize>(
+    (name, columns): (&str, &[&str]),
+    rows: impl Iterator<Item = T>,
+    format: ExportFormat,
+    folder: &Path,
+) -> Result<(), ExportError> {
+    let path = folder.join(format!("{name}.{}", format.ending()));
+    if path.exists() {
+        return Err(ExportError::Taken(path));
+    }
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut file = BufWriter::new(File::create_new(&path)?);
+        match format {
+            ExportFormat::Csv => {
+                let mut csv = csv::WriterBuilder::new()
+                    .has_headers(false)
+                    .from_writer(&mut file);
+                csv.write_record(std::iter::once(&"report").chain(columns))?;
+                for row in rows {
+                    csv.serialize(row)?;
+                }
+                csv.flush()?;
+            }
+            ExportFormat::Json => {
+                let mut json = serde_json::Serializer::new(&mut file);
+                serde::Serializer::collect_seq(&mut json, rows)?;
+            }
+        }
+        file.flush()
+    };
+    write().map_err(|error| ExportError::Write {
+        path: path.clone(),
+        error,
+    })
 }
 
 fn write_json(table: &ExportTable, reports: &[(&str, Value)], to: impl Write) -> io::Result<()> {
