@@ -50,6 +50,7 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     if args.messages {
         for name in &args.reports {
             let log = experiment::messages_of_folder(Path::new(name))?;
+            let log = log.ok_or_else(|| format!("{name}: its messages were not kept"))?;
             if log.left_out > 0 {
                 let left_out = log.left_out;
                 warn(&format_args!(

@@ -15,6 +15,7 @@ mod live_view;
 mod merge;
 mod node;
 mod options;
+mod plot;
 mod progress;
 mod run;
 mod simulate;
@@ -45,6 +46,7 @@ struct Cli {
 enum Command {
     Run(run::RunArgs),
     Sweep(sweep::SweepArgs),
+    Plot(plot::PlotArgs),
     Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
     Sniff(sniff::SniffArgs),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Sniff(args) => sniff::run(&args),

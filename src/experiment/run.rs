@@ -480,14 +480,7 @@ fn observe(
 pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> {
     let folder = RunFolder::open(path)?;
     let record = folder.read_record()?;
-    let mut capture = CaptureFile::open(folder.capture())?;
-    let mut analyzer = Analyzer::new(plan_of(&record)?).keeping_messages();
-    let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
-        CaptureEnding::Complete => None,
-        CaptureEnding::Failed(error) => Some(error.to_string()),
-        cut @ CaptureEnding::Cut { .. } => Some(format!("{}: {cut}", folder.capture().display())),
-    };
-    let analysis = analyzer.finish();
+    let (capture, analysis, ending) = analyze(&folder, &record)?;
     let losses = match &record.capture {
         None => SourceLosses {
             cut_short: true,
@@ -562,21 +555,39 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
     })
 }
 
-/// The messages and connections of the run in a folder, from its capture.
+/// The messages and connections of the run in a folder, from its capture; none where there were more
+/// than are kept.
 ///
 /// # Errors
 ///
 /// [`RunError`] where it is the folder of no run, or its capture cannot be read to its end.
-pub fn messages_of_folder(path: &Path) -> Result<MessageLog, RunError> {
+pub fn messages_of_folder(path: &Path) -> Result<Option<MessageLog>, RunError> {
     let folder = RunFolder::open(path)?;
     let record = folder.read_record()?;
-    let mut capture = CaptureFile::open(folder.capture())?;
-    let mut analyzer = Analyzer::new(plan_of(&record)?).keeping_messages();
-    if let CaptureEnding::Failed(error) = capture.for_each(|packet| analyzer.packet(&packet)) {
-        let (path, problem) = (folder.capture(), error.to_string());
-        return Err(FolderError::Content { path, problem }.into());
+    let (_, analysis, ending) = analyze(&folder, &record)?;
+    match ending {
+        None => Ok(analysis.messages),
+        Some(problem) => {
+            let path = folder.capture();
+            Err(FolderError::Content { path, problem }.into())
+        }
     }
-    Ok(analyzer.finish().messages.unwrap_or_default())
+}
+
+/// The capture of a folder, what is in it, and why it ends early where it does.
+fn analyze(
+    folder: &RunFolder,
+    record: &RunRecord,
+) -> Result<(CaptureFile, Analysis, Option<String>), RunError> {
+    let mut capture = CaptureFile::open(folder.capture())?;
+    let mut analyzer = Analyzer::new(plan_of(record)?).keeping_messages();
+    let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
+        CaptureEnding::Complete => None,
+        CaptureEnding::Failed(error) => Some(error.to_string()),
+        cut @ CaptureEnding::Cut { .. } => Some(format!("{}: {cut}", folder.capture().display())),
+    };
+    let analysis = analyzer.finish();
+    Ok((capture, analysis, ending))
 }
 
 /// Formula, ledger and wire, held against each other: the same for a run that has just ended and

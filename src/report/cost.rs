@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compare::Figure;
 use super::number::{grouped, modelled};
 use super::table::{Align, Table};
 use super::{Compared, Report, time};
@@ -17,7 +18,7 @@ pub struct FaultCost {
 }
 
 /// What a run's protocol cost.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunCost {
     /// Operations that ended with success.
     pub succeeded: u64,
@@ -72,6 +73,33 @@ impl FaultCost {
             without: RunCost::of(without)?,
             with: RunCost::of(with)?,
         })
+    }
+
+    /// What a chart shows of both, the run without first.
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        let both = [&self.without, &self.with];
+        let figure = |name, words, of: &dyn Fn(&RunCost) -> Option<f64>| Figure {
+            name,
+            values: both.iter().map(|cost| of(cost)).collect(),
+            words,
+        };
+        let whole = |figure: f64| grouped(figure as u64);
+        vec![
+            figure("operations with success", whole, &|cost| {
+                Some(cost.succeeded as f64)
+            }),
+            figure("messages", whole, &|cost| Some(cost.messages.get() as f64)),
+            figure("packets", whole, &|cost| Some(cost.packets.get() as f64)),
+            figure("IP bytes", whole, &|cost| Some(cost.ip.get() as f64)),
+            figure("energy", |joules| modelled(joules, "J"), &|cost| {
+                Some(cost.joules.0)
+            }),
+            figure(
+                "time of all operations",
+                |nanos| time::span(nanos as i64),
+                &|cost| cost.time.map(|time| time as f64),
+            ),
+        ]
     }
 
     /// Both, and their difference.

@@ -6,6 +6,7 @@
 //! figure means is in `docs/report.md`.
 
 pub mod chart;
+pub mod compare;
 mod cost;
 pub mod export;
 pub mod html;

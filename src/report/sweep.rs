@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::number::{counted, grouped, mean, modelled};
 use super::table::{Align, Style, Table, wrapped};
-use super::{Report, RunCost, Tool, tables, text, time};
+use super::{Report, RunCost, Tool, compare, tables, text, time};
 use crate::audit::{Expected, Row, Verdict};
 use crate::units::{IpBytes, Joules, Messages, WireBytes};
 
@@ -448,6 +448,32 @@ impl SweepReport {
     }
 }
 
+/// The points of several sweeps as those of one, each algorithm named with what tells its sweep from
+/// the others: for curves beside each other. Nothing where there are none.
+pub fn together(sweeps: &[(String, &SweepReport)]) -> Option<SweepReport> {
+    let facts = |conditions: &Conditions| {
+        vec![
+            conditions.connections.clone(),
+            counted(conditions.rounds.into(), "round"),
+            counted(conditions.payload, "byte"),
+        ]
+    };
+    let all = sweeps.iter().map(|(_, sweep)| facts(&sweep.conditions));
+    let names: Vec<&str> = sweeps.iter().map(|(name, _)| &**name).collect();
+    let labels = compare::told_apart(&all.collect::<Vec<_>>(), &names);
+    let mut whole = (*sweeps.first()?.1).clone();
+    whole.points.clear();
+    for ((_, sweep), label) in sweeps.iter().zip(labels) {
+        whole
+            .points
+            .extend(sweep.points.iter().map(|point| SweepPoint {
+                algorithm: format!("{}, {label}", point.algorithm),
+                ..point.clone()
+            }));
+    }
+    Some(whole)
+}
+
 /// A sweep's report for people.
 pub fn sweep(report: &SweepReport, style: Style) -> String {
     let mut lines = text::labelled("sweep", &report.summary(), style);
@@ -555,6 +581,16 @@ pub mod tests {
         assert_eq!(report(2, vec![cell(1, 3, 0), cell(2, 3, 1)]).exit_code(), 1);
         assert_eq!(report(2, vec![cell(1, 3, 0)]).exit_code(), 2);
         assert_eq!(report(0, Vec::new()).exit_code(), 2);
+    }
+
+    #[test]
+    fn sweeps_together_keep_their_curves_apart() {
+        let one = report(1, vec![cell(1, 3, 0)]);
+        let mut other = report(1, vec![cell(1, 9, 0)]);
+        other.conditions.connections = "per-message".to_owned();
+        let both = together(&[("a".to_owned(), &one), ("b".to_owned(), &other)]).unwrap();
+        assert_eq!(both.algorithms(), ["ring, persistent", "ring, per-message"]);
+        assert_eq!(both.points[1].measured, other.points[0].measured);
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl Table {
         }
     }
 
+    /// The same with headings that are made as they come.
+    pub fn with_headings(columns: Vec<(String, Align)>) -> Self {
+        let rows = Vec::new();
+        Self { columns, rows }
+    }
+
     /// Adds a row with as many cells as there are columns.
     pub fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.columns.len());

@@ -270,7 +270,7 @@ impl Picture for Growth {
 }
 
 /// Pixels for figures.
-struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     logarithmic: bool,
@@ -281,7 +281,7 @@ struct Axis {
 
 impl Axis {
     /// An axis that shows all of these; where it is logarithmic, those above nought.
-    fn over(
+    pub fn over(
         figures: impl Iterator<Item = f64> + Clone,
         logarithmic: bool,
         (from, to): (i32, i32),
@@ -305,7 +305,7 @@ impl Axis {
     }
 
     /// The pixel of a figure, where it is on the axis.
-    fn at(&self, figure: f64) -> Option<i32> {
+    pub fn at(&self, figure: f64) -> Option<i32> {
         let share = match self.logarithmic {
             _ if figure < self.low || figure > self.high => return None,
             true => (figure / self.low).ln() / (self.high / self.low).ln(),
@@ -315,7 +315,7 @@ impl Axis {
     }
 
     /// Round figures along the axis.
-    fn ticks(&self) -> Vec<f64> {
+    pub fn ticks(&self) -> Vec<f64> {
         let mut ticks = Vec::new();
         if self.logarithmic {
             let decades = (self.high / self.low).log10();

@@ -6,6 +6,7 @@
 //! counts.
 
 mod axis;
+mod beside;
 mod canvas;
 mod emissions;
 mod growth;
@@ -30,6 +31,7 @@ use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable
 
 use messages::Accounts;
 
+pub use beside::{MOST_COMPARED, compared, fault_cost};
 pub use growth::growth;
 pub use latency::latency;
 pub use layers::layers;
@@ -195,6 +197,7 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
                 .push_str(&format!(" Left out: {others} with fewer bytes."));
         }
     }
+    charts.extend(report.fault_cost.as_ref().map(fault_cost));
     charts
 }
 

@@ -1,0 +1,177 @@
+//! `plot` from the outside: charts of saved runs and sweeps again, and runs compared.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Finished, free_ports, run, wirewatt};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[track_caller]
+fn ended_with(finished: Finished, code: i32) -> Finished {
+    assert_eq!(finished.status.code(), Some(code), "{finished}");
+    finished
+}
+
+#[track_caller]
+fn make_run(out: &Path, arguments: &[&str]) {
+    let mut command = wirewatt();
+    command
+        .args(["run", "two-phase-commit", "--json", "--out"])
+        .arg(out)
+        .args(["--base-port", &free_ports(4).to_string()])
+        .args(arguments);
+    ended_with(run(&mut command), 0);
+}
+
+fn plot(reports: &[&Path], out: &Path, arguments: &[&str]) -> Finished {
+    let mut command = wirewatt();
+    command.arg("plot").args(reports).arg("--out").arg(out);
+    run(command.args(arguments))
+}
+
+/// The cells of the printed row that begins so.
+#[track_caller]
+fn row<'a>(finished: &'a Finished, name: &str) -> Vec<&'a str> {
+    let mut lines = finished.stdout.lines();
+    let line = lines.find_map(|line| line.strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("no row {name}: {finished}"));
+    line.split_whitespace().collect()
+}
+
+#[track_caller]
+fn assert_drawn(out: &Path, id: &str) {
+    let svg = std::fs::read_to_string(out.join(format!("{id}.svg"))).expect(id);
+    assert!(svg.starts_with("<svg") && svg.contains("<desc>"), "{id}");
+    let png = std::fs::read(out.join(format!("{id}.png"))).expect(id);
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "{id}");
+}
+
+/// Four processes: 3 pairs of neighbours and 12 messages, whose bytes are the same over any
+/// connection.
+#[test]
+fn persistent_and_per_message_connections_compare() {
+    let folder = folder();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    make_run(&one, &[]);
+    make_run(&other, &["--connections", "per-message"]);
+    let out = folder.path().join("charts");
+    // A report's file will do as well as its folder.
+    let report = other.join("report.json");
+    let plotted = ended_with(plot(&[&one, &report], &out, &[]), 0);
+    assert_eq!(
+        row(&plotted, "figure"),
+        ["persistent", "per-message", "difference", "ratio"]
+    );
+    assert_eq!(row(&plotted, "verdict"), ["exact", "exact"]);
+    assert_eq!(row(&plotted, "messages  "), ["12", "12", "+0", "×1.00"]);
+    assert_eq!(row(&plotted, "connections"), ["3", "12", "+9", "×4.00"]);
+    assert_eq!(row(&plotted, "vote-yes"), ["3", "3", "+0", "×1.00"]);
+    assert_eq!(row(&plotted, "framing"), ["672", "672", "+0", "×1.00"]);
+    for id in ["totals-compared", "kinds-compared", "layers-compared"] {
+        assert_drawn(&out, id);
+    }
+    for side in ["one", "other"] {
+        assert_drawn(&out.join(side), "bytes-by-layer");
+        // From the capture in the run's folder.
+        assert_drawn(&out.join(side), "space-time");
+    }
+    let both = ended_with(plot(&[folder.path()], &folder.path().join("again"), &[]), 0);
+    assert_eq!(both.stdout, plotted.stdout, "the folder of both has both");
+}
+
+#[test]
+fn a_run_with_a_fault_and_one_without_compare() {
+    let folder = folder();
+    let (without, with) = (folder.path().join("without"), folder.path().join("with"));
+    let fault = "kill=coordinator@after-votes,restart=100ms";
+    make_run(&without, &[]);
+    make_run(&with, &["--fault", fault]);
+    let out = folder.path().join("charts");
+    let plotted = ended_with(
+        plot(&[&without, &with], &out, &["--chart", "totals-compared"]),
+        0,
+    );
+    let heading = row(&plotted, "figure").join(" ");
+    assert_eq!(heading, format!("without faults {fault} difference ratio"));
+    assert_eq!(row(&plotted, "commit"), ["3", "0", "-3", "×0.00"]);
+    assert_drawn(&out, "totals-compared");
+    assert!(
+        !out.join("kinds-compared.svg").exists(),
+        "one was asked for"
+    );
+    assert!(!out.join("with").exists(), "one was asked for");
+    // The run has its own account of what the fault cost.
+    assert_drawn(&with.join("charts"), "fault-cost");
+    ended_with(plot(&[&with], &out, &["--chart", "fault-cost"]), 0);
+    assert_drawn(&out, "fault-cost");
+}
+
+#[test]
+fn a_sweep_is_drawn_again_as_it_was() {
+    let folder = folder();
+    let (sweep, out) = (folder.path().join("sweep"), folder.path().join("charts"));
+    let mut command = wirewatt();
+    command
+        .args(["sweep", "ring", "-n", "2,3", "--repeat", "1", "--out"])
+        .arg(&sweep)
+        .args(["--base-port", &free_ports(3).to_string()]);
+    ended_with(run(&mut command), 0);
+    let plotted = ended_with(plot(&[&sweep], &out, &[]), 0);
+    assert_eq!(plotted.stdout, "");
+    for id in ["messages-by-n", "bytes-by-n", "energy-by-n", "time-by-n"] {
+        assert_drawn(&out, id);
+        let name = format!("{id}.svg");
+        let before = std::fs::read(sweep.join("charts").join(&name)).expect("drawn");
+        assert_eq!(
+            std::fs::read(out.join(&name)).expect("drawn"),
+            before,
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_drawn_says_why() {
+    let folder = folder();
+    let path = folder.path();
+    let out = path.join("charts");
+    let refused = |reports: &[&Path], arguments: &[&str], whys: &[&str]| {
+        let refused = ended_with(plot(reports, &out, arguments), 2);
+        for why in whys {
+            assert!(refused.stderr.contains(why), "{why}: {refused}");
+        }
+        assert!(!out.exists());
+    };
+    refused(
+        &[path],
+        &[],
+        &["there is no report.json or sweep.json in it"],
+    );
+    refused(&[&path.join("missing")], &[], &["cannot read", "missing"]);
+    let other = path.join("other.json");
+    std::fs::write(&other, r#"{"schema": "wirewatt-simulation/1"}"#).expect("written");
+    refused(
+        &[&other],
+        &[],
+        &["wirewatt-simulation/1", "wirewatt-report/1"],
+    );
+    std::fs::write(&other, "{").expect("written");
+    refused(&[&other], &[], &["other.json: EOF"]);
+    let run = path.join("run");
+    make_run(&run, &[]);
+    refused(
+        &[&run],
+        &["--chart", "spacetime"],
+        &[
+            "--chart spacetime",
+            "there are: ",
+            "bytes-by-layer",
+            "traffic",
+        ],
+    );
+}
