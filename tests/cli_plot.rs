@@ -161,7 +161,7 @@ fn what_cannot_be_drawn_says_why() {
         &["wirewatt-simulation/1", "wirewatt-report/1"],
     );
     std::fs::write(&other, "{").expect("written");
-    refused(&[&other], &[], &["other.json: EOF"]);
+    refused(&[&other], &[], &["other.json: not a report: EOF", "analyze --json"]);
     let run = path.join("run");
     make_run(&run, &[]);
     refused(

@@ -238,8 +238,12 @@ fn cannot_read(path: &Path, error: &io::Error) -> String {
 fn read_file(file: &Path, folder: Option<&Path>) -> Result<Saved, Box<dyn Error>> {
     let text = fs::read(file).map_err(|error| cannot_read(file, &error))?;
     let wrong = |problem: String| format!("{}: {problem}", file.display());
-    let value: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
+        wrong(format!(
+            "not a report: {error}; name files that `analyze --json` wrote, or folders of runs \
+                 and sweeps"
+        ))
+    })?;
     let read = |error: serde_json::Error| wrong(error.to_string());
     match value.get("schema").and_then(|schema| schema.as_str()) {
         Some(SWEEP_SCHEMA) => {

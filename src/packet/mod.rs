@@ -280,13 +280,7 @@ pub fn decode_usual(
     let headers = data.first_chunk::<PAYLOAD>()?;
     let u16_at = |at| u16::from_be_bytes([headers[at], headers[at + 1]]);
     let u32_at = |at| u32::from(u16_at(at)) << 16 | u32::from(u16_at(at + 2));
-    let is_usual = link_type.0 == link::ETHERNET
-        && u16_at(12) == link::ETHER_TYPE_IPV4
-        && headers[IP] == 0x45
-        && u16_at(IP + 6) & network::FRAGMENTED == 0
-        && headers[IP + 9] == transport::TCP
-        && original_length as usize == data.len();
-    if !is_usual {
+    if !begins_as_usual(link_type, headers) || original_length as usize != data.len() {
         return None;
     }
     let end = IP + usize::from(u16_at(IP + 2));
@@ -317,6 +311,18 @@ pub fn decode_usual(
     Some((lengths, addresses, segment))
 }
 
+/// Whether these are headers of unfragmented IPv4 without options in Ethernet, with TCP in it.
+#[inline(always)]
+fn begins_as_usual<const N: usize>(link_type: LinkType, headers: &[u8; N]) -> bool {
+    const IP: usize = link::ETHERNET_HEADER as usize;
+    let u16_at = |at| u16::from_be_bytes([headers[at], headers[at + 1]]);
+    link_type.0 == link::ETHERNET
+        && u16_at(12) == link::ETHER_TYPE_IPV4
+        && headers[IP] == 0x45
+        && u16_at(IP + 6) & network::FRAGMENTED == 0
+        && headers[IP + 9] == transport::TCP
+}
+
 /// Source and destination address, and both ports, of a frame that begins as [`decode_usual`] wants it.
 /// Cheaper than that: whether the rest is in order is not looked at. If [`decode`] finds a TCP segment
 /// in the frame, it is one of these ends.
@@ -328,12 +334,7 @@ pub fn usual_ends(link_type: LinkType, data: &[u8]) -> Option<((u32, u32), (u16,
     let headers = data.first_chunk::<{ TCP + 4 }>()?;
     let u16_at = |at| u16::from_be_bytes([headers[at], headers[at + 1]]);
     let u32_at = |at| u32::from(u16_at(at)) << 16 | u32::from(u16_at(at + 2));
-    let is_usual = link_type.0 == link::ETHERNET
-        && u16_at(12) == link::ETHER_TYPE_IPV4
-        && headers[IP] == 0x45
-        && u16_at(IP + 6) & network::FRAGMENTED == 0
-        && headers[IP + 9] == transport::TCP;
-    is_usual.then(|| {
+    begins_as_usual(link_type, headers).then(|| {
         (
             (u32_at(IP + 12), u32_at(IP + 16)),
             (u16_at(TCP), u16_at(TCP + 2)),

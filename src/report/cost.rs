@@ -143,7 +143,7 @@ impl FaultCost {
                 modelled((with - without).abs(), "J")
             ),
         ]);
-        let span = |time: u64| time::span(i64::try_from(time).unwrap_or(i64::MAX));
+        let span = time::duration;
         let told = |time: Option<u64>| time.map_or_else(|| "did not end".to_owned(), span);
         let difference = match (self.without.time, self.with.time) {
             (Some(without), Some(with)) => {

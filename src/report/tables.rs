@@ -399,14 +399,10 @@ pub fn operation_of(protocol: &ProtocolReport) -> &str {
 
 /// How long answers took, in a sentence; nothing where none came.
 pub fn answers(protocol: &ProtocolReport) -> Option<String> {
-    let latency = &protocol.tally.latency;
-    let (answers, noun) = match latency.reply.is_empty() {
-        true => (&latency.turnaround, "answer"),
-        false => (&latency.reply, "reply"),
-    };
+    let (answers, noun) = protocol.tally.latency.answers();
     let within = |thousandths| {
         let (_, end) = answers.quantile(thousandths)?;
-        Some(time::span(i64::try_from(end).unwrap_or(i64::MAX)))
+        Some(time::duration(end))
     };
     Some(format!(
         "{}: half within {}, 90 % within {}, 99 % within {}",

@@ -49,6 +49,11 @@ fn date(day_since_epoch: i64) -> (i64, i64, i64) {
     (year, month_of_year, day_of_month)
 }
 
+/// The same of a number that has no sign.
+pub fn duration(nanos: u64) -> String {
+    span(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
 /// A span of nanoseconds in the unit that suits it.
 pub fn span(nanos: i64) -> String {
     let n = nanos as f64;

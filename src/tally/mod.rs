@@ -149,6 +149,15 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// What is told of it, and what one of these is called: replies between our own nodes where messages
+    /// were kept, else the turns of connections.
+    pub fn answers(&self) -> (&Distribution, &'static str) {
+        match self.reply.is_empty() {
+            true => (&self.turnaround, "answer"),
+            false => (&self.reply, "reply"),
+        }
+    }
+
     /// Adds another part's.
     pub fn merge(&mut self, other: &Self) {
         let Self { turnaround, reply } = other;

@@ -26,22 +26,12 @@ const FOOT: i32 = 48;
 /// Thousandths that are marked on each line.
 const MARKED: [(u64, &str); 3] = [(500, "half"), (900, "90 %"), (990, "99 %")];
 
-/// The answers of a protocol: replies between our own nodes where messages were kept, else the turns of
-/// its connections.
-fn answers(protocol: &ProtocolReport) -> (&Distribution, &'static str) {
-    let latency = &protocol.tally.latency;
-    match latency.reply.is_empty() {
-        true => (&latency.turnaround, "answer"),
-        false => (&latency.reply, "reply"),
-    }
-}
-
 /// A line for each protocol that answered: how large a share of its answers had come within a span of
 /// time. `None` where none did.
 pub fn latency(protocols: &[&ProtocolReport]) -> Option<Chart> {
     let mut lines: Vec<Line> = protocols
         .iter()
-        .filter(|protocol| !answers(protocol).0.is_empty())
+        .filter(|protocol| !protocol.tally.latency.answers().0.is_empty())
         .map(|protocol| Line::of(protocol))
         .collect();
     // The most answers first; of as many, as the report has them.
@@ -87,7 +77,7 @@ struct Line {
 
 impl Line {
     fn of(protocol: &ProtocolReport) -> Self {
-        let (spans, noun) = answers(protocol);
+        let (spans, noun) = protocol.tally.latency.answers();
         Self {
             label: format!("{} ({})", protocol.label(), counted(spans.count, noun)),
             noun,
@@ -104,7 +94,7 @@ impl Line {
     fn in_words(&self) -> String {
         let told = MARKED.iter().filter_map(|(thousandths, share)| {
             let (_, end) = self.spans.quantile(*thousandths)?;
-            Some(format!("{share} within {}", span(end)))
+            Some(format!("{share} within {}", time::duration(end)))
         });
         format!("{}: {}.", self.label, told.collect::<Vec<_>>().join(", "))
     }
@@ -120,10 +110,6 @@ impl Line {
         }
         corners
     }
-}
-
-fn span(ns: u64) -> String {
-    time::span(i64::try_from(ns).unwrap_or(i64::MAX))
 }
 
 /// A logarithmic axis from one power of ten to another, in nanoseconds.
@@ -230,7 +216,7 @@ impl Picture for Latency {
                     "{}: {share} of the {} within {}",
                     line.label,
                     plural(line.noun),
-                    span(end)
+                    time::duration(end)
                 );
                 canvas.mark_area([(x - 8, y - 8), (x + 8, y + 8)], words);
             }
