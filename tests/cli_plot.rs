@@ -161,7 +161,11 @@ fn what_cannot_be_drawn_says_why() {
         &["wirewatt-simulation/1", "wirewatt-report/1"],
     );
     std::fs::write(&other, "{").expect("written");
-    refused(&[&other], &[], &["other.json: not a report: EOF", "analyze --json"]);
+    refused(
+        &[&other],
+        &[],
+        &["other.json: not a report: EOF", "analyze --json"],
+    );
     let run = path.join("run");
     make_run(&run, &[]);
     refused(
