@@ -52,10 +52,13 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
                 run: args.run,
                 killed: args.killed.iter().copied().collect(),
                 protocols,
+                mtu: args.report.projection.mtu(),
             };
             experiment::audit_capture(&saved, &models)?
         }
-        None if protocols.is_empty() => experiment::audit_folder(&args.folder, &models)?,
+        None if protocols.is_empty() => {
+            experiment::audit_folder(&args.folder, &models, args.report.projection.mtu)?
+        }
         None => {
             return Err(
                 "a run's folder says which ports it used: --protocol goes with --ledger".into(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{EnergyOptions, duration, style};
+use super::options::{EnergyOptions, ProjectionOptions, duration, style};
 use super::progress::with_progress;
 use super::{Outcome, print, tell, warn};
 use crate::algorithm::{Options, SetupError, catalog};
@@ -100,6 +100,9 @@ pub(super) struct SimulateArgs {
 
     #[command(flatten)]
     energy: EnergyOptions,
+
+    #[command(flatten)]
+    projection: ProjectionOptions,
 
     /// Print the report as JSON and nothing else on standard output
     #[arg(long)]
@@ -213,6 +216,7 @@ impl SimulateArgs {
             wire: Some(WireOptions {
                 connections: self.connections,
                 payload: self.payload,
+                mtu: self.projection.mtu(),
             }),
             ..Scenario::new(self.n, self.rounds, seed)
         }

@@ -43,7 +43,7 @@ use crate::report::{
     Source, SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
-use crate::units::{Messages, Timestamp, duration_text};
+use crate::units::{Messages, Mtu, Timestamp, duration_text};
 
 /// More notices of strangers than these are told by their number.
 const MOST_NOTICES: usize = 5;
@@ -72,6 +72,8 @@ pub struct RunOptions {
     pub connections: Connections,
     /// Payload beside every body, in bytes.
     pub payload: usize,
+    /// What packets are projected onto.
+    pub mtu: Mtu,
     /// The algorithm's own options.
     pub options: Options,
     /// How long the operations may take.
@@ -278,6 +280,7 @@ pub fn run(
         rounds: options.rounds,
         connections: options.connections,
         payload: options.payload,
+        mtu: options.mtu,
         addresses: config.peers.clone(),
         options: options.options.clone(),
         faults: options.faults.iter().map(ToString::to_string).collect(),
@@ -388,6 +391,7 @@ fn observe(
         record: Some(folder.capture()),
         rotation: Rotation::default(),
         plan: plan_of(&record)?,
+        mtu: record.mtu,
         markers: true,
         messages: true,
         most_packets: None,
@@ -472,14 +476,16 @@ fn observe(
     })
 }
 
-/// Makes a run's report again from its folder.
+/// Makes a run's report again from its folder: with its packets projected onto this MTU, or as they
+/// were.
 ///
 /// # Errors
 ///
 /// [`RunError`] when the folder is none of a run, or what is in it cannot be read.
-pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> {
+pub fn audit_folder(path: &Path, models: &Models, mtu: Option<Mtu>) -> Result<Finished, RunError> {
     let folder = RunFolder::open(path)?;
-    let record = folder.read_record()?;
+    let mut record = folder.read_record()?;
+    record.mtu = mtu.unwrap_or(record.mtu);
     let (capture, analysis, ending) = analyze(&folder, &record)?;
     let losses = match &record.capture {
         None => SourceLosses {
@@ -580,7 +586,8 @@ fn analyze(
     record: &RunRecord,
 ) -> Result<(CaptureFile, Analysis, Option<String>), RunError> {
     let mut capture = CaptureFile::open(folder.capture())?;
-    let mut analyzer = Analyzer::new(plan_of(record)?).keeping_messages();
+    let analyzer = Analyzer::new(plan_of(record)?).projecting_onto(record.mtu);
+    let mut analyzer = analyzer.keeping_messages();
     let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
         CaptureEnding::Complete => None,
         CaptureEnding::Failed(error) => Some(error.to_string()),
@@ -1239,6 +1246,7 @@ mod tests {
             rounds: 1,
             connections: Connections::Persistent,
             payload: 0,
+            mtu: Mtu::default(),
             addresses: Vec::new(),
             options: Options::default(),
             faults: faults.iter().map(ToString::to_string).collect(),

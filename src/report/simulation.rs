@@ -321,7 +321,7 @@ fn cost(protocol: &ProtocolReport, style: Style) -> Vec<String> {
     let projection = &protocol.tally.projection;
     let ethernet = format!(
         "as Ethernet with an MTU of {}: {}, {} bytes, {} with checksum, preamble and gap",
-        grouped(projection.mtu.into()),
+        grouped(projection.mtu.get().into()),
         counted(projection.frames.get(), "frame"),
         grouped(projection.l2_bytes.get()),
         grouped(projection.line_bytes.get()),

@@ -9,7 +9,7 @@ use super::number::{counted, grouped, mean, modelled};
 use super::table::{Align, Style, Table, wrapped};
 use super::{Report, RunCost, Tool, compare, tables, text, time};
 use crate::audit::{Expected, Row, Verdict};
-use crate::units::{IpBytes, Joules, Messages, WireBytes};
+use crate::units::{IpBytes, Joules, Messages, Mtu, WireBytes};
 
 /// The schema's name. Within a version, changes only add.
 pub const SWEEP_SCHEMA: &str = "wirewatt-sweep/1";
@@ -50,6 +50,9 @@ pub struct Conditions {
     pub repeat: u32,
     /// By which model the energy is, and what it includes, in words.
     pub energy: String,
+    /// The Ethernet that packets are projected onto.
+    #[serde(default)]
+    pub mtu: Mtu,
 }
 
 /// An algorithm that is not possible with that number of processes.
@@ -360,6 +363,7 @@ impl SweepReport {
                 .to_owned(),
         ];
         notes.push(self.conditions.energy.clone());
+        notes.extend(text::frames_note(self.conditions.mtu));
         notes
     }
 
@@ -456,6 +460,7 @@ pub fn together(sweeps: &[(String, &SweepReport)]) -> Option<SweepReport> {
             conditions.connections.clone(),
             counted(conditions.rounds.into(), "round"),
             counted(conditions.payload, "byte"),
+            format!("MTU {}", grouped(conditions.mtu.get().into())),
         ]
     };
     let all = sweeps.iter().map(|(_, sweep)| facts(&sweep.conditions));
@@ -547,6 +552,7 @@ pub mod tests {
             payload: 0,
             repeat: 3,
             energy: "energy".to_owned(),
+            mtu: Mtu::default(),
         };
         SweepReport::new(Vec::new(), conditions, wanted, cells, Vec::new(), |_, _| {
             None
