@@ -188,11 +188,11 @@ impl fmt::Display for Mtu {
     }
 }
 
-/// What is wrong with an MTU, and which are right.
-fn no_mtu(given: &str) -> String {
+/// Which MTUs there are.
+fn expected_mtu() -> String {
     format!(
-        "'{given}' is no MTU: expected bytes of an IP packet, from {} (the least of an IPv4 link) to {}, as \
-         in {} or 9000",
+        "expected bytes of an IP packet, from {} (which every link carries by RFC 791) to {} (the longest \
+         IPv4 packet); Ethernet has {}, and 9000 with jumbo frames",
         Mtu::LEAST,
         Mtu::GREATEST,
         Mtu::ETHERNET,
@@ -203,7 +203,7 @@ impl TryFrom<u32> for Mtu {
     type Error = String;
 
     fn try_from(bytes: u32) -> Result<Self, String> {
-        Self::new(bytes).ok_or_else(|| no_mtu(&bytes.to_string()))
+        Self::new(bytes).ok_or_else(|| format!("an MTU of {bytes}: {}", expected_mtu()))
     }
 }
 
@@ -218,7 +218,7 @@ impl FromStr for Mtu {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bytes = text.parse().ok();
-        bytes.and_then(Self::new).ok_or_else(|| no_mtu(text))
+        bytes.and_then(Self::new).ok_or_else(expected_mtu)
     }
 }
 

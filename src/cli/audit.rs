@@ -15,6 +15,7 @@ use crate::experiment::{self, Finished, SavedRun};
 #[command(after_help = "Examples:
   wirewatt audit wirewatt-runs/20260102-030405-ring
   wirewatt audit study/two-phase-commit --json --grid 385
+  wirewatt audit study/two-phase-commit --mtu 9000     in place of the run's own
   wirewatt audit monday.pcap --ledger ledger.jsonl
   wirewatt audit monday.pcap --ledger ledger.jsonl --protocol ring=9000-9003:wirewatt")]
 pub(super) struct AuditArgs {

@@ -32,6 +32,7 @@ const MOST_PROCESSES: i64 = 2_000_000;
   wirewatt simulate centralized -n 50 --repeat 1000     1000 schedules, and whether each is right
   wirewatt simulate ring -n 5 --loss 100 --seed 3       a lost token
   wirewatt simulate two-phase-commit --fault kill=0@after-votes,restart=200ms
+  wirewatt simulate ring --payload 60000 --mtu 9000     what it would be in jumbo frames
   wirewatt simulate ring -n 5 --json > simulation.json
 
 The same seed gives the same run. Exit code: 0 formula, identities and properties agree with what

@@ -360,10 +360,18 @@ fn run_baseline(
         ..options.clone()
     };
     let finished = run(&without, models, cancel)?;
-    Ok(match finished.problems.first() {
+    Ok(sound(finished).map_err(|problem| format!("{WITHOUT_FAULTS}: {problem}")))
+}
+
+/// What a problem of that run begins with.
+const WITHOUT_FAULTS: &str = "the same run without the faults";
+
+/// The report of a run in which nothing went wrong, or what did.
+fn sound(finished: Finished) -> Result<Report, String> {
+    match finished.problems.into_iter().next() {
         None => Ok(finished.report),
-        Some(problem) => Err(format!("the same run without the faults: {problem}")),
-    })
+        Some(problem) => Err(problem),
+    }
 }
 
 /// What there is to report of a run, whatever has become of its nodes and files.
@@ -536,19 +544,20 @@ pub fn audit_folder(path: &Path, models: &Models, mtu: Option<Mtu>) -> Result<Fi
         models,
     )?;
     let mut report = report;
-    let baseline = path.join(BASELINE).join("report.json");
-    if let Ok(text) = std::fs::read(&baseline) {
-        let read = serde_json::from_slice(&text).map_err(|error| FolderError::Content {
-            path: baseline,
-            problem: error.to_string(),
-        });
-        report.fault_cost = FaultCost::between(&read?, &report);
-    }
     let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
         None => vec![KILLED.to_owned()],
     };
     problems.extend(ending);
+    let baseline = path.join(BASELINE);
+    if baseline.exists() {
+        // Anew as well, since models and MTU may be others than the run's.
+        let without = audit_folder(&baseline, models, Some(record.mtu));
+        match without.map_err(|error| error.to_string()).and_then(sound) {
+            Ok(without) => report.fault_cost = FaultCost::between(&without, &report),
+            Err(problem) => problems.push(format!("{WITHOUT_FAULTS}: {problem}")),
+        }
+    }
     if ledger.is_none() {
         problems.push(format!("there is no audit: {UNWRITTEN_LEDGER}"));
     }
