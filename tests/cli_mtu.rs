@@ -361,14 +361,33 @@ fn a_run_keeps_its_mtu_and_its_folder_gives_the_same_again() {
     let earlier = audited(&[]);
     assert_eq!(projection(common::protocol(&earlier, "ring"))[0], 1500);
 
-    // The capture with the same option has the same frames.
+    // The capture with the same option has the same frames, by itself and beside the ledger.
     let ports = format!("ring={port}-{}:wirewatt", port + 2);
     let again = run(wirewatt()
         .args(["analyze", "--json", "--mtu", "1280", "--protocol", &ports])
         .arg(out.join("capture.pcapng")));
-    let again = again.json();
-    assert_eq!(
-        projection(common::protocol(&again, "ring")),
-        projection(ring)
-    );
+    let beside = run(wirewatt()
+        .args(["audit", "--json", "--mtu", "1280", "--protocol", &ports])
+        .arg(out.join("capture.pcapng"))
+        .arg("--ledger")
+        .arg(out.join("ledger.jsonl")));
+    for again in [again.json(), beside.json()] {
+        assert_eq!(
+            projection(common::protocol(&again, "ring")),
+            projection(ring)
+        );
+    }
+}
+
+/// Even of what never came: a part without it merges with those that have it.
+#[test]
+fn a_live_capture_is_projected_onto_the_same() {
+    let protocol = format!("bulk={}", free_ports(1));
+    let sniffed = run(wirewatt()
+        .args(["sniff", "--for", "200ms", "--json", "--mtu", "9000"])
+        .args(["--protocol", &protocol]));
+    assert_eq!(sniffed.status.code(), Some(0), "{sniffed}");
+    let report = sniffed.json();
+    let bulk = common::protocol(&report, "bulk");
+    assert_eq!(projection(bulk), [9000, 8960, 0, 0, 0]);
 }

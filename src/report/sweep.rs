@@ -597,6 +597,10 @@ pub mod tests {
         let both = together(&[("a".to_owned(), &one), ("b".to_owned(), &other)]).unwrap();
         assert_eq!(both.algorithms(), ["ring, persistent", "ring, per-message"]);
         assert_eq!(both.points[1].measured, other.points[0].measured);
+        other.conditions.connections = "persistent".to_owned();
+        other.conditions.mtu = "9000".parse().unwrap();
+        let both = together(&[("a".to_owned(), &one), ("b".to_owned(), &other)]).unwrap();
+        assert_eq!(both.algorithms(), ["ring, MTU 1,500", "ring, MTU 9,000"]);
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub fn emissions(protocols: &[(String, &ProtocolReport)]) -> Option<Chart> {
     };
     let mtu = |protocol: &ProtocolReport| protocol.tally.projection.mtu;
     if protocols.iter().any(|(_, other)| mtu(other) != mtu(first)) {
-        note.push_str("Of frames with several MTUs: marginal figures do not compare. ");
+        note.push_str("Frames of several MTUs: models that count them do not compare. ");
     }
     note.push_str(
         "Dots: the headline model, its range thick. Upright marks: the other models; classes differ by \
