@@ -144,6 +144,11 @@ impl Timestamp {
 #[serde(transparent)]
 pub struct LinkType(pub u16);
 
+impl LinkType {
+    /// Ethernet, and Linux's loopback interface, which has the same headers.
+    pub const ETHERNET: Self = Self(1);
+}
+
 /// An Ethernet link's maximum transmission unit: the most bytes of an IP packet in one frame, of which
 /// RFC 894 gives 1500 and jumbo frames carry 9000.
 ///
