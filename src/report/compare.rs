@@ -35,6 +35,8 @@ pub(super) struct Side {
     is_run: bool,
     connections: u64,
     model: Option<String>,
+    /// What has counted, and its version.
+    tool: String,
     link_types: BTreeSet<LinkType>,
 }
 
@@ -61,6 +63,11 @@ impl Comparison {
             all.len() > 1
         };
         let mut notes = Vec::new();
+        if differ(&|side| side.tool.clone()) {
+            let made =
+                "the reports are by different versions of wirewatt, which may count differently";
+            notes.push(made.to_owned());
+        }
         if differ(&|side| side.model.clone().unwrap_or_default()) {
             notes.push("energy is by different models, and is not compared".to_owned());
         }
@@ -260,6 +267,7 @@ impl Side {
             },
             is_run: run.is_some(),
             connections: 0,
+            tool: format!("{} {}", report.tool.name, report.tool.version),
             model: seen.first().map(|protocol| {
                 let energy = &protocol.energy;
                 format!("{} {:?} {}", energy.model, energy.hops, energy.boundary)
