@@ -143,6 +143,11 @@ impl Timestamp {
 #[serde(transparent)]
 pub struct LinkType(pub u16);
 
+impl LinkType {
+    /// Ethernet, and Linux's loopback interface, which has the same headers.
+    pub const ETHERNET: Self = Self(1);
+}
+
 /// Energy in joules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]

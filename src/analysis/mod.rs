@@ -14,6 +14,7 @@ mod merge;
 mod observation;
 mod parallel;
 mod plan;
+mod shard;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use engine::{Analyzer, Limits, LiveTotals};
@@ -29,6 +30,7 @@ pub use plan::{
     PlanError, PlanFingerprint, PlannedProtocol, ProtocolDefinition, ProtocolPlan,
     parse_protocols_file, read_protocols_file,
 };
+pub use shard::{KeptPacket, Sharder};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::time::{Duration, Instant};
+use std::{hint, thread};
 
-use super::{Analysis, Analyzer};
+use super::{Analysis, Analyzer, Sharder};
 use crate::capture::CapturedPacket;
-use crate::flow::Sharder;
 use crate::units::{LinkType, Timestamp};
 
 /// Shards for each thread: enough that a busy connection does not leave the other threads idle.
@@ -23,6 +24,9 @@ const MOST_THREADS: u16 = 64;
 
 /// Chunks that may wait for a shard: so many are in memory, each as large as a read buffer.
 const MOST_WAITING: usize = 4;
+
+/// About as long as it takes to analyse a chunk.
+const MOMENT: Duration = Duration::from_micros(100);
 
 /// Reads the next packets: those of one call lie in the given bytes, each where the function is told.
 /// `false` when there are no more.
@@ -35,8 +39,8 @@ pub trait ChunkSource: Send {
     ) -> bool;
 }
 
-/// A packet in a chunk: as little as says where it is, for all of these words go from one processor's
-/// cache to another's.
+/// An Ethernet frame in a chunk that was captured whole: as little as says where it is, for all of these
+/// words go from one processor's cache to another's.
 #[derive(Debug, Clone, Copy)]
 struct Placed {
     timestamp: Timestamp,
@@ -49,7 +53,7 @@ struct Placed {
 /// More than any packet has bytes.
 const SPECIAL: u32 = u32::MAX;
 
-/// A packet that is not like the others of its chunk.
+/// Any other packet.
 #[derive(Debug, Clone, Copy)]
 struct Special {
     link_type: LinkType,
@@ -66,12 +70,17 @@ struct Chunk {
     /// The thread that has read it.
     reader: usize,
     bytes: Vec<u8>,
-    /// The link type of all packets but the special ones, which are captured whole too.
-    link_type: Option<LinkType>,
-    specials: Vec<Special>,
     /// Of packets whose shard was not known when they were read.
     kept: Vec<u8>,
+    places: Places,
+}
+
+/// Where packets are.
+#[derive(Debug, Default)]
+struct Places {
+    /// By shard.
     packets: Vec<Vec<Placed>>,
+    specials: Vec<Special>,
 }
 
 /// What the threads share.
@@ -137,6 +146,7 @@ pub fn analyze<S: ChunkSource>(
             spare: Vec::new(),
             idle: 0,
         }),
+        handed_in: AtomicU32::new(0),
         changed: Condvar::new(),
     };
     thread::scope(|scope| {
@@ -159,6 +169,8 @@ pub fn analyze<S: ChunkSource>(
 
 struct Team<S> {
     work: Mutex<Work<S>>,
+    /// How often something was handed in, for those that wait for it awake.
+    handed_in: AtomicU32,
     changed: Condvar,
 }
 
@@ -197,7 +209,7 @@ impl<S: ChunkSource> Team<S> {
         match done {
             Some(Done::Read(mut reader, goes_on)) => {
                 let chunk = Arc::new(std::mem::take(&mut reader.chunk));
-                for (shard, packets) in work.shards.iter_mut().zip(&chunk.packets) {
+                for (shard, packets) in work.shards.iter_mut().zip(&chunk.places.packets) {
                     if !packets.is_empty() {
                         shard.waiting.push_back(Arc::clone(&chunk));
                     }
@@ -211,9 +223,11 @@ impl<S: ChunkSource> Team<S> {
             }
             None => {}
         }
+        self.handed_in.fetch_add(1, Ordering::Relaxed);
         if work.idle > 0 {
             self.changed.notify_all();
         }
+        let mut has_waited = false;
         loop {
             if work.has_failed {
                 return None;
@@ -249,6 +263,13 @@ impl<S: ChunkSource> Team<S> {
             if work.has_ended && backlog == 0 {
                 return None;
             }
+            if !has_waited {
+                let seen = self.handed_in.load(Ordering::Relaxed);
+                drop(work);
+                has_waited = !self.changes_soon(seen);
+                work = self.lock();
+                continue;
+            }
             work.idle += 1;
             work = self
                 .changed
@@ -256,6 +277,21 @@ impl<S: ChunkSource> Team<S> {
                 .unwrap_or_else(PoisonError::into_inner);
             work.idle -= 1;
         }
+    }
+
+    /// Waits a moment, awake, for something to be handed in after that number, and says whether it was:
+    /// to be woken takes longer than most waits.
+    fn changes_soon(&self, seen: u32) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < MOMENT {
+            for _ in 0..32 {
+                if self.handed_in.load(Ordering::Relaxed) != seen {
+                    return true;
+                }
+                hint::spin_loop();
+            }
+        }
+        false
     }
 
     fn lock(&self) -> MutexGuard<'_, Work<S>> {
@@ -282,48 +318,33 @@ impl Chunk {
         sharder: &mut Sharder,
         shards: usize,
     ) -> bool {
-        self.packets.resize(shards, Vec::new());
-        self.packets.iter_mut().for_each(Vec::clear);
-        self.specials.clear();
+        self.places.clear(shards);
         self.kept.clear();
-        self.link_type = None;
         let Self {
             bytes,
-            link_type,
-            specials,
             kept,
-            packets,
+            places,
             reader: _,
         } = self;
-        let mut place = |shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool| {
+        let goes_on = source.take_chunk(bytes, |packet, at| {
             let captured = packet.data.len() as u32;
-            let is_usual = !is_kept
-                && packet.original_length == captured
-                && packet.link_type == *link_type.get_or_insert(packet.link_type);
-            let mut placed = Placed {
-                timestamp: packet.timestamp,
-                at: at as u32,
-                captured,
-            };
-            if !is_usual {
-                (placed.at, placed.captured) = (specials.len() as u32, SPECIAL);
-                specials.push(Special {
-                    link_type: packet.link_type,
-                    original_length: packet.original_length,
-                    captured,
-                    at: at as u32,
-                    is_kept,
-                });
+            match sharder.part_of_usual(&packet) {
+                Some(shard) if packet.original_length == captured => {
+                    places.packets[usize::from(shard)].push(Placed {
+                        timestamp: packet.timestamp,
+                        at: at as u32,
+                        captured,
+                    });
+                }
+                _ => match sharder.part_of(&packet) {
+                    Some(shard) => places.special(shard, &packet, at, false),
+                    None => places.due(sharder, kept),
+                },
             }
-            packets[usize::from(shard)].push(placed);
-        };
-        let goes_on = source.take_chunk(bytes, |packet, at| match sharder.part_of(&packet) {
-            Some(shard) => place(shard, &packet, at, false),
-            None => place_due(sharder, kept, &mut place),
         });
         if !goes_on {
             sharder.end();
-            place_due(sharder, kept, &mut place);
+            places.due(sharder, kept);
         }
         goes_on
     }
@@ -333,20 +354,18 @@ impl Chunk {
     fn packets_of(&self, shard: usize) -> impl Iterator<Item = CapturedPacket<'_>> {
         const AHEAD: usize = 8;
         const CACHE_LINE: usize = 64;
-        let placed = &self.packets[shard];
-        let link_type = self.link_type.unwrap_or(LinkType(0));
+        let placed = &self.places.packets[shard];
         placed.iter().enumerate().map(move |(i, packet)| {
             if let Some(ahead) = placed.get(i + AHEAD) {
-                let at = ahead.at as usize;
-                for line in [at, at + CACHE_LINE] {
-                    self.bytes.get(line).inspect(|byte| prefetch(byte));
-                }
+                let at = self.bytes.as_ptr().wrapping_add(ahead.at as usize);
+                prefetch(at);
+                prefetch(at.wrapping_add(CACHE_LINE));
             }
             match packet.captured {
                 SPECIAL => self.special(packet),
                 captured => CapturedPacket {
                     timestamp: packet.timestamp,
-                    link_type,
+                    link_type: LinkType::ETHERNET,
                     original_length: captured,
                     data: &self.bytes[packet.at as usize..][..captured as usize],
                 },
@@ -356,7 +375,7 @@ impl Chunk {
 
     #[cold]
     fn special(&self, packet: &Placed) -> CapturedPacket<'_> {
-        let special = self.specials[packet.at as usize];
+        let special = self.places.specials[packet.at as usize];
         let bytes: &[u8] = match special.is_kept {
             false => &self.bytes,
             true => &self.kept,
@@ -370,32 +389,52 @@ impl Chunk {
     }
 }
 
-/// Places packets that were kept and whose shards are known by now.
-#[cold]
-fn place_due(
-    sharder: &mut Sharder,
-    kept: &mut Vec<u8>,
-    place: &mut impl FnMut(u16, &CapturedPacket<'_>, usize, bool),
-) {
-    for (shard, due) in sharder.due() {
-        let packet = due.packet();
-        place(shard, &packet, kept.len(), true);
-        kept.extend_from_slice(packet.data);
+impl Places {
+    fn clear(&mut self, shards: usize) {
+        self.packets.resize(shards, Vec::new());
+        self.packets.iter_mut().for_each(Vec::clear);
+        self.specials.clear();
+    }
+
+    #[cold]
+    fn special(&mut self, shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool) {
+        self.packets[usize::from(shard)].push(Placed {
+            timestamp: packet.timestamp,
+            at: self.specials.len() as u32,
+            captured: SPECIAL,
+        });
+        self.specials.push(Special {
+            link_type: packet.link_type,
+            original_length: packet.original_length,
+            captured: packet.data.len() as u32,
+            at: at as u32,
+            is_kept,
+        });
+    }
+
+    /// Places packets that were kept and whose shards are known by now.
+    #[cold]
+    fn due(&mut self, sharder: &mut Sharder, kept: &mut Vec<u8>) {
+        for (shard, due) in sharder.due() {
+            let packet = due.packet();
+            self.special(shard, &packet, kept.len(), true);
+            kept.extend_from_slice(packet.data);
+        }
     }
 }
 
-/// Has a byte brought into the cache without waiting for it, as a load would. Nothing where the
-/// processor is of another kind.
+/// Has what lies there brought into the cache without waiting for it, as a load would: a hint, wherever it
+/// points. Nothing where the processor is of another kind.
 #[allow(unsafe_code)]
 #[inline(always)]
-fn prefetch(byte: &u8) {
+fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the instruction reads and writes nothing that a program could notice, and SSE, which it
-        // comes from, is on every processor of 64 bits.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *byte).cast()) };
+        // SAFETY: the instruction reads and writes nothing that a program could notice and no address makes
+        // it fault (Intel's manual, PREFETCHh), and SSE, which it comes from, is on every processor of 64 bits.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = byte;
+    let _ = at;
 }

@@ -8,8 +8,8 @@ use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::analysis::Sharder;
 use crate::capture::CapturedPacket;
-use crate::flow::Sharder;
 use crate::tally::Distribution;
 use crate::units::LinkType;
 

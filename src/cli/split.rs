@@ -12,11 +12,11 @@ use clap::Args;
 use super::analyze::progress_bar;
 use super::options::{at_most, first_parts};
 use super::{Outcome, print, warn};
+use crate::analysis::Sharder;
 use crate::capture::{
     CapturedPacket, Ending, FileFacts, InterfaceDescription, InterfaceId, Merged, Part, Recorder,
     RecorderError, raise_descriptor_limit,
 };
-use crate::flow::Sharder;
 use crate::units::{LinkType, Packets, Timestamp};
 
 /// Cut captures into parts of which each can be analysed by itself, to be added up by `merge`

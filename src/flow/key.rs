@@ -141,7 +141,7 @@ impl ConnectionKey {
 /// Both halves of a product of 128 bits: each bit of either word changes about half of the result
 /// (the step of wyhash).
 #[inline]
-pub(super) fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0xa076_1d64_78bd_642f) * u128::from(b ^ 0xe703_7ed1_a0b4_28db);
     (product >> 64) as u64 ^ product as u64
 }

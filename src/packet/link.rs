@@ -8,7 +8,7 @@ use super::{Layer, Reason, Rest};
 use crate::units::LinkType;
 
 const NULL: u16 = 0;
-pub(super) const ETHERNET: u16 = 1;
+pub(super) const ETHERNET: u16 = LinkType::ETHERNET.0;
 const PPP: u16 = 9;
 const RAW_BSD: u16 = 12;
 const RAW_OPENBSD: u16 = 14;

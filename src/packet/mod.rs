@@ -315,12 +315,20 @@ pub fn decode_usual(
 #[inline(always)]
 fn begins_as_usual<const N: usize>(link_type: LinkType, headers: &[u8; N]) -> bool {
     const IP: usize = link::ETHERNET_HEADER as usize;
-    let u16_at = |at| u16::from_be_bytes([headers[at], headers[at + 1]]);
+    const IPV4_WITHOUT_OPTIONS: u32 = (link::ETHER_TYPE_IPV4 as u32) << 16 | 0x45 << 8;
+    const WHOLE_TCP: u32 = transport::TCP as u32;
+    let u32_at = |at: usize| {
+        u32::from_be_bytes([
+            headers[at],
+            headers[at + 1],
+            headers[at + 2],
+            headers[at + 3],
+        ])
+    };
+    // EtherType, version and header length, type of service; fragmentation, time to live, protocol.
     link_type.0 == link::ETHERNET
-        && u16_at(12) == link::ETHER_TYPE_IPV4
-        && headers[IP] == 0x45
-        && u16_at(IP + 6) & network::FRAGMENTED == 0
-        && headers[IP + 9] == transport::TCP
+        && u32_at(12) & 0xffff_ff00 == IPV4_WITHOUT_OPTIONS
+        && u32_at(IP + 6) & ((network::FRAGMENTED as u32) << 16 | 0xff) == WHOLE_TCP
 }
 
 /// Source and destination address, and both ports, of a frame that begins as [`decode_usual`] wants it.

@@ -2,9 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use super::key::mix;
-use super::{Assembly, Broken, Fragments};
 use crate::capture::CapturedPacket;
+use crate::flow::{Assembly, Broken, Fragments, mix};
 use crate::packet::{self, Addresses, Fragment, Packet, Transport, Undecoded};
 use crate::units::{LinkType, Timestamp};
 
@@ -65,10 +64,17 @@ impl Sharder {
     /// be decoded. `None` of a fragment: it was kept, and what is [due](Sharder::due) now has to
     /// be asked for.
     pub fn part_of(&mut self, packet: &CapturedPacket<'_>) -> Option<u16> {
-        match packet::usual_ends(packet.link_type, packet.data) {
-            Some((addresses, ports)) => Some(self.part(hash_of_v4(addresses, ports))),
+        match self.part_of_usual(packet) {
             None => self.part_of_any(packet),
+            known => known,
         }
+    }
+
+    /// The same of a packet that begins as most do. `None` of any other.
+    #[inline(always)]
+    pub(super) fn part_of_usual(&self, packet: &CapturedPacket<'_>) -> Option<u16> {
+        let (addresses, ports) = packet::usual_ends(packet.link_type, packet.data)?;
+        Some(self.part(hash_of_v4(addresses, ports)))
     }
 
     /// Kept packets whose parts are known by now, in the order in which their parts have to see them.
