@@ -225,7 +225,7 @@ fn faults_and_seed_are_those_of_every_run_and_of_the_grid() {
     let swept = ended_with(run(&mut sweep(&grid, port, &out)), 0);
     let why = "skipped ring, N 2: --fault 'delay=2ms,of=2': there is no process 2";
     assert!(swept.stderr.contains(why), "{swept}");
-    assert!(swept.stdout.contains("with delay=2ms,of=2"), "{swept}");
+    assert!(swept.stdout.contains("delay=2ms,of=2\n"), "{swept}");
     let report = saved(&out);
     assert_eq!(report["conditions"]["faults"], json!(["delay=2ms,of=2"]));
     assert_eq!(report["conditions"]["seed"], 7);
