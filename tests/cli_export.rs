@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use common::{free_ports, run, wirewatt};
 use serde_json::{Value, json};
-use wirewatt::report::export::{ExportFormat, MESSAGE_TABLES, TABLES, export};
+use wirewatt::report::export::{CONNECTIONS, ExportFormat, LogColumn, MESSAGES, TABLES, export};
 use wirewatt::report::{Report, json as report_json};
 
 type Row = BTreeMap<String, String>;
@@ -221,9 +221,10 @@ fn a_report_on_standard_input_is_read() {
     );
 }
 
-/// A ring of three: three tokens over three connections, each found again in both formats.
+/// A ring of three: three tokens over three connections, each found again in both formats, and the
+/// connections of a protocol are together what the report counts of it.
 #[test]
-fn messages_of_a_runs_capture_are_rows() {
+fn messages_and_connections_of_a_runs_capture_are_rows() {
     let folder = tempfile::tempdir().unwrap();
     let (out, tables) = (folder.path().join("run"), folder.path().join("tables"));
     let finished = run(wirewatt()
@@ -239,13 +240,13 @@ fn messages_of_a_runs_capture_are_rows() {
         .arg(&tables)
         .arg(&out));
     assert_eq!(finished.status.code(), Some(0), "{finished}");
-    for (name, columns) in MESSAGE_TABLES {
+    for (name, columns) in columns_of_logs() {
         let json = fs::read(tables.join(format!("{name}.json"))).unwrap();
         let objects: Vec<BTreeMap<String, Value>> = serde_json::from_slice(&json).unwrap();
         let rows = csv(&tables, name);
-        assert_eq!((rows.len(), objects.len()), (3, 3), "{name}");
+        assert_eq!(rows.len(), objects.len(), "{name}");
         for (row, object) in rows.iter().zip(&objects) {
-            assert_eq!(object.len(), columns.len() + 1);
+            assert_eq!(object.len(), columns.len());
             for (column, value) in object {
                 let value = match value {
                     Value::Null => String::new(),
@@ -267,6 +268,100 @@ fn messages_of_a_runs_capture_are_rows() {
             .all(|row| row["kind"] == "token" && row["protocol"] == "ring")
     );
     assert!(messages.iter().all(|row| row["whole"] == "true"));
+
+    let connections = csv(&tables, "connections");
+    let of_ring: Vec<&Row> = connections
+        .iter()
+        .filter(|row| row["protocol"] == "ring")
+        .collect();
+    assert_eq!(of_ring.len(), 3);
+    for row in &of_ring {
+        let told = ["transport", "ended", "closed", "mid_stream", "foreign"];
+        let told = told.map(|column| row[column].as_str());
+        assert_eq!(told, ["tcp", "closed", "true", "false", "false"]);
+        let carried: u64 = messages
+            .iter()
+            .filter(|message| message["connection"] == row["connection"])
+            .map(|message| {
+                let bytes = |column: &str| message[column].parse::<u64>().unwrap();
+                bytes("body") + bytes("framing")
+            })
+            .sum();
+        let payload = |way: &str| row[&format!("{way}_payload")].parse::<u64>().unwrap();
+        assert_eq!(payload("to_listener") + payload("from_listener"), carried);
+    }
+    let protocols = csv(&tables, "protocols");
+    let counted = protocols.iter().map(|protocol| {
+        let numbers = [
+            "connections",
+            "to_listener_packets",
+            "from_listener_packets",
+            "to_listener_payload",
+            "from_listener_payload",
+            "to_listener_messages",
+            "from_listener_messages",
+            "ip_bytes",
+            "wire_bytes",
+        ];
+        let numbers = numbers.map(|column| protocol[column].parse::<u64>().unwrap());
+        (protocol["protocol"].clone(), numbers)
+    });
+    let mut sums: BTreeMap<String, [u64; 9]> = BTreeMap::new();
+    for row in &connections {
+        let sum = sums.entry(row["protocol"].clone()).or_default();
+        let number = |column: &str| row[column].parse::<u64>().unwrap();
+        let both = |of: &str| {
+            number(&format!("to_listener_{of}")) + number(&format!("from_listener_{of}"))
+        };
+        for (sum, one) in sum.iter_mut().zip([
+            1,
+            number("to_listener_packets"),
+            number("from_listener_packets"),
+            number("to_listener_payload"),
+            number("from_listener_payload"),
+            number("to_listener_messages"),
+            number("from_listener_messages"),
+            both("ip"),
+            both("wire"),
+        ]) {
+            *sum += one;
+        }
+    }
+    assert_eq!(sums, counted.collect());
+}
+
+/// Tables of captures, their columns by name and what these are.
+fn columns_of_logs() -> [(&'static str, Vec<&'static LogColumn>); 2] {
+    [
+        (MESSAGES.name, MESSAGES.columns().collect()),
+        (CONNECTIONS.name, CONNECTIONS.columns().collect()),
+    ]
+}
+
+#[test]
+fn a_report_alone_has_no_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let finished = run(wirewatt()
+        .args(["export", "captures/ring.report.json", "--messages", "--csv"])
+        .arg(&out));
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    assert!(finished.stderr.contains("name the folders"), "{finished}");
+    assert!(!out.exists());
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn a_build_without_parquet_says_how_to_have_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let finished = run(wirewatt()
+        .args(["export", "captures/ring.report.json", "--parquet"])
+        .arg(&out));
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    let part = "cargo build --release --features parquet";
+    assert!(finished.stderr.contains(part), "{finished}");
+    assert!(!out.exists());
 }
 
 /// docs/exports.md lists each table with its columns in their order, and no other.
@@ -274,15 +369,22 @@ fn messages_of_a_runs_capture_are_rows() {
 fn every_column_is_documented() {
     let page = include_str!("../docs/exports.md");
     let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
-    assert_eq!(sections.len(), TABLES.len() + MESSAGE_TABLES.len());
-    let of_messages = &sections[TABLES.len()..];
-    for (section, (name, columns)) in of_messages.iter().zip(MESSAGE_TABLES) {
+    let logs = columns_of_logs();
+    assert_eq!(sections.len(), TABLES.len() + logs.len());
+    for (section, (name, columns)) in sections[TABLES.len()..].iter().zip(logs) {
         assert_eq!(section.lines().next(), Some(name));
         let documented = section.lines().filter_map(|line| {
-            let cell = line.strip_prefix("| `")?;
-            cell.split('`').next()
+            let row = line.strip_prefix("| `")?.strip_suffix(" |")?;
+            row.split_once("` | ")
         });
-        assert_eq!(documented.collect::<Vec<_>>(), columns);
+        // `report` is the first column of all tables.
+        let columns = columns[1..]
+            .iter()
+            .map(|column| (column.name, column.about));
+        assert_eq!(documented.collect::<Vec<_>>(), columns.collect::<Vec<_>>());
+    }
+    for table in [MESSAGES.about, CONNECTIONS.about] {
+        assert!(page.contains(table), "{table}");
     }
     for (section, table) in sections.iter().zip(TABLES) {
         assert_eq!(section.lines().next(), Some(table.name));

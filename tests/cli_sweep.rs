@@ -226,6 +226,114 @@ fn a_sweep_is_of_one_mtu_and_an_earlier_one_of_1500() {
     );
 }
 
+/// Figures of two versions do not belong in one table.
+#[test]
+fn a_sweep_of_another_version_is_not_gone_on_with() {
+    let folder = folder();
+    let (out, port) = (folder.path().join("sweep"), free_ports(3));
+    let grid = ["ring", "-n", "2", "--repeat", "1"];
+    ended_with(run(&mut sweep(&grid, port, &out)), 0);
+    std::fs::remove_file(out.join("ring/n2/run1/cell.json")).expect("there");
+    let file = out.join("sweep.toml");
+    let begun = std::fs::read_to_string(&file).expect("sweep.toml");
+    let this = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(begun.contains(&this), "{begun}");
+    std::fs::write(&file, begun.replace(&this, "version = \"0.0.9\"")).expect("written");
+    for mut command in [sweep(&grid, port, &out), resume(&out)] {
+        let refused = ended_with(run(&mut command), 2);
+        for told in [
+            "holds runs of wirewatt 0.0.9",
+            "another --out",
+            "wirewatt plot",
+        ] {
+            assert!(refused.stderr.contains(told), "{told}: {refused}");
+        }
+    }
+    assert!(!out.join("ring/n2/run1/cell.json").exists());
+    // What is there can be drawn.
+    let charts = folder.path().join("charts");
+    ended_with(
+        run(wirewatt().arg("plot").arg(&out).arg("-o").arg(charts)),
+        0,
+    );
+}
+
+#[test]
+fn faults_and_seed_are_those_of_every_run_and_of_the_grid() {
+    let folder = folder();
+    let (out, port) = (folder.path().join("sweep"), free_ports(4));
+    // With two processes there is no process 2.
+    let begun = ["ring", "-n", "2,3", "--repeat", "2", "--seed", "7"];
+    let grid = [&begun[..], &["--fault", "delay=2ms,of=2"]].concat();
+    let swept = ended_with(run(&mut sweep(&grid, port, &out)), 0);
+    let why = "skipped ring, N 2: --fault 'delay=2ms,of=2': there is no process 2";
+    assert!(swept.stderr.contains(why), "{swept}");
+    assert!(swept.stdout.contains("delay=2ms,of=2\n"), "{swept}");
+    let report = saved(&out);
+    assert_eq!(report["conditions"]["faults"], json!(["delay=2ms,of=2"]));
+    assert_eq!(report["conditions"]["seed"], 7);
+    let [point] = list(&report, "/points") else {
+        panic!("{report}")
+    };
+    assert_eq!(point["verdicts"], json!({ "exact": 2 }));
+    assert_eq!(
+        point["predicted"],
+        Value::Null,
+        "nothing is predicted of faults"
+    );
+    let delayed = point["measured"]["time"]["least"].as_f64();
+    assert!(delayed.is_some_and(|time| time >= 2e6), "{point}");
+    for (repeat, seed) in [(1, "seed = 7\n"), (2, "seed = 8\n")] {
+        let record = out.join(format!("ring/n3/run{repeat}/run.toml"));
+        let record = std::fs::read_to_string(record).expect("run.toml");
+        assert!(record.contains(seed), "{record}");
+        assert!(record.contains("faults = [\"delay=2ms,of=2\"]"), "{record}");
+    }
+
+    let again = ended_with(run(&mut resume(&out)), 0);
+    assert!(
+        again.stderr.contains("2 of 2 runs were done before"),
+        "{again}"
+    );
+    for (changed, told) in [
+        (&[][..], "faults was [delay=2ms,of=2] and is not given"),
+        (
+            &["--fault", "delay=3ms,of=2"],
+            "faults was [delay=2ms,of=2] and is [delay=3ms,of=2]",
+        ),
+    ] {
+        let grid = [&begun[..], changed].concat();
+        let refused = ended_with(run(&mut sweep(&grid, port, &out)), 2);
+        assert!(refused.stderr.contains(told), "{told}: {refused}");
+    }
+    let other_seed = [
+        "ring",
+        "-n",
+        "2,3",
+        "--repeat",
+        "2",
+        "--fault",
+        "delay=2ms,of=2",
+    ];
+    let refused = ended_with(run(&mut sweep(&other_seed, port, &out)), 2);
+    assert!(
+        refused.stderr.contains("seed was 7 and is not given"),
+        "{refused}"
+    );
+
+    let new = folder.path().join("new");
+    for (fault, told) in [
+        ("delay=2ms,of=9", "there is no process 9"),
+        ("slow=2ms", "--fault 'slow=2ms'"),
+        ("kill=coordinator@after-votes", "ring has no"),
+    ] {
+        let grid = ["ring", "-n", "2,3", "--fault", fault];
+        let refused = ended_with(run(&mut sweep(&grid, port, &new)), 2);
+        assert!(refused.stderr.contains(told), "{told}: {refused}");
+    }
+    assert!(!new.exists(), "nothing is left of what never began");
+}
+
 #[test]
 fn an_interrupted_sweep_goes_on_where_it_was() {
     let folder = folder();

@@ -139,7 +139,7 @@ struct Flowed {
 }
 
 /// Counts of one way of a connection.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Packets by [`PacketClass`].
     pub packets: [u64; PacketClass::COUNT],

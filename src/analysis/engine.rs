@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
 use super::connection::{Connection, Counts, LINGERS, Standing};
-use super::log::{MessageLog, MessageSeen, Repetition};
+use super::log::{ConnectionLog, MessageLog, MessageSeen, Repetition};
 use super::merge::in_order;
 use super::observation::{Fate, Observation, Observer};
 use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
@@ -102,6 +102,8 @@ pub struct Analyzer {
     /// Until when something may come of ended connections that made room for others.
     ended_linger: Timestamp,
     markers: Vec<MarkerSeen>,
+    /// Connections one by one, where they are asked for.
+    connection_log: Option<Box<ConnectionLog>>,
     /// Where packets are observed.
     observer: Option<Box<Observer>>,
     /// Takes no segment on the shortest way.
@@ -164,6 +166,7 @@ impl Analyzer {
             beginning: Beginning::default(),
             ended_linger: Timestamp::from_nanos(i64::MIN),
             markers: Vec::new(),
+            connection_log: None,
             observer: None,
             #[cfg(test)]
             thorough: false,
@@ -186,6 +189,12 @@ impl Analyzer {
     pub fn projecting_onto(mut self, mtu: Mtu) -> Self {
         debug_assert_eq!(self.packets, 0, "what was counted is on another MTU");
         self.mtu = mtu;
+        self
+    }
+
+    /// The same, keeping the connections one by one, up to [`MOST_MESSAGES`](super::MOST_MESSAGES).
+    pub fn keeping_connections(mut self) -> Self {
+        self.connection_log = Some(Box::default());
         self
     }
 
@@ -532,6 +541,11 @@ impl Analyzer {
         self.evidence.segments_without_room = self.space.turned_away();
         self.beginning.settle(first_packet, &mut self.evidence);
         in_order(&mut self.markers);
+        let connections = self.connection_log.map(|mut log| {
+            let names = plan.protocols().iter();
+            log.finish(names.map(|protocol| protocol.name.clone()).collect());
+            *log
+        });
         Analysis {
             plan: Some(plan.fingerprint()),
             first_packet,
@@ -563,6 +577,7 @@ impl Analyzer {
             beginning: self.beginning,
             markers: self.markers,
             messages,
+            connections,
         }
     }
 
@@ -1019,6 +1034,9 @@ impl Analyzer {
             }
             row.fold(&connection);
         }
+        if let Some(log) = &mut self.connection_log {
+            log.ended(&connection, connection.standing == Standing::Foreign);
+        }
     }
 
     /// Whether a connection has no counts of its own.
@@ -1072,6 +1090,9 @@ impl Analyzer {
         let Some(counts) = connection.take_counts() else {
             return;
         };
+        if let Some(log) = &mut self.connection_log {
+            log.take(connection.serial, &counts);
+        }
         for counts in &counts {
             self.evidence.late_bytes += counts.late_of_gap;
             self.evidence.cut_unframed_bytes += counts.cut_unframed;

@@ -1,14 +1,19 @@
 //! The messages of a capture one by one, where they are asked for: what an audit matches with the
 //! accounts. Only frames that name themselves are kept, and no more than [`MOST_MESSAGES`] of a
-//! protocol, so that memory stays flat.
+//! protocol, so that memory stays flat. And its connections one by one, each with its counts.
 
 use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
 
+use super::connection::{Connection, Counts};
+use crate::flow::{ProtocolIndex, TransportKind};
 use crate::message::{Label, Way};
 use crate::tally::Distribution;
-use crate::units::{FramingBytes, MessageBytes, Timestamp};
+use crate::units::{
+    FramingBytes, GapBytes, IpBytes, MessageBytes, Messages, Packets, PayloadBytes,
+    RetransmittedBytes, Timestamp, WireBytes,
+};
 
 /// More messages, connections or repetitions of a protocol are counted and not kept: some 130 MB
 /// of messages.
@@ -87,6 +92,120 @@ pub struct Repetition {
     pub way: Way,
     /// Stream offsets of the segment that holds them, the end not included.
     pub bytes: (u64, u64),
+}
+
+/// The connections and UDP flows of a capture, each with what it carried: of a protocol they add up to
+/// its tally.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionLog {
+    /// In the order of their first packets, [`MOST_MESSAGES`] at most: those that ended first.
+    pub connections: Vec<ConnectionCounted>,
+    /// Connections that were counted and not kept.
+    pub left_out: u64,
+    /// The plan's protocols by [`ConnectionCounted::protocol`].
+    pub protocols: Vec<String>,
+    /// Counts that were taken from connections that have not ended, by [`ConnectionSeen::serial`].
+    taken: FxHashMap<u64, Box<[Counts; 2]>>,
+}
+
+/// A connection or UDP flow, and what it carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionCounted {
+    /// Its ends, its times, and how it ended.
+    pub seen: ConnectionSeen,
+    /// TCP or UDP.
+    pub transport: TransportKind,
+    /// Whose ports the listening end has.
+    pub protocol: Option<ProtocolIndex>,
+    /// Whether it is not of that protocol though its ports are.
+    pub foreign: bool,
+    /// Whether the capture begins in its midst: its SYN was not seen.
+    pub mid_stream: bool,
+    /// What went each [`Way`].
+    pub ways: [WayCounted; 2],
+}
+
+/// What went one way of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WayCounted {
+    /// Packets, those without payload too.
+    pub packets: Packets,
+    /// Complete messages.
+    pub messages: Messages,
+    /// Messages of which bytes are missing.
+    pub incomplete_messages: Messages,
+    /// Unique transport payload.
+    pub payload: PayloadBytes,
+    /// Payload bytes seen again.
+    pub retransmitted: RetransmittedBytes,
+    /// Stream bytes that no packet showed; outside `payload`.
+    pub gap_bytes: GapBytes,
+    /// IP packets.
+    pub ip: IpBytes,
+    /// Frames.
+    pub wire: WireBytes,
+}
+
+impl ConnectionLog {
+    /// A log of these connections, whose plan has these protocols.
+    pub fn new(connections: Vec<ConnectionCounted>, protocols: Vec<String>) -> Self {
+        Self {
+            connections,
+            protocols,
+            ..Self::default()
+        }
+    }
+
+    /// The name of a connection's protocol; none where its ports are no protocol's.
+    pub fn protocol_of(&self, connection: &ConnectionCounted) -> Option<&str> {
+        let ProtocolIndex(index) = connection.protocol?;
+        self.protocols.get(usize::from(index)).map(String::as_str)
+    }
+
+    /// Enters counts that were taken from a connection.
+    pub(super) fn take(&mut self, serial: u64, counts: &[Counts; 2]) {
+        let sums = self.taken.entry(serial).or_default();
+        for (sum, counts) in sums.iter_mut().zip(counts) {
+            sum.merge(counts);
+        }
+    }
+
+    /// Keeps a connection that has ended and whose counts were all taken.
+    pub(super) fn ended(&mut self, connection: &Connection, foreign: bool) {
+        let counts = self.taken.remove(&connection.serial).unwrap_or_default();
+        let counted = ConnectionCounted {
+            seen: connection.as_seen(),
+            transport: connection.key.transport(),
+            protocol: connection.protocol,
+            foreign,
+            mid_stream: connection.mid_stream,
+            ways: counts.each_ref().map(WayCounted::of),
+        };
+        keep(&mut self.connections, counted, &mut self.left_out);
+    }
+
+    /// No more connections will come.
+    pub(super) fn finish(&mut self, protocols: Vec<String>) {
+        self.protocols = protocols;
+        let serial = |counted: &ConnectionCounted| counted.seen.serial;
+        self.connections.sort_unstable_by_key(serial);
+    }
+}
+
+impl WayCounted {
+    fn of(counts: &Counts) -> Self {
+        let bytes = counts.layers();
+        Self {
+            packets: counts.all_packets(),
+            messages: counts.messages,
+            incomplete_messages: counts.incomplete_messages,
+            payload: bytes.payload,
+            retransmitted: bytes.retransmitted,
+            gap_bytes: bytes.gap_bytes,
+            ip: bytes.ip,
+            wire: bytes.wire,
+        }
+    }
 }
 
 impl MessageLog {

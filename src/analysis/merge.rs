@@ -155,7 +155,7 @@ impl Analysis {
     /// connections, each whole. The result is that of the whole capture; where a [limit](super::Limits)
     /// was hit in analysing the whole, its [`Evidence`] says so and it may differ.
     ///
-    /// Messages one by one are not added: whichever part has them loses them.
+    /// Messages and connections one by one are not added: whichever part has them loses them.
     pub fn merge(&mut self, other: Self) {
         let Self {
             plan,
@@ -169,6 +169,7 @@ impl Analysis {
             beginning,
             mut markers,
             messages: _,
+            connections: _,
         } = other;
         self.plan = self.plan.or(plan);
         self.first_packet = earliest(self.first_packet, first_packet);
@@ -188,6 +189,7 @@ impl Analysis {
         self.markers.append(&mut markers);
         in_order(&mut self.markers);
         self.messages = None;
+        self.connections = None;
     }
 }
 

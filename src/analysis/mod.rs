@@ -18,7 +18,10 @@ mod shard;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use engine::{Analyzer, Limits, LiveTotals};
-pub use log::{ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen, Repetition};
+pub use log::{
+    ConnectionCounted, ConnectionLog, ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen,
+    Repetition, WayCounted,
+};
 pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
 pub use observation::{Fate, Observation};
@@ -60,6 +63,8 @@ pub struct Analysis {
     pub markers: Vec<MarkerSeen>,
     /// Messages one by one, where they were [asked for](Analyzer::keeping_messages).
     pub messages: Option<MessageLog>,
+    /// Connections one by one, where they were [asked for](Analyzer::keeping_connections).
+    pub connections: Option<ConnectionLog>,
 }
 
 impl Analysis {

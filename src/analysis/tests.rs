@@ -1,5 +1,6 @@
 //! Conversations built packet by packet, and every number that they must give.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -53,7 +54,7 @@ impl Capture {
             .collect();
         let plan = Arc::new(ProtocolPlan::new(&definitions).unwrap());
         Self {
-            analyzer: Analyzer::with_limits(Arc::clone(&plan), limits),
+            analyzer: Analyzer::with_limits(Arc::clone(&plan), limits).keeping_connections(),
             packets: Vec::new(),
             plan: Arc::clone(&plan),
             limits,
@@ -63,7 +64,7 @@ impl Capture {
                     at_work: 1,
                     ..limits
                 };
-                let mut thorough = Analyzer::with_limits(plan, limits);
+                let mut thorough = Analyzer::with_limits(plan, limits).keeping_connections();
                 thorough.thorough = true;
                 thorough
             },
@@ -228,14 +229,66 @@ impl Capture {
         if !analysis.evidence.is_limited() && parts.iter().all(fits) {
             let whole = Analysis {
                 messages: None,
+                connections: None,
                 ..analysis.clone()
             };
             assert_eq!(parts, [(); 3].map(|()| whole.clone()));
         }
         let live: u64 = live.iter().map(|row| row.packets.get()).sum();
         assert_eq!(live, analysis.packets.get());
+        connections_add_up(&analysis);
         analysis
     }
+}
+
+/// The connections one by one have, together, what is counted of each protocol and of none.
+fn connections_add_up(analysis: &Analysis) {
+    let log = analysis.connections.as_ref().unwrap();
+    type Row<'a> = (Option<&'a str>, bool);
+    let mut sums: BTreeMap<Row<'_>, [u64; 11]> = BTreeMap::new();
+    for counted in &log.connections {
+        let row = (log.protocol_of(counted), counted.foreign);
+        let [to, from] = &counted.ways;
+        let sum = sums.entry(row).or_default();
+        for (sum, one) in sum.iter_mut().zip([
+            1,
+            u64::from(counted.seen.refused),
+            to.packets.get(),
+            from.packets.get(),
+            to.payload.get(),
+            from.payload.get(),
+            (to.messages + from.messages).get(),
+            (to.incomplete_messages + from.incomplete_messages).get(),
+            (to.retransmitted + from.retransmitted).get(),
+            (to.gap_bytes + from.gap_bytes).get(),
+            (to.ip + from.ip).get() + (to.wire + from.wire).get(),
+        ]) {
+            *sum += one;
+        }
+    }
+    let none = sums.remove(&(None, false)).unwrap_or_default();
+    let by_name = |name: &str| analysis.unclassified.by_name.get(name).copied();
+    let unclassified = ["TCP", "UDP"].iter().filter_map(|name| by_name(name));
+    assert_eq!(none[2] + none[3], unclassified.sum::<Packets>().get());
+    let rows = analysis.protocols.iter().map(|row| {
+        let (to, from, bytes) = (&row.to_listener, &row.from_listener, &row.bytes);
+        let counted = [
+            row.connections.get(),
+            row.refused_connections.get(),
+            to.packets.get(),
+            from.packets.get(),
+            to.payload.get(),
+            from.payload.get(),
+            row.messages.get(),
+            row.incomplete_messages.get(),
+            bytes.retransmitted.get(),
+            bytes.gap_bytes.get(),
+            bytes.ip.get() + bytes.wire.get(),
+        ];
+        ((Some(row.name.as_str()), row.foreign), counted)
+    });
+    let rows = rows.filter(|(_, counted)| counted[0] > 0);
+    assert_eq!(sums, rows.collect());
 }
 
 /// A frame of the ring's token, from docs/wire-format.md.

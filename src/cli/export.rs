@@ -1,4 +1,4 @@
-//! `wirewatt export`: the tables of saved reports as CSV or JSON.
+//! `wirewatt export`: the tables of saved reports as CSV or JSON, those of captures as Parquet too.
 
 use std::error::Error;
 use std::fs::File;
@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Outcome, tell, warn};
+use crate::analysis::MOST_MESSAGES;
 use crate::experiment;
-use crate::report::export::{ExportFormat, MESSAGE_TABLES, TABLES, export, export_messages};
+use crate::report::export::{CaptureLog, ExportFormat, TABLES, export, export_logs};
 use crate::report::{Report, SCHEMA, json};
 
-/// Write every table of saved reports as CSV or JSON files, for spreadsheets and data frames
+/// Write every table of saved reports as CSV, JSON or Parquet files, for spreadsheets and data frames
 ///
 /// The columns of each table are listed in docs/exports.md. Several reports go into the same files,
 /// told apart by their first column.
@@ -21,6 +22,7 @@ use crate::report::{Report, SCHEMA, json};
 #[command(after_help = "Examples:
   wirewatt export wirewatt-runs/20260102-030405-ring --csv tables
   wirewatt export wirewatt-runs/20260102-030405-ring --messages --csv tables
+  wirewatt export wirewatt-runs/20260102-030405-ring --parquet tables
   wirewatt export monday.json tuesday.json --csv tables --json tables
   wirewatt analyze --json capture.pcapng | wirewatt export - --csv tables")]
 pub(super) struct ExportArgs {
@@ -29,7 +31,7 @@ pub(super) struct ExportArgs {
     reports: Vec<String>,
 
     /// Write TABLE.csv for each table into this folder
-    #[arg(long, value_name = "DIR", required_unless_present = "json")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["json", "parquet"])]
     csv: Option<PathBuf>,
 
     /// Write TABLE.json for each table into this folder, as arrays of objects
@@ -39,27 +41,36 @@ pub(super) struct ExportArgs {
     /// Read the captures of the folders again, for two more tables: their messages and connections
     #[arg(long)]
     messages: bool,
+
+    /// Write these two as messages.parquet and connections.parquet into this folder, in a build with
+    /// the feature `parquet`
+    #[arg(long, value_name = "DIR")]
+    parquet: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Outcome {
+    #[cfg(not(feature = "parquet"))]
+    if args.parquet.is_some() {
+        return Err(
+            "--parquet: this build of wirewatt has no Parquet. One that has: `cargo install --path \
+             . --features parquet`, or `cargo build --release --features parquet`"
+                .into(),
+        );
+    }
     let mut reports = Vec::new();
     for name in &args.reports {
         reports.push((name.clone(), read(name)?));
     }
     let mut logs = Vec::new();
-    if args.messages {
+    if args.messages || args.parquet.is_some() {
         for name in &args.reports {
-            let log = experiment::messages_of_folder(Path::new(name))?;
-            let log = log.ok_or_else(|| format!("{name}: its messages were not kept"))?;
-            if log.left_out > 0 {
-                let left_out = log.left_out;
-                warn(&format_args!(
-                    "{name}: {left_out} more messages or connections are left out"
-                ));
-            }
-            logs.push((name.clone(), log));
+            logs.push(log_of(name)?);
         }
     }
+    let wrote = |tables: usize, folder: &Path| {
+        let folder = folder.display();
+        tell(&format_args!("{tables} tables: {folder}"));
+    };
     let wanted = [
         (ExportFormat::Csv, &args.csv),
         (ExportFormat::Json, &args.json),
@@ -69,14 +80,47 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
             export(&reports, format, folder)?;
             let mut tables = TABLES.len();
             if args.messages {
-                export_messages(&logs, format, folder)?;
-                tables += MESSAGE_TABLES.len();
+                tables += export_logs(&logs, format, folder)?;
             }
-            let folder = folder.display();
-            tell(&format_args!("{tables} tables: {folder}"));
+            wrote(tables, folder);
         }
     }
+    #[cfg(feature = "parquet")]
+    if let Some(folder) = &args.parquet {
+        wrote(export_logs(&logs, ExportFormat::Parquet, folder)?, folder);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The messages and connections in a run's folder.
+fn log_of(name: &str) -> Result<CaptureLog, Box<dyn Error>> {
+    let path = Path::new(name);
+    if !path.is_dir() {
+        return Err(format!(
+            "{name}: a report has no single messages and connections: name the folders of runs, \
+             which have the captures"
+        )
+        .into());
+    }
+    let (messages, connections) = experiment::logs_of_folder(path)?;
+    let (messages, connections) = messages
+        .zip(connections)
+        .ok_or_else(|| format!("{name}: its messages were not kept"))?;
+    for (what, left_out) in [
+        ("messages", messages.left_out),
+        ("connections", connections.left_out),
+    ] {
+        if left_out > 0 {
+            warn(&format_args!(
+                "{name}: {what} are left out: more than {MOST_MESSAGES} are not kept"
+            ));
+        }
+    }
+    Ok(CaptureLog {
+        report: name.to_owned(),
+        messages,
+        connections,
+    })
 }
 
 fn read(name: &str) -> Result<Report, Box<dyn Error>> {

@@ -106,6 +106,9 @@ pub(super) fn run(args: &PlotArgs) -> Outcome {
         })
         .collect();
     if let (Some(together), 2..) = (sweep::together(&sweeps), sweeps.len()) {
+        for problem in sweep::incomparable(&sweeps) {
+            warn(&problem);
+        }
         drawn.push(Drawn {
             folder: None,
             charts: chart::growth(&together),

@@ -16,9 +16,8 @@ use super::interrupt::interrupted_flag;
 use super::options::{ReportOptions, algorithm_options, duration, payload, processes, style};
 use super::progress::with_progress;
 use super::{Outcome, audit, print, tell, warn};
-use crate::algorithm::{Algorithm, Channels, Options, ProcessId, catalog};
+use crate::algorithm::{Algorithm, Options, ProcessId, catalog};
 use crate::energy::{HostSensors, POWERCAP};
-use crate::experiment::fault::Fault;
 use crate::experiment::fleet::Progress;
 use crate::experiment::loss;
 use crate::experiment::scenario::Scenario;
@@ -133,7 +132,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     for (algorithm, options) in algorithms.iter().zip(&options) {
         plan.check(algorithm, options, args.connections)?;
     }
-    if plan.loses_packets() {
+    if plan.scenario.loses_packets() {
         if !loss::has_namespace() {
             return in_namespace();
         }
@@ -176,7 +175,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
                     mtu: args.report.projection.mtu(),
                     options,
                     timeout: plan.timeout,
-                    faults: plan.faults(),
+                    faults: plan.scenario.injected(),
                     seed: plan.seed,
                     baseline: !args.no_baseline,
                     own_commands: plan.node_commands.clone(),
@@ -298,18 +297,6 @@ impl Plan {
         })
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let faults = self.scenario.faults.iter();
-        faults.map(|(fault, _)| fault.clone()).collect()
-    }
-
-    fn loses_packets(&self) -> bool {
-        let faults = self.scenario.faults.iter();
-        faults
-            .map(|(fault, _)| fault)
-            .any(|fault| matches!(fault, Fault::Loss { .. }))
-    }
-
     /// Whether the algorithm has what the faults and commands name.
     fn check(
         &self,
@@ -318,7 +305,7 @@ impl Plan {
         connections: Connections,
     ) -> Result<(), Box<dyn Error>> {
         let processes = (algorithm.processes)(self.n);
-        self.scenario.check(algorithm, processes)?;
+        self.scenario.check(algorithm, processes, connections)?;
         let absent = (algorithm.absent)(self.n, options);
         for id in self.node_commands.keys() {
             if id.0 >= processes || absent.contains(id) {
@@ -328,23 +315,6 @@ impl Plan {
                 )
                 .into());
             }
-        }
-        let suppresses = |fault: &Fault| matches!(fault, Fault::Drop { .. } | Fault::Split { .. });
-        let gap = self
-            .scenario
-            .faults
-            .iter()
-            .find(|(fault, _)| suppresses(fault));
-        if let Some((_, place)) = gap
-            && algorithm.channels == Channels::Fifo
-            && connections != Connections::Persistent
-        {
-            return Err(format!(
-                "{place}: the channels of {} are FIFO: over {connections} connections, a message \
-                 that never comes holds back all that follow it; use --connections persistent",
-                algorithm.name
-            )
-            .into());
         }
         Ok(())
     }
@@ -365,7 +335,7 @@ fn node_command(text: &str) -> Result<(ProcessId, Vec<OsString>), String> {
 
 /// Puts this program, with the same arguments, in this process's place within a network namespace of
 /// its own.
-fn in_namespace() -> Outcome {
+pub(super) fn in_namespace() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut command = loss::in_namespace(&arguments)?;
     tell(&format_args!(

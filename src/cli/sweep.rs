@@ -13,9 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::interrupted_flag;
 use super::options::{ReportOptions, algorithm_options, duration, payload, style};
-use super::run::{algorithms_named, options_of_each, warn_of_ephemeral_ports};
+use super::run::{algorithms_named, in_namespace, options_of_each, warn_of_ephemeral_ports};
 use super::{Cli, Command, Outcome, print, tell, warn};
+use crate::experiment::fault::{Fault, FaultError};
 use crate::experiment::fleet::Progress;
+use crate::experiment::loss;
+use crate::experiment::scenario::Scenario;
 use crate::experiment::sweep::{self, Grid, SweepFolder, Told};
 use crate::ledger;
 use crate::node::control::Connections;
@@ -28,6 +31,7 @@ use crate::report::{self as reports, Models, chart, html};
   wirewatt sweep two-phase-commit raft -n 2..=16 --repeat 5
   wirewatt sweep all -n 3,5,9 --out study
   wirewatt sweep ring -n 2..=32/2 --connections per-message --rounds 10
+  wirewatt sweep raft -n 3..=7 --fault drop=5% --out lossy
   wirewatt sweep --resume study                   goes on after an interruption
   wirewatt plot study                             draws its charts again
 
@@ -71,6 +75,15 @@ pub(super) struct SweepArgs {
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
+    /// Inject a fault into every run, as `wirewatt run --help` has them; repeatable
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<String>,
+
+    /// Decides which messages `drop` drops in the first repetition; each further one adds 1 to it
+    #[arg(long, default_value_t = 0, value_name = "SEED",
+          value_parser = clap::value_parser!(u64).range(..=1 << 62))]
+    seed: u64,
+
     /// An option of the algorithm's own; repeatable. It goes to those algorithms that have it
     #[arg(long = "option", value_name = "NAME=VALUE")]
     options: Vec<String>,
@@ -82,7 +95,7 @@ pub(super) struct SweepArgs {
     /// Go on with the sweep in this folder, as its sweep.toml says
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "algorithms", "n", "repeat", "rounds", "connections", "payload", "base_port", "timeout",
-        "options", "out", "model", "grid", "hops", "pue", "model_files", "mtu",
+        "faults", "seed", "options", "out", "model", "grid", "hops", "pue", "model_files", "mtu",
     ])]
     resume: Option<PathBuf>,
 
@@ -151,6 +164,12 @@ pub(super) fn run(args: &SweepArgs) -> Outcome {
 
 /// Begins a sweep, or goes on with the one in `resumed`.
 fn go(args: &SweepArgs, resumed: Option<&Path>, command: Vec<String>) -> Outcome {
+    if args.scenario()?.loses_packets() {
+        if !loss::has_namespace() {
+            return in_namespace();
+        }
+        loss::prepare()?;
+    }
     let models = args.report.models()?;
     let grid = args.grid(&models)?;
     let path = resumed.map(Path::to_owned).or_else(|| args.out.clone());
@@ -193,6 +212,15 @@ fn go(args: &SweepArgs, resumed: Option<&Path>, command: Vec<String>) -> Outcome
 }
 
 impl SweepArgs {
+    /// The faults, each with its place.
+    fn scenario(&self) -> Result<Scenario, FaultError> {
+        let mut scenario = Scenario::default();
+        for fault in &self.faults {
+            scenario.add(fault)?;
+        }
+        Ok(scenario)
+    }
+
     fn grid(&self, models: &Models) -> Result<Grid, Box<dyn Error>> {
         let algorithms = algorithms_named(&self.algorithms)?;
         let options = options_of_each(&algorithm_options(&self.options)?, &algorithms);
@@ -209,6 +237,13 @@ impl SweepArgs {
             base_port: self.base_port,
             energy,
             models: checksum,
+            faults: self
+                .scenario()?
+                .injected()
+                .iter()
+                .map(Fault::to_string)
+                .collect(),
+            seed: self.seed,
             options: named.clone().zip(options).collect(),
             algorithms: named.collect(),
         })

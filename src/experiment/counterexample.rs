@@ -223,6 +223,7 @@ mod tests {
 
     use super::*;
     use crate::algorithm::{Property, catalog, commitment};
+    use crate::node::control::Connections;
     use crate::simulation::check::Bounds;
 
     fn happened(what: What, kind: Option<&str>, did: Vec<Did>, crashed: bool) -> Happened {
@@ -324,7 +325,8 @@ mod tests {
             let read = Scenario::parse(Path::new("counterexample.toml"), &text).unwrap();
             assert_eq!(written(&read), written(&scenario), "{text}");
             let algorithm = catalog::by_name(&read.algorithm.clone().unwrap()).unwrap();
-            read.check(algorithm, 3).unwrap();
+            let connections = Connections::Persistent;
+            read.check(algorithm, 3, connections).unwrap();
         }
     }
 }

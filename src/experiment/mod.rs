@@ -19,6 +19,8 @@ mod simulation;
 pub mod sniffer;
 pub mod sweep;
 
-pub use run::{Finished, RunError, RunOptions, audit_folder, messages_of_folder, run};
+pub use run::{
+    Finished, RunError, RunOptions, audit_folder, logs_of_folder, messages_of_folder, run,
+};
 pub use saved::{SavedRun, audit_capture};
 pub use simulation::{simulate, simulated_faults, tally};

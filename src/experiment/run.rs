@@ -26,8 +26,8 @@ use crate::algorithm::{
     Property, catalog,
 };
 use crate::analysis::{
-    Analysis, Analyzer, Completeness, CompletenessState, MessageLog, PlanError, ProtocolDefinition,
-    ProtocolPlan, SourceLosses,
+    Analysis, Analyzer, Completeness, CompletenessState, ConnectionLog, MessageLog, PlanError,
+    ProtocolDefinition, ProtocolPlan, SourceLosses,
 };
 use crate::audit::{self, Account, Audit, Book, Circumstances, Formula, Verdict};
 use crate::capture::{CaptureFile, Ending as CaptureEnding, FileError, LiveOptions, Rotation};
@@ -494,7 +494,8 @@ pub fn audit_folder(path: &Path, models: &Models, mtu: Option<Mtu>) -> Result<Fi
     let folder = RunFolder::open(path)?;
     let mut record = folder.read_record()?;
     record.mtu = mtu.unwrap_or(record.mtu);
-    let (capture, analysis, ending) = analyze(&folder, &record)?;
+    let analyzer = Analyzer::new(plan_of(&record)?).projecting_onto(record.mtu);
+    let (capture, analysis, ending) = analyze(&folder, analyzer.keeping_messages())?;
     let losses = match &record.capture {
         None => SourceLosses {
             cut_short: true,
@@ -577,11 +578,25 @@ pub fn audit_folder(path: &Path, models: &Models, mtu: Option<Mtu>) -> Result<Fi
 ///
 /// [`RunError`] where it is the folder of no run, or its capture cannot be read to its end.
 pub fn messages_of_folder(path: &Path) -> Result<Option<MessageLog>, RunError> {
+    let (messages, _) = logs_of_folder(path)?;
+    Ok(messages)
+}
+
+/// The same, and each connection with its counts.
+///
+/// # Errors
+///
+/// As [`messages_of_folder`].
+pub fn logs_of_folder(
+    path: &Path,
+) -> Result<(Option<MessageLog>, Option<ConnectionLog>), RunError> {
     let folder = RunFolder::open(path)?;
     let record = folder.read_record()?;
-    let (_, analysis, ending) = analyze(&folder, &record)?;
+    let analyzer = Analyzer::new(plan_of(&record)?);
+    let analyzer = analyzer.keeping_messages().keeping_connections();
+    let (_, analysis, ending) = analyze(&folder, analyzer)?;
     match ending {
-        None => Ok(analysis.messages),
+        None => Ok((analysis.messages, analysis.connections)),
         Some(problem) => {
             let path = folder.capture();
             Err(FolderError::Content { path, problem }.into())
@@ -592,11 +607,9 @@ pub fn messages_of_folder(path: &Path) -> Result<Option<MessageLog>, RunError> {
 /// The capture of a folder, what is in it, and why it ends early where it does.
 fn analyze(
     folder: &RunFolder,
-    record: &RunRecord,
+    mut analyzer: Analyzer,
 ) -> Result<(CaptureFile, Analysis, Option<String>), RunError> {
     let mut capture = CaptureFile::open(folder.capture())?;
-    let analyzer = Analyzer::new(plan_of(record)?).projecting_onto(record.mtu);
-    let mut analyzer = analyzer.keeping_messages();
     let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
         CaptureEnding::Complete => None,
         CaptureEnding::Failed(error) => Some(error.to_string()),

@@ -19,7 +19,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, FaultError, Setting};
-use crate::algorithm::{Algorithm, Options};
+use crate::algorithm::{Algorithm, Channels, Options};
+use crate::node::control::Connections;
 use crate::units;
 
 /// A run and its faults. What a file leaves open, the command line decides.
@@ -134,19 +135,46 @@ impl Scenario {
         Ok(())
     }
 
-    /// Whether an algorithm of so many processes has what the faults name.
+    /// Whether an algorithm of so many processes has what the faults name, and goes on after them over
+    /// connections that are used so.
     ///
     /// # Errors
     ///
-    /// [`FaultError`] of the first that it has not.
-    pub fn check(&self, algorithm: &Algorithm, processes: u32) -> Result<(), FaultError> {
+    /// [`FaultError`] of the first that does not fit.
+    pub fn check(
+        &self,
+        algorithm: &Algorithm,
+        processes: u32,
+        connections: Connections,
+    ) -> Result<(), FaultError> {
+        let holds_back =
+            algorithm.channels == Channels::Fifo && connections != Connections::Persistent;
         self.faults.iter().try_for_each(|(fault, place)| {
-            let checked = fault.check(algorithm, processes);
+            let checked = fault.check(algorithm, processes).and_then(|()| match fault {
+                Fault::Drop { .. } | Fault::Split { .. } if holds_back => Err(format!(
+                    "the channels of {} are FIFO: over {connections} connections, a message that never \
+                     comes holds back all that follow it; use --connections persistent",
+                    algorithm.name
+                )),
+                _ => Ok(()),
+            });
             checked.map_err(|problem| FaultError {
                 place: place.clone(),
                 problem,
             })
         })
+    }
+
+    /// Whether packets are lost for real.
+    pub fn loses_packets(&self) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|(fault, _)| matches!(fault, Fault::Loss { .. }))
+    }
+
+    /// The faults without their places.
+    pub fn injected(&self) -> Vec<Fault> {
+        let faults = self.faults.iter();
+        faults.map(|(fault, _)| fault.clone()).collect()
     }
 
     /// The scenario as a file that [`Scenario::read`] reads.

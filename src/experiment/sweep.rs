@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::fault::FaultError;
 use super::fleet::Progress;
 use super::folder::{FolderError, write_whole};
 use super::run::{RunError, RunOptions, run};
+use super::scenario;
 use super::simulation::simulate;
 use crate::algorithm::{Algorithm, Options, SetupError, catalog};
 use crate::ledger;
@@ -59,9 +61,20 @@ pub struct Grid {
     pub energy: String,
     /// A checksum of all figures of all models and of the grid.
     pub models: String,
+    /// Faults that are injected into each run, as `run --fault` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+    /// Decides which messages are dropped; each repetition after the first adds one to it.
+    #[serde(default, skip_serializing_if = "is_nought")]
+    pub seed: u64,
     /// Each algorithm's own options.
     #[serde(default)]
     pub options: BTreeMap<String, Options>,
+}
+
+/// A sweep that was begun before there were seeds has none.
+fn is_nought(seed: &u64) -> bool {
+    *seed == 0
 }
 
 /// `sweep.toml`.
@@ -94,6 +107,22 @@ pub enum SweepError {
         /// What is not the same.
         changes: String,
     },
+    /// Another version began it.
+    #[error(
+        "{path} holds runs of wirewatt {begun}, and this is {}: figures of two versions do not belong in \
+         one table; make it anew in another --out, or go on with wirewatt {begun}. `wirewatt plot {path}` \
+         draws what is there",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherVersion {
+        /// The folder, as it is shown.
+        path: String,
+        /// The version that began it.
+        begun: String,
+    },
+    /// A fault that an algorithm of the grid has at no number of processes.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// Another process works on it.
     #[error("{0}: another process works on this sweep")]
     Busy(PathBuf),
@@ -239,6 +268,12 @@ impl SweepFolder {
             );
             return Err(wrong(problem).into());
         }
+        if record.version != env!("CARGO_PKG_VERSION") {
+            return Err(SweepError::OtherVersion {
+                path: path.display().to_string(),
+                begun: record.version,
+            });
+        }
         Ok(Self {
             path: path.to_owned(),
             record,
@@ -334,6 +369,15 @@ impl Cell {
 }
 
 impl Grid {
+    /// Its faults, as a scenario has them.
+    fn injected(&self) -> Result<scenario::Scenario, FaultError> {
+        let mut injected = scenario::Scenario::default();
+        for fault in &self.faults {
+            injected.add(fault)?;
+        }
+        Ok(injected)
+    }
+
     fn options_of(&self, algorithm: &Algorithm) -> Options {
         let options = self.options.get(algorithm.name);
         options.cloned().unwrap_or_default()
@@ -343,14 +387,28 @@ impl Grid {
     /// machine meanwhile is in no curve more than in another. And what cannot.
     fn cells(&self) -> Result<(Vec<Cell>, Vec<Skipped>), SweepError> {
         let (mut places, mut skipped) = (Vec::new(), Vec::new());
+        let injected = self.injected()?;
         for name in &self.algorithms {
             let algorithm = catalog::by_name(name)?;
             let options = self.options_of(algorithm);
             let possible = places.len();
-            let mut last = None;
+            let (mut last, mut unfit) = (None, None);
             for n in &self.n {
                 match algorithm.check(*n, self.rounds, &options) {
-                    Ok(()) => places.push((algorithm, *n)),
+                    Ok(()) => {
+                        let processes = (algorithm.processes)(*n);
+                        match injected.check(algorithm, processes, self.connections) {
+                            Ok(()) => places.push((algorithm, *n)),
+                            Err(error) => {
+                                skipped.push(Skipped {
+                                    algorithm: name.clone(),
+                                    n: *n,
+                                    reason: error.to_string(),
+                                });
+                                unfit = Some(error);
+                            }
+                        }
+                    }
                     Err(
                         error @ (SetupError::TooFew { .. }
                         | SetupError::NoSuchProcess { .. }
@@ -368,6 +426,11 @@ impl Grid {
             }
             // With no N: then it is the value that is wrong.
             if let Some(error @ SetupError::BadOption { .. }) = last
+                && places.len() == possible
+            {
+                return Err(error.into());
+            }
+            if let Some(error) = unfit
                 && places.len() == possible
             {
                 return Err(error.into());
@@ -393,10 +456,12 @@ impl Grid {
             repeat: self.repeat,
             energy: self.energy.clone(),
             mtu: self.mtu,
+            faults: self.faults.clone(),
+            seed: (!self.faults.is_empty()).then_some(self.seed),
         }
     }
 
-    /// What one simulated run on this grid's conditions comes to.
+    /// What one simulated run on this grid's conditions comes to. Nothing is predicted of faults.
     fn predict(
         &self,
         name: &str,
@@ -404,7 +469,9 @@ impl Grid {
         models: &Models,
         stop: &Arc<AtomicBool>,
     ) -> Option<Predicted> {
-        let algorithm = catalog::by_name(name).ok()?;
+        let algorithm = catalog::by_name(name)
+            .ok()
+            .filter(|_| self.faults.is_empty())?;
         let mut scenario = Scenario::new(n, self.rounds, 1);
         scenario.options = self.options_of(algorithm);
         // About as on loopback.
@@ -606,8 +673,8 @@ fn run_cell(
         mtu: grid.mtu,
         options: grid.options_of(cell.algorithm),
         timeout: crate::units::duration(&grid.timeout).unwrap_or(TIMEOUT),
-        faults: Vec::new(),
-        seed: 0,
+        faults: grid.injected()?.injected(),
+        seed: grid.seed + u64::from(cell.repeat) - 1,
         progress: progress.clone(),
         baseline: false,
         own_commands: BTreeMap::new(),

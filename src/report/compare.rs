@@ -37,6 +37,8 @@ pub(super) struct Side {
     model: Option<String>,
     /// What the energy depends on, where it is of projected frames.
     mtu: Option<Mtu>,
+    /// What has counted, and its version.
+    tool: String,
     link_types: BTreeSet<LinkType>,
 }
 
@@ -63,6 +65,11 @@ impl Comparison {
             all.len() > 1
         };
         let mut notes = Vec::new();
+        if differ(&|side| side.tool.clone()) {
+            let made =
+                "the reports are by different versions of wirewatt, which may count differently";
+            notes.push(made.to_owned());
+        }
         if differ(&|side| side.model.clone().unwrap_or_default()) {
             notes.push("energy is by different models, and is not compared".to_owned());
         }
@@ -272,6 +279,7 @@ impl Side {
             },
             is_run: run.is_some(),
             connections: 0,
+            tool: format!("{} {}", report.tool.name, report.tool.version),
             model: seen.first().map(|protocol| {
                 let energy = &protocol.energy;
                 format!("{} {:?} {}", energy.model, energy.hops, energy.boundary)

@@ -1,23 +1,28 @@
 //! The report's tables as plain rows, for spreadsheets and data frames: CSV and JSON.
 //!
-//! In: saved reports. Out: one file a table, whose columns are listed in `docs/exports.md`. Values are
-//! those of `report.json`, to the last digit; nothing is computed here. A cell that the report has no
-//! value for is empty in CSV and null in JSON.
+//! In: saved reports, and the logs of captures ([`CaptureLog`]). Out: one file a table, whose columns
+//! are listed in `docs/exports.md`. Values are those of `report.json`, to the last digit; nothing is
+//! computed here. A cell that the report has no value for is empty in CSV and null in JSON.
+
+mod log;
+#[cfg(feature = "parquet")]
+mod parquet;
+
+pub use log::{
+    CONNECTIONS, CaptureLog, CellKind, ConnectionRow, LogColumn, LogTable, MESSAGES, MessageRow,
+    export_logs,
+};
+#[cfg(feature = "parquet")]
+pub use parquet::ROWS_A_GROUP;
 
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Report;
-use crate::analysis::MessageLog;
-use crate::message::Way;
-use crate::protocols;
-use crate::units::Timestamp;
 
 /// A table of the export.
 #[derive(Debug, Clone, Copy)]
@@ -396,6 +401,19 @@ pub enum ExportError {
         /// The system's own words.
         error: io::Error,
     },
+    /// Parquet has only the tables of captures.
+    #[cfg(feature = "parquet")]
+    #[error(
+        "the tables of reports are written as CSV or JSON: Parquet is for messages and connections"
+    )]
+    OnlyOfCaptures,
+}
+
+impl ExportError {
+    fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Write { path, error }
+    }
 }
 
 /// What tables are written as.
@@ -405,6 +423,9 @@ pub enum ExportFormat {
     Csv,
     /// An array of objects.
     Json,
+    /// Apache Parquet, for the tables of captures alone.
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 impl ExportFormat {
@@ -412,6 +433,8 @@ impl ExportFormat {
         match self {
             Self::Csv => "csv",
             Self::Json => "json",
+            #[cfg(feature = "parquet")]
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -427,6 +450,10 @@ pub fn export(
     format: ExportFormat,
     folder: &Path,
 ) -> Result<(), ExportError> {
+    #[cfg(feature = "parquet")]
+    if format == ExportFormat::Parquet {
+        return Err(ExportError::OnlyOfCaptures);
+    }
     let values: Vec<(&str, Value)> = reports
         .iter()
         .map(|(name, report)| (name.as_str(), json!(report)))
@@ -435,11 +462,7 @@ pub fn export(
     if let Some(taken) = TABLES.iter().map(file).find(|path| path.exists()) {
         return Err(ExportError::Taken(taken));
     }
-    let cannot = |path: &Path| {
-        let path = path.to_owned();
-        move |error| ExportError::Write { path, error }
-    };
-    fs::create_dir_all(folder).map_err(cannot(folder))?;
+    fs::create_dir_all(folder).map_err(ExportError::cannot_write(folder))?;
     for table in TABLES {
         let path = file(table);
         let written = File::create_new(&path).and_then(|file| {
@@ -447,10 +470,12 @@ pub fn export(
             match format {
                 ExportFormat::Csv => write_csv(table, &values, &mut file)?,
                 ExportFormat::Json => write_json(table, &values, &mut file)?,
+                #[cfg(feature = "parquet")]
+                ExportFormat::Parquet => {}
             }
             file.flush()
         });
-        written.map_err(cannot(&path))?;
+        written.map_err(ExportError::cannot_write(&path))?;
     }
     Ok(())
 }
@@ -482,177 +507,6 @@ fn write_csv(table: &ExportTable, reports: &[(&str, Value)], to: impl Write) -> 
     csv.flush()
 }
 
-/// A message on the wire, as a row.
-#[derive(Debug, Serialize)]
-struct MessageRow<'a> {
-    report: &'a str,
-    protocol: &'a str,
-    kind: Cow<'static, str>,
-    run: u64,
-    operation: u64,
-    sender: u32,
-    incarnation: u32,
-    receiver: u32,
-    sequence: u64,
-    lamport: u64,
-    time_ns: i64,
-    body: u64,
-    framing: u64,
-    whole: bool,
-    acknowledged: bool,
-    connection: u64,
-    to_listener: bool,
-    stream_end: u64,
-}
-
-/// A connection, as a row.
-#[derive(Debug, Serialize)]
-struct ConnectionRow<'a> {
-    report: &'a str,
-    connection: u64,
-    initiator: SocketAddr,
-    listener: SocketAddr,
-    opened_ns: i64,
-    last_seen_ns: i64,
-    refused: bool,
-    reset_by_initiator_ns: Option<i64>,
-    reset_by_listener_ns: Option<i64>,
-    closed: bool,
-}
-
-/// Columns of `messages` and `connections`, beside `report`.
-pub const MESSAGE_TABLES: [(&str, &[&str]); 2] = [
-    (
-        "messages",
-        &[
-            "protocol",
-            "kind",
-            "run",
-            "operation",
-            "sender",
-            "incarnation",
-            "receiver",
-            "sequence",
-            "lamport",
-            "time_ns",
-            "body",
-            "framing",
-            "whole",
-            "acknowledged",
-            "connection",
-            "to_listener",
-            "stream_end",
-        ],
-    ),
-    (
-        "connections",
-        &[
-            "connection",
-            "initiator",
-            "listener",
-            "opened_ns",
-            "last_seen_ns",
-            "refused",
-            "reset_by_initiator_ns",
-            "reset_by_listener_ns",
-            "closed",
-        ],
-    ),
-];
-
-/// Writes the messages and the connections of these captures as further tables.
-///
-/// # Errors
-///
-/// [`ExportError`], as [`export()`].
-pub fn export_messages(
-    logs: &[(String, MessageLog)],
-    format: ExportFormat,
-    folder: &Path,
-) -> Result<(), ExportError> {
-    let messages = logs.iter().flat_map(|(report, log)| {
-        log.messages.iter().map(move |message| {
-            let label = &message.label;
-            MessageRow {
-                report,
-                protocol: protocols::by_number(label.protocol).map_or("", |known| &known.name),
-                kind: protocols::kind_name(label.protocol, label.kind),
-                run: label.run,
-                operation: label.operation,
-                sender: label.sender,
-                incarnation: label.incarnation,
-                receiver: label.receiver,
-                sequence: label.sequence,
-                lamport: label.timestamp,
-                time_ns: message.time.as_nanos(),
-                body: message.body.get(),
-                framing: message.framing.get(),
-                whole: message.whole,
-                acknowledged: message.acknowledged,
-                connection: message.connection,
-                to_listener: message.way == Way::ToListener,
-                stream_end: message.end,
-            }
-        })
-    });
-    let connections = logs.iter().flat_map(|(report, log)| {
-        log.connections.iter().map(move |seen| {
-            let reset = |way: Way| seen.reset[way as usize].map(Timestamp::as_nanos);
-            ConnectionRow {
-                report,
-                connection: seen.serial,
-                initiator: seen.initiator,
-                listener: seen.listener,
-                opened_ns: seen.opened.as_nanos(),
-                last_seen_ns: seen.last_seen.as_nanos(),
-                refused: seen.refused,
-                reset_by_initiator_ns: reset(Way::ToListener),
-                reset_by_listener_ns: reset(Way::FromListener),
-                closed: seen.closed,
-            }
-        })
-    });
-    write_rows(MESSAGE_TABLES[0], messages, format, folder)?;
-    write_rows(MESSAGE_TABLES[1], connections, format, folder)
-}
-
-fn write_rows<T: Serialize>(
-    (name, columns): (&str, &[&str]),
-    rows: impl Iterator<Item = T>,
-    format: ExportFormat,
-    folder: &Path,
-) -> Result<(), ExportError> {
-    let path = folder.join(format!("{name}.{}", format.ending()));
-    if path.exists() {
-        return Err(ExportError::Taken(path));
-    }
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut file = BufWriter::new(File::create_new(&path)?);
-        match format {
-            ExportFormat::Csv => {
-                let mut csv = csv::WriterBuilder::new()
-                    .has_headers(false)
-                    .from_writer(&mut file);
-                csv.write_record(std::iter::once(&"report").chain(columns))?;
-                for row in rows {
-                    csv.serialize(row)?;
-                }
-                csv.flush()?;
-            }
-            ExportFormat::Json => {
-                let mut json = serde_json::Serializer::new(&mut file);
-                serde::Serializer::collect_seq(&mut json, rows)?;
-            }
-        }
-        file.flush()
-    };
-    write().map_err(|error| ExportError::Write {
-        path: path.clone(),
-        error,
-    })
-}
-
 fn write_json(table: &ExportTable, reports: &[(&str, Value)], to: impl Write) -> io::Result<()> {
     let objects: Vec<Map<String, Value>> = rows(table, reports)
         .map(|row| headings(table).map(str::to_owned).zip(row).collect())
@@ -666,11 +520,15 @@ fn write_json(table: &ExportTable, reports: &[(&str, Value)], to: impl Write) ->
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
-            format!("'{text}")
-        }
-        Value::String(text) => text.clone(),
+        Value::String(text) => defused(text).into_owned(),
         other => other.to_string(),
+    }
+}
+
+fn defused(text: &str) -> Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}").into(),
+        false => text.into(),
     }
 }
 

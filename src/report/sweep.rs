@@ -53,6 +53,13 @@ pub struct Conditions {
     /// The Ethernet that packets are projected onto.
     #[serde(default)]
     pub mtu: Mtu,
+    /// Faults that were injected into each run, as `run --fault` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+    /// With faults, what decided in the first repetition which messages were dropped; each further one
+    /// adds 1 to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 /// An algorithm that is not possible with that number of processes.
@@ -338,6 +345,7 @@ impl SweepReport {
             rounds,
             connections,
             payload,
+            faults,
             ..
         } = &self.conditions;
         let mut words = format!(
@@ -349,6 +357,9 @@ impl SweepReport {
         if *payload > 0 {
             words += &format!(", {} bytes of payload a message", grouped(*payload));
         }
+        if !faults.is_empty() {
+            words += &format!(", with {}", faults.join(" and "));
+        }
         words
     }
 
@@ -358,10 +369,13 @@ impl SweepReport {
             "figures: the median of the runs whose accounts agree, and in parentheses the least and \
              the greatest where they differ"
                 .to_owned(),
-            "predicted: by one simulated run on the wire-cost model (docs/simulation.md); acknowledgements \
-             that timing decides are not in it"
-                .to_owned(),
         ];
+        notes.push(match self.conditions.faults.is_empty() {
+            true => "predicted: by one simulated run on the wire-cost model (docs/simulation.md); \
+                     acknowledgements that timing decides are not in it"
+                .to_owned(),
+            false => "predicted: nothing, with faults".to_owned(),
+        });
         notes.push(self.conditions.energy.clone());
         notes.extend(text::frames_note(self.conditions.mtu));
         notes
@@ -455,15 +469,21 @@ impl SweepReport {
 /// The points of several sweeps as those of one, each algorithm named with what tells its sweep from
 /// the others: for curves beside each other. Nothing where there are none.
 pub fn together(sweeps: &[(String, &SweepReport)]) -> Option<SweepReport> {
-    let facts = |conditions: &Conditions| {
+    let facts = |sweep: &SweepReport| {
+        let conditions = &sweep.conditions;
         vec![
             conditions.connections.clone(),
             counted(conditions.rounds.into(), "round"),
             counted(conditions.payload, "byte"),
             format!("MTU {}", grouped(conditions.mtu.get().into())),
+            match conditions.faults.is_empty() {
+                true => "no faults".to_owned(),
+                false => conditions.faults.join(" and "),
+            },
+            format!("version {}", sweep.tool.version),
         ]
     };
-    let all = sweeps.iter().map(|(_, sweep)| facts(&sweep.conditions));
+    let all = sweeps.iter().map(|(_, sweep)| facts(sweep));
     let names: Vec<&str> = sweeps.iter().map(|(name, _)| &**name).collect();
     let labels = compare::told_apart(&all.collect::<Vec<_>>(), &names);
     let mut whole = (*sweeps.first()?.1).clone();
@@ -477,6 +497,29 @@ pub fn together(sweeps: &[(String, &SweepReport)]) -> Option<SweepReport> {
             }));
     }
     Some(whole)
+}
+
+/// What of these sweeps does not compare, in words.
+pub fn incomparable(sweeps: &[(String, &SweepReport)]) -> Vec<String> {
+    let differs = |of: fn(&SweepReport) -> &str| {
+        let mut all = sweeps.iter().map(|(_, sweep)| of(sweep));
+        let first = all.next();
+        all.any(|other| Some(other) != first)
+    };
+    let mut words = Vec::new();
+    if differs(|sweep| &sweep.tool.version) {
+        words.push("the sweeps are by different versions of wirewatt, which may count differently");
+    }
+    if differs(|sweep| &sweep.conditions.energy) {
+        words.push("the energy of the sweeps is by different models: it does not compare");
+    }
+    let mtus = sweeps.iter().map(|(_, sweep)| sweep.conditions.mtu);
+    if mtus.clone().min() != mtus.max() {
+        words.push(
+            "the sweeps are of different MTUs: energy by models that count frames does not compare",
+        );
+    }
+    words.into_iter().map(str::to_owned).collect()
 }
 
 /// A sweep's report for people.
@@ -553,6 +596,8 @@ pub mod tests {
             repeat: 3,
             energy: "energy".to_owned(),
             mtu: Mtu::default(),
+            faults: Vec::new(),
+            seed: None,
         };
         SweepReport::new(Vec::new(), conditions, wanted, cells, Vec::new(), |_, _| {
             None
@@ -597,10 +642,50 @@ pub mod tests {
         let both = together(&[("a".to_owned(), &one), ("b".to_owned(), &other)]).unwrap();
         assert_eq!(both.algorithms(), ["ring, persistent", "ring, per-message"]);
         assert_eq!(both.points[1].measured, other.points[0].measured);
-        other.conditions.connections = "persistent".to_owned();
+        other.conditions.faults = vec!["delay=1ms".to_owned()];
+        let named = [("a".to_owned(), &one), ("b".to_owned(), &other)];
+        assert_eq!(
+            together(&named).unwrap().algorithms(),
+            [
+                "ring, persistent, no faults",
+                "ring, per-message, delay=1ms"
+            ]
+        );
+        assert_eq!(incomparable(&named), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sweeps_of_two_mtus_are_told_apart_and_not_to_compare() {
+        let one = report(1, vec![cell(1, 3, 0)]);
+        let mut other = one.clone();
         other.conditions.mtu = "9000".parse().unwrap();
-        let both = together(&[("a".to_owned(), &one), ("b".to_owned(), &other)]).unwrap();
+        let named = [("a".to_owned(), &one), ("b".to_owned(), &other)];
+        let both = together(&named).unwrap();
         assert_eq!(both.algorithms(), ["ring, MTU 1,500", "ring, MTU 9,000"]);
+        let told = incomparable(&named);
+        assert!(told[0].contains("different MTUs"), "{told:?}");
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn sweeps_of_two_versions_or_models_are_told_not_to_compare() {
+        let one = report(1, vec![cell(1, 3, 0)]);
+        let mut other = one.clone();
+        other.tool.version = "0.0.9".to_owned();
+        other.conditions.energy = "another".to_owned();
+        let named = [("a".to_owned(), &one), ("b".to_owned(), &other)];
+        let told = incomparable(&named);
+        assert!(told[0].contains("different versions"), "{told:?}");
+        assert!(told[1].contains("different models"), "{told:?}");
+        assert_eq!(told.len(), 2);
+        let this = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            together(&named).unwrap().algorithms(),
+            [
+                format!("ring, version {this}"),
+                "ring, version 0.0.9".to_owned()
+            ]
+        );
     }
 
     #[test]

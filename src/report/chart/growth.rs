@@ -1,5 +1,7 @@
 //! Cost against the number of processes: a line an algorithm, on linear and on logarithmic axes.
 
+use std::collections::BTreeMap;
+
 use plotters::prelude::*;
 
 use super::canvas::{
@@ -304,6 +306,16 @@ impl Axis {
         }
     }
 
+    /// A linear axis that shows all of these, and begins at nought where that leaves most of it to them.
+    fn around(figures: impl Iterator<Item = f64> + Clone, pixels: (i32, i32)) -> Self {
+        let mut axis = Self::over(figures.clone(), false, pixels);
+        let least = figures.fold(f64::INFINITY, f64::min);
+        if least.is_finite() && least > axis.high / 4.0 {
+            axis.low = least - ((axis.high - least) * 0.06).max(0.5);
+        }
+        axis
+    }
+
     /// The pixel of a figure, where it is on the axis.
     pub fn at(&self, figure: f64) -> Option<i32> {
         let share = match self.logarithmic {
@@ -357,7 +369,10 @@ impl Growth {
         let numbers = numbers.chain(expected().map(|(n, ..)| *n)).map(f64::from);
         let measured = points().flat_map(|(_, spread, _)| [spread.least, spread.greatest]);
         let bounds = expected().flat_map(|(_, low, high)| [*low, *high]);
-        let x = Axis::over(numbers.clone(), logarithmic, (left, right));
+        let x = match logarithmic {
+            true => Axis::over(numbers.clone(), true, (left, right)),
+            false => Axis::around(numbers.clone(), (left, right)),
+        };
         let y = Axis::over(measured.chain(bounds), logarithmic, (lower, upper));
 
         let kind = match logarithmic {
@@ -394,8 +409,10 @@ impl Growth {
             .area()
             .draw(&Text::new(self.axis, (MARGIN - 8, centre), upwards(12)))?;
 
-        for curve in curves {
-            curve.draw(canvas, &x, &y)?;
+        for (i, curve) in curves.iter().enumerate() {
+            let covering = curves[i + 1..].iter();
+            let covering = covering.filter(|other| curve.coincides(other, &x, &y));
+            curve.draw(canvas, &x, &y, covering.count() as i32)?;
         }
         Ok(())
     }
@@ -418,8 +435,34 @@ fn whole_ticks(numbers: impl Iterator<Item = f64>, axis: &Axis) -> Vec<u32> {
     round.map(|tick| tick as u32).collect()
 }
 
+/// A shade that can be told from a line of the colour itself, and is of it all the same.
+fn darker(colour: RGBColor) -> RGBColor {
+    let RGBColor(red, green, blue) = colour;
+    let [red, green, blue] = [red, green, blue].map(|channel| (u16::from(channel) * 11 / 20) as u8);
+    RGBColor(red, green, blue)
+}
+
 impl Curve {
-    fn draw(&self, canvas: &mut Canvas<'_>, x: &Axis, y: &Axis) -> Drawn {
+    /// Whether another curve's points would lie on those of this, wherever both have one.
+    fn coincides(&self, other: &Self, x: &Axis, y: &Axis) -> bool {
+        let places = |curve: &Self| -> BTreeMap<Option<i32>, Option<i32>> {
+            let points = curve.points.iter();
+            points
+                .map(|(n, spread, _)| (x.at((*n).into()), y.at(spread.median)))
+                .collect()
+        };
+        let (own, others) = (places(self), places(other));
+        let mut shared = own.iter().filter(|(n, _)| others.contains_key(*n));
+        let first = shared.next();
+        first
+            .into_iter()
+            .chain(shared)
+            .all(|(n, at)| others.get(n) == Some(at))
+            && first.is_some()
+    }
+
+    /// Draws it wider, to be seen, where so many others cover it.
+    fn draw(&self, canvas: &mut Canvas<'_>, x: &Axis, y: &Axis, covering: i32) -> Drawn {
         let place = |n: u32, figure: f64| Some((x.at(n.into())?, y.at(figure)?));
         let lows: Vec<_> = self
             .expected
@@ -441,12 +484,13 @@ impl Curve {
             .collect();
         for pair in medians.windows(2) {
             if let [Some(from), Some(to)] = pair {
-                canvas.line(&[*from, *to], self.colour, 3)?;
+                let width = 3 + 4 * covering.unsigned_abs();
+                canvas.line(&[*from, *to], self.colour, width)?;
             }
         }
-        dashed(canvas, &lows, colour::INK)?;
+        dashed(canvas, &lows, darker(self.colour))?;
         if highs != lows {
-            dashed(canvas, &highs, colour::INK)?;
+            dashed(canvas, &highs, darker(self.colour))?;
         }
         for (n, spread, words) in &self.points {
             let ends = (place(*n, spread.least), place(*n, spread.greatest));
@@ -459,7 +503,8 @@ impl Curve {
                 }
             }
             if let Some((x, y)) = place(*n, spread.median) {
-                let point = Circle::new((x, y), 4, self.colour.filled());
+                let radius = 4 + 2 * covering;
+                let point = Circle::new((x, y), radius, self.colour.filled());
                 canvas.area().draw(&point)?;
                 let near = [(x - NEAR, y - NEAR), (x + NEAR, y + NEAR)];
                 canvas.mark_area(near, words.clone());
@@ -471,8 +516,8 @@ impl Curve {
 
 /// A dashed line through the points that there are.
 fn dashed(canvas: &Canvas<'_>, points: &[Option<(i32, i32)>], colour: RGBColor) -> Drawn {
-    const DASH: f64 = 7.0;
-    const GAP: f64 = 5.0;
+    const DASH: f64 = 9.0;
+    const GAP: f64 = 6.0;
     // Where in its pattern the line is, over its corners.
     let mut along = 0.0;
     for pair in points.windows(2) {
@@ -480,13 +525,24 @@ fn dashed(canvas: &Canvas<'_>, points: &[Option<(i32, i32)>], colour: RGBColor) 
             continue;
         };
         let (dx, dy) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
-        let length = dx.hypot(dy);
+        let length = dx.hypot(dy).max(1.0);
         let at = |distance: f64| {
-            let share = distance / length.max(1.0);
+            let share = distance / length;
             (
-                from.0 + (dx * share).round() as i32,
-                from.1 + (dy * share).round() as i32,
+                f64::from(from.0) + dx * share,
+                f64::from(from.1) + dy * share,
             )
+        };
+        // A dash ends at the pixel nearby that is nearest to the line: else no two had one direction.
+        let pixel = |distance: f64| {
+            let near = (-4..=4).map(|step| (distance + f64::from(step) / 2.0).clamp(0.0, length));
+            let beside = |distance: &f64| {
+                let (x, y) = at(*distance);
+                (x - x.round()).hypot(y - y.round())
+            };
+            let best = near.min_by(|one, other| beside(one).total_cmp(&beside(other)));
+            let (x, y) = at(best.unwrap_or(distance));
+            (x.round() as i32, y.round() as i32)
         };
         let mut done = 0.0;
         while done < length {
@@ -497,7 +553,7 @@ fn dashed(canvas: &Canvas<'_>, points: &[Option<(i32, i32)>], colour: RGBColor) 
             };
             let next = (done + until).min(length);
             if draws {
-                canvas.line(&[at(done), at(next)], colour, 1)?;
+                canvas.line(&[pixel(done), pixel(next)], colour, 2)?;
             }
             along += next - done;
             // Where rounding leaves nothing of a dash, the line still goes on.
@@ -562,6 +618,46 @@ mod tests {
         assert_eq!(words, [point; 2]);
         assert_eq!(charts[0].about, "ring: 3 messages with 3 processes.");
         assert!(growth(&report(1, vec![cell(1, 3, 2)])).is_empty());
+    }
+
+    #[test]
+    fn numbers_of_processes_have_most_of_their_axis() {
+        let axis = |numbers: &[f64]| Axis::around(numbers.iter().copied(), (0, 1000));
+        let [near, far] = [axis(&[4.0, 5.0]), axis(&[2.0, 16.0])];
+        assert_eq!((near.low, near.at(4.0)), (3.5, Some(278)));
+        assert_eq!((far.low, far.at(0.0)), (0.0, Some(0)));
+        assert!(near.ticks().iter().any(|tick| near.at(*tick).is_some()));
+        assert!(axis(&[7.0]).at(7.0).is_some());
+    }
+
+    #[test]
+    fn a_curve_below_another_is_drawn_wider_and_dashes_are_of_their_curves_colour() {
+        let one = report(1, vec![cell(1, 3, 0)]);
+        let mut other = one.clone();
+        other.conditions.connections = "per-message".to_owned();
+        let named = [("a".to_owned(), &one), ("b".to_owned(), &other)];
+        let mut both = crate::report::sweep::together(&named).unwrap();
+        for point in both.points.clone() {
+            both.points.push(SweepPoint { n: 4, ..point });
+        }
+        let drawn = |both: &SweepReport| growth(both)[0].svg().unwrap().svg;
+        let radii = |svg: &str| {
+            let of = |radius: i32| svg.matches(&format!("r=\"{radius}\"")).count();
+            (of(4), of(6))
+        };
+        let covered = drawn(&both);
+        // Two points on two kinds of axes, of each curve.
+        assert_eq!(radii(&covered), (4, 4));
+        for curve in &COLOURS[..2] {
+            let RGBColor(red, green, blue) = darker(*curve);
+            let dash = format!("stroke=\"#{red:02X}{green:02X}{blue:02X}\"");
+            assert!(covered.contains(&dash), "{dash}");
+        }
+        // Where only some points are the same, both are seen.
+        if let Some(measured) = &mut both.points[3].measured {
+            measured.messages = Spread::of([5.0]).unwrap();
+        }
+        assert_eq!(radii(&drawn(&both)), (8, 0));
     }
 
     #[test]
