@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use common::{
     COMMAND_LIMIT, Finished, Running, children, count, free_ports, lines_in, lives, protocol, run,
-    signal, start, wait_until, wirewatt,
+    signal, start, start_reading, total, wait_until, wirewatt,
 };
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
@@ -359,5 +360,80 @@ fn sniff_ends_with_a_whole_report_on_ctrl_c_and_on_sigterm() {
             .args(["analyze", "--json", "--protocol", &definition])
             .arg(&recording));
         assert_eq!(offline.json()["protocols"], report["protocols"]);
+    }
+}
+
+/// Pipes a capture into a command, interrupts it, and writes on for as long as it reads if it is to be
+/// stopped, or ends the pipe.
+fn interrupted_pipe(arguments: &[&str], folder: &Path, ends: bool) -> Finished {
+    let capture = std::fs::read("captures/ring.pcapng").expect("a capture of the project's");
+    let mut command = wirewatt();
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    command.args(arguments).current_dir(folder);
+    let mut running = start_reading(&mut command, reader);
+    // Nobody but the running command has the reading end.
+    drop(command);
+    writer.write_all(&capture).expect("room in the pipe");
+    let pid = running.pid();
+    running.wait_for("catches interrupts", COMMAND_LIMIT, || {
+        catches_interrupts(pid)
+    });
+    signal(pid, Signal::INT);
+    if !ends {
+        // More sections of the same, until nobody reads them.
+        while writer.write_all(&capture).is_ok() {}
+    }
+    drop(writer);
+    running.finish(COMMAND_LIMIT)
+}
+
+/// `tcpdump -w - | wirewatt …`, ended with Ctrl-C: both get it, and the first still writes what it has.
+#[test]
+fn a_pipe_that_ends_after_ctrl_c_is_read_to_its_end() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let whole = run(wirewatt().args(["analyze", "--json", "captures/ring.pcapng"])).json();
+    for threads in ["1", "2"] {
+        let arguments = ["analyze", "--json", "--threads", threads, "-"];
+        let finished = interrupted_pipe(&arguments, folder.path(), true);
+        assert_eq!(finished.status.code(), Some(0), "{finished}");
+        assert_eq!(finished.json()["protocols"], whole["protocols"]);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_reading_of_a_pipe_and_what_was_read_counts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for threads in ["1", "2"] {
+        let arguments = ["analyze", "--json", "--threads", threads, "-"];
+        let finished = interrupted_pipe(&arguments, folder.path(), false);
+        assert_eq!(finished.status.code(), Some(2), "{finished}");
+        assert!(finished.stderr.contains("interrupted"), "{finished}");
+        let report = finished.json();
+        assert_eq!(report["source"]["partial"], true);
+        assert!(total(&report, "/packets/total") > 0);
+    }
+
+    let finished = interrupted_pipe(
+        &["annotate", "-", "-o", "copy.pcapng"],
+        folder.path(),
+        false,
+    );
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    assert!(finished.stderr.contains("interrupted"), "{finished}");
+    let copy = folder.path().join("copy.pcapng");
+    let report = run(wirewatt().args(["analyze", "--json"]).arg(&copy));
+    assert_eq!(report.status.code(), Some(0), "{report}");
+
+    let arguments = ["split", "--by-connection", "-p", "2", "-o", "part", "-"];
+    let finished = interrupted_pipe(&arguments, folder.path(), false);
+    assert_eq!(finished.status.code(), Some(2), "{finished}");
+    assert!(finished.stderr.contains("interrupted"), "{finished}");
+    for part in ["part.1-of-2.pcapng", "part.2-of-2.pcapng"] {
+        let report = run(wirewatt()
+            .args(["analyze", "--json"])
+            .arg(folder.path().join(part)));
+        // The first part says that the capture was cut short.
+        let expected = if part.contains("1-of") { 2 } else { 0 };
+        assert_eq!(report.status.code(), Some(expected), "{part}: {report}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::interrupt::interrupted_flag;
+use super::interrupt::{ReadingOn, interrupted_flag};
 use super::live_view::LiveView;
 use super::options::{
     ChartOptions, ProtocolOptions, ReportOptions, at_most, duration, first_parts,
@@ -107,6 +107,7 @@ fn threads_for(capture: &Merged) -> NonZeroU16 {
 struct Reading {
     capture: Merged,
     progress: ProgressBar,
+    on: ReadingOn,
 }
 
 impl Reading {
@@ -121,7 +122,7 @@ impl ChunkSource for &mut Reading {
         chunk: &mut Vec<u8>,
         place: impl FnMut(CapturedPacket<'_>, usize),
     ) -> bool {
-        let goes_on = self.capture.take_chunk(chunk, place);
+        let goes_on = self.on.goes_on() && self.capture.take_chunk(chunk, place);
         self.show_progress();
         goes_on
     }
@@ -190,7 +191,13 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
                 losses.cut_short = true;
                 warn(&format_args!("{name}: {cut}"));
             }
-            Some(Ending::Complete) | None => {}
+            None => {
+                losses.cut_short = true;
+                warn(&format_args!(
+                    "interrupted: what was read of {name} before is all that counts"
+                ));
+            }
+            Some(Ending::Complete) => {}
         }
     }
     source.link_types.sort_unstable();
@@ -214,7 +221,7 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
 fn read(
     args: &AnalyzeArgs,
     plan: Arc<ProtocolPlan>,
-) -> Result<(Analysis, Vec<CaptureFile>), FileError> {
+) -> Result<(Analysis, Vec<CaptureFile>), Box<dyn std::error::Error>> {
     let capture = Merged::open(&args.files)?;
     let progress = progress_bar(capture.size().map(|size| size.0));
     // Parts analysed beside each other keep no messages.
@@ -222,12 +229,18 @@ fn read(
         true => NonZeroU16::MIN,
         false => args.threads.unwrap_or_else(|| threads_for(&capture)),
     };
-    let mut reading = Reading { capture, progress };
+    let on = ReadingOn::from(capture.size())?;
+    let mut reading = Reading {
+        capture,
+        progress,
+        on,
+    };
     let analysis = if threads == NonZeroU16::MIN {
         let mut analyzer = args.analyzer(&plan);
-        while reading
-            .capture
-            .read_chunk(|packet| analyzer.packet(&packet))
+        while reading.on.goes_on()
+            && reading
+                .capture
+                .read_chunk(|packet| analyzer.packet(&packet))
         {
             reading.show_progress();
         }

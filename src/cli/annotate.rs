@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::analyze::progress_bar;
+use super::interrupt::ReadingOn;
 use super::options::ProtocolOptions;
 use super::{Outcome, tell, warn};
 use crate::analysis::{Analysis, Analyzer};
@@ -52,10 +54,16 @@ pub(super) fn run(args: &AnnotateArgs) -> Outcome {
     }
     let plan = args.protocols.plan()?;
     let mut capture = CaptureFile::open(&args.file)?;
+    let mut reading = ReadingOn::from(capture.size())?;
     let mut copy = AnnotatedCopy::create(&args.output, &capture)?;
     let mut analyzer = Analyzer::new(plan);
     let mut told = 0;
-    while let Some(record) = capture.next_record() {
+    let progress = progress_bar(capture.size().map(|size| size.0));
+    loop {
+        progress.set_position(capture.bytes_read().0);
+        let Some(record) = capture.next_record().filter(|_| reading.goes_on()) else {
+            break;
+        };
         let comment = match &record.packet {
             None => String::new(),
             Some(packet) => {
@@ -66,6 +74,7 @@ pub(super) fn run(args: &AnnotateArgs) -> Outcome {
         };
         copy.write(&record, &comment)?;
     }
+    progress.finish_and_clear();
     let annotated = copy.finish()?;
     let analysis = analyzer.finish();
     let simple = annotated.without_comment;
@@ -89,7 +98,13 @@ pub(super) fn run(args: &AnnotateArgs) -> Outcome {
     ));
     let name = capture.name().to_owned();
     match capture.into_ending() {
-        Some(Ending::Complete) | None => Ok(ExitCode::SUCCESS),
+        None => {
+            warn(&format_args!(
+                "interrupted: {output} holds what was read of {name} before"
+            ));
+            Ok(ExitCode::from(2))
+        }
+        Some(Ending::Complete) => Ok(ExitCode::SUCCESS),
         Some(Ending::Failed(error)) => {
             warn(&error);
             Ok(ExitCode::from(2))

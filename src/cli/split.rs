@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::analyze::progress_bar;
+use super::interrupt::ReadingOn;
 use super::options::{at_most, first_parts};
 use super::{Outcome, print, warn};
 use crate::analysis::Sharder;
@@ -52,6 +53,7 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
     raise_descriptor_limit();
     let mut capture = Merged::open(&args.files)?;
     let names = names(args)?;
+    let mut reading = ReadingOn::from(capture.size())?;
     let mut parts = Parts::create(&names)?;
     let mut sharder = Sharder::new(args.parts);
     capture.begin();
@@ -61,6 +63,7 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
     let mut outcome = Ok(());
     let progress = progress_bar(capture.size().map(|size| size.0));
     while outcome.is_ok()
+        && reading.goes_on()
         && capture.read_chunk_with_facts(|packet, facts| {
             if outcome.is_ok() {
                 let interface = parts.interface(packet.link_type, facts);
@@ -97,7 +100,13 @@ pub(super) fn run(args: &SplitArgs) -> Outcome {
                 losses.cut_short = true;
                 warn(&format_args!("{name}: {cut}"));
             }
-            Some(Ending::Complete) | None => {}
+            None => {
+                losses.cut_short = true;
+                warn(&format_args!(
+                    "interrupted: the parts hold what was read of {name} before"
+                ));
+            }
+            Some(Ending::Complete) => {}
         }
     }
     parts.finish(&losses)?;

@@ -249,13 +249,18 @@ pub struct Running {
     output: tempfile::TempDir,
 }
 
-/// Starts a command.
+/// Starts a command that has nothing to read.
 pub fn start(command: &mut Command) -> Running {
+    start_reading(command, Stdio::null())
+}
+
+/// Starts a command that reads this on standard input.
+pub fn start_reading(command: &mut Command, input: impl Into<Stdio>) -> Running {
     let output = tempfile::tempdir().expect("a temporary folder");
     let file = |name| File::create(output.path().join(name)).expect("a temporary file");
     let description = describe(command);
     let child = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(file("stdout"))
         .stderr(file("stderr"))
         .spawn()
