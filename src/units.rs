@@ -7,6 +7,7 @@
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,84 @@ impl LinkType {
     pub const ETHERNET: Self = Self(1);
 }
 
+/// An Ethernet link's maximum transmission unit: the most bytes of an IP packet in one frame, of which
+/// RFC 894 gives 1500 and jumbo frames carry 9000.
+///
+/// From 68, which RFC 791 wants every link to carry whole, to 65,535, which no IPv4 packet is longer
+/// than. A link that carries IPv6 has 1280 at least (RFC 8200).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Mtu(u32);
+
+impl Mtu {
+    /// That of Ethernet without jumbo frames, which is the default.
+    pub const ETHERNET: Self = Self(1500);
+    /// The least.
+    pub const LEAST: Self = Self(68);
+    /// The greatest.
+    pub const GREATEST: Self = Self(65_535);
+
+    /// An MTU of so many bytes; none where no link has it.
+    pub const fn new(bytes: u32) -> Option<Self> {
+        match bytes {
+            68..=65_535 => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Mtu {
+    fn default() -> Self {
+        Self::ETHERNET
+    }
+}
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Which MTUs there are.
+fn expected_mtu() -> String {
+    format!(
+        "expected bytes of an IP packet, from {} (which every link carries by RFC 791) to {} (the longest \
+         IPv4 packet); Ethernet has {}, and 9000 with jumbo frames",
+        Mtu::LEAST,
+        Mtu::GREATEST,
+        Mtu::ETHERNET,
+    )
+}
+
+impl TryFrom<u32> for Mtu {
+    type Error = String;
+
+    fn try_from(bytes: u32) -> Result<Self, String> {
+        Self::new(bytes).ok_or_else(|| format!("an MTU of {bytes}: {}", expected_mtu()))
+    }
+}
+
+impl From<Mtu> for u32 {
+    fn from(mtu: Mtu) -> Self {
+        mtu.0
+    }
+}
+
+impl FromStr for Mtu {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes = text.parse().ok();
+        bytes.and_then(Self::new).ok_or_else(expected_mtu)
+    }
+}
+
 /// Energy in joules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -223,6 +302,24 @@ pub fn duration_text(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_mtu_is_what_some_link_has() {
+        for (text, bytes) in [
+            ("68", 68),
+            ("1500", 1500),
+            ("9000", 9000),
+            ("65535", 65_535),
+        ] {
+            assert_eq!(text.parse::<Mtu>().map(Mtu::get), Ok(bytes));
+            assert_eq!(serde_json::from_str(text).ok(), Mtu::new(bytes));
+        }
+        for text in ["", "0", "67", "65536", "-1500", "1.5", "9k", "99999999999"] {
+            let problem = text.parse::<Mtu>().unwrap_err();
+            assert!(problem.contains("from 68"), "{text}: {problem}");
+            assert!(serde_json::from_str::<Mtu>(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_with_their_units() {

@@ -14,7 +14,7 @@ use wirewatt::report::chart::{self, Chart, Shape};
 use wirewatt::report::{Compared, Models, Report, Source};
 use wirewatt::tally::{Bucket, LayerBytes, Pair, PairTally, ProtocolTally, Series};
 use wirewatt::units::{
-    FramingBytes, IpBytes, MessageBytes, Messages, Packets, PayloadBytes, Timestamp,
+    FramingBytes, IpBytes, MessageBytes, Messages, Mtu, Packets, PayloadBytes, Timestamp,
     TransportHeaderBytes, WireBytes,
 };
 
@@ -287,6 +287,15 @@ fn runs_stand_beside_each_other_under_their_numbers_of_processes() {
         assert_eq!(first, second, "{}", chart.id);
         assert!(first > 0 && first + second == words.len(), "{}", chart.id);
     }
+
+    let note = "Frames of several MTUs";
+    assert!(!charts[2].svg_document().unwrap().contains(note));
+    let mut jumbo = faulty.clone();
+    for protocol in &mut jumbo.protocols {
+        protocol.tally.projection.mtu = Mtu::new(9000).unwrap();
+    }
+    let charts = chart::of_comparison(&[run(Some(4), &one), run(None, &jumbo)]);
+    assert!(charts[2].svg_document().unwrap().contains(note));
 }
 
 #[test]

@@ -187,6 +187,44 @@ fn what_the_failure_model_excludes_breaks_no_property() {
     );
 }
 
+/// Of what is predicted for an operation that succeeded, and none of it was counted.
+#[test]
+fn a_prediction_has_a_carbon_intensity_that_says_so() {
+    let ring = simulated(&["ring", "-n", "4", "--rounds", "3", "--grid", "100"]);
+    let (sci, predicted) = (&ring["predicted"]["sci"], &ring["predicted"]);
+    assert_eq!(sci["functional_unit"], "circulation");
+    assert_eq!(sci["units"], 3);
+    assert_eq!(sci["energy"], predicted["per_operation"]["joules"]);
+    assert_eq!(sci["grams"], predicted["per_operation"]["grams"]);
+    assert_eq!(sci["embodied"], Value::Null);
+    let methodology = sci["methodology"].as_str().expect("words");
+    let come_by = "from the projected Ethernet frames that a simulation predicts, neither counted nor \
+                   measured; I of the grid 100 g/kWh";
+    assert!(methodology.contains(come_by), "{methodology}");
+    let boundary = sci["boundary"].as_str().expect("words");
+    assert!(boundary.contains("as if on the wire"), "{boundary}");
+
+    // M: 46.8 µJ a byte, at the grid's 100 g/kWh.
+    let embodied = [
+        "ring",
+        "--model",
+        "sustainable-web-design-4",
+        "--grid",
+        "100",
+    ];
+    let ring = simulated(&embodied);
+    let ip = ring["predicted"]["bytes"]["ip"].as_f64().expect("bytes");
+    let found = ring["predicted"]["sci"]["embodied"].as_f64();
+    let expected = ip * 46.8e-6 / 3.6e6 * 100.0;
+    assert!((found.expect("M") / expected - 1.0).abs() < 1e-9);
+
+    // Nothing succeeded that it could be shared among.
+    let killed = "kill=0@after-votes";
+    let blocked = simulated(&["two-phase-commit", "--fault", killed, "--limit", "5s"]);
+    assert_eq!(blocked["operations"]["succeeded"], 0);
+    assert_eq!(blocked["predicted"].get("sci"), None);
+}
+
 fn schema() -> Value {
     serde_json::from_str(include_str!("../docs/simulation.schema.json")).expect("JSON")
 }
@@ -249,7 +287,7 @@ fn the_json_is_what_the_schema_says_and_no_name_of_it_is_missing_there() {
             object.expect("an object").remove(&name);
             assert_eq!(
                 validator.is_valid(&other),
-                name == "why",
+                ["why", "sci"].contains(&&*name),
                 "{at} without {name}"
             );
         }

@@ -172,6 +172,10 @@ fn another_grid_is_refused_and_nothing_is_lost() {
             &["ring", "-n", "2", "--repeat", "1", "--grid", "100"],
             "energy was energy by datacenter-3-hops, grid us-2018",
         ),
+        (
+            &["ring", "-n", "2", "--repeat", "1", "--mtu", "9000"],
+            "another grid: mtu was 1500 and is 9000; give",
+        ),
     ] {
         let refused = ended_with(run(&mut sweep(changed, port, &out)), 2);
         assert!(refused.stderr.contains("another grid"), "{refused}");
@@ -180,6 +184,45 @@ fn another_grid_is_refused_and_nothing_is_lost() {
     assert_eq!(
         std::fs::read(out.join("sweep.json")).expect("sweep.json"),
         before
+    );
+    let mtu = ["--resume", out.to_str().expect("UTF-8"), "--mtu", "9000"];
+    let refused = ended_with(run(wirewatt().arg("sweep").args(mtu)), 2);
+    assert!(refused.stderr.contains("cannot be used with"), "{refused}");
+}
+
+/// What `sweep.toml` said before there was a choice.
+#[test]
+fn a_sweep_is_of_one_mtu_and_an_earlier_one_of_1500() {
+    let folder = folder();
+    let (out, port) = (folder.path().join("sweep"), free_ports(3));
+    let payload = ["ring", "-n", "2", "--repeat", "1", "--payload", "10000"];
+    let grid = [&payload[..], &["--mtu", "9000"]].concat();
+    let told = ended_with(run(&mut sweep(&grid, port, &out)), 0);
+    let note = "projected onto Ethernet with an MTU of 9,000";
+    assert!(told.stdout.contains(note), "{told}");
+    let swept = saved(&out);
+    assert_eq!(count(&swept, "/conditions/mtu"), 9000);
+    let report = std::fs::read(out.join("ring/n2/run1/report.json")).expect("report.json");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    let ring = common::protocol(&report, "ring");
+    // Two tokens of 10,074 bytes, 8948 a frame at most.
+    let packets = count(ring, "/packets/total");
+    assert_eq!(count(ring, "/projection/frames"), packets + 2);
+    let resumed = ended_with(run(&mut resume(&out)), 0);
+    assert_eq!(count(&saved(&out), "/conditions/mtu"), 9000, "{resumed}");
+
+    let toml = std::fs::read_to_string(out.join("sweep.toml")).expect("sweep.toml");
+    let earlier = toml.replace("mtu = 9000\n", "");
+    std::fs::write(out.join("sweep.toml"), earlier).expect("written");
+    let refused = ended_with(run(&mut sweep(&grid, port, &out)), 2);
+    assert!(
+        refused.stderr.contains("mtu was 1500 and is 9000"),
+        "{refused}"
+    );
+    let usual = ended_with(run(&mut sweep(&payload, port, &out)), 0);
+    assert!(
+        usual.stderr.contains("1 of 1 runs were done before"),
+        "{usual}"
     );
 }
 

@@ -106,6 +106,32 @@ fn two_phase_commit_blocks_when_its_coordinator_dies_after_the_votes() {
 }
 
 #[test]
+fn a_fault_s_cost_in_energy_is_by_one_model_of_one_mtu() {
+    let out = folder();
+    play("two-phase-commit-coordinator-killed", out.path(), &[]);
+    let audited = |options: &[&str]| {
+        let audit = ["audit", "--json"];
+        let again = run(wirewatt().args(audit).arg(out.path()).args(options));
+        assert_eq!(again.status.code(), Some(0), "{again}");
+        again.json()
+    };
+    // 0.06 kWh/GB, whatever the run was reported with.
+    let by_bytes = audited(&["--model", "aslan-2015"]);
+    for side in ["without", "with"] {
+        let cost = &by_bytes["fault_cost"][side];
+        let joules = cost["joules"].as_f64().expect("joules");
+        let expected = cost["ip"].as_f64().expect("bytes") * 216e-6;
+        assert!((joules / expected - 1.0).abs() < 1e-9, "{side}: {joules}");
+    }
+    // Frames of 68 bytes of IP are more, in the run without the fault as in that with it.
+    let (usual, small) = (audited(&[]), audited(&["--mtu", "68"]));
+    for side in ["without", "with"] {
+        let joules = |report: &Value| report["fault_cost"][side]["joules"].as_f64();
+        assert!(joules(&small) > joules(&usual), "{side}");
+    }
+}
+
+#[test]
 fn a_coordinator_that_comes_back_with_its_log_ends_the_transaction() {
     let out = folder();
     let report = play("two-phase-commit-coordinator-restarted", out.path(), &[]);

@@ -14,7 +14,7 @@ use crate::tally::{
     PacketCounts, PairTally, Projection, ProtocolTally, Series,
 };
 use crate::units::{
-    Connections, GapBytes, IpBytes, Messages, Packets, PayloadBytes, Timestamp, WireBytes,
+    Connections, GapBytes, IpBytes, Messages, Mtu, Packets, PayloadBytes, Timestamp, WireBytes,
 };
 
 /// What the connections of one protocol have added up to, foreign ones apart.
@@ -190,8 +190,8 @@ impl Accumulator {
         self.counts.iter().fold(Default::default(), add_totals)
     }
 
-    /// The report's row.
-    pub fn into_tally(mut self, operation: Option<String>) -> ProtocolTally {
+    /// The report's row, of packets that were counted on this MTU.
+    pub fn into_tally(mut self, mtu: Mtu, operation: Option<String>) -> ProtocolTally {
         self.flush_bucket();
         let [to_listener, from_listener] = &self.counts;
         let direction = |counts: &Counts| DirectionTally {
@@ -233,7 +233,7 @@ impl Accumulator {
                 turnaround,
                 reply: Distribution::default(),
             },
-            projection: counts.projection(),
+            projection: counts.projection(mtu),
             icmp_errors: self
                 .icmp_errors
                 .iter()
@@ -273,9 +273,9 @@ impl Counts {
         self.cut_unframed += other.cut_unframed;
     }
 
-    /// The same packets as Ethernet frames of the usual size.
-    fn projection(&self) -> Projection {
-        Projection::of(self.all_packets(), self.ip(), self.excess)
+    /// The same packets as Ethernet frames of the MTU that they were counted on.
+    fn projection(&self, mtu: Mtu) -> Projection {
+        Projection::of(mtu, self.all_packets(), self.ip(), self.excess)
     }
 
     /// All layers, with the two that follow from the others.

@@ -14,8 +14,8 @@ use crate::message::{Framer, Label, Message, MessageSink, Way, WireWatt};
 use crate::packet::{IcmpErrorKind, Lengths, Segment, USUAL};
 use crate::tally::{Distribution, Excess, LayerBytes, PacketClass, Series};
 use crate::units::{
-    FramingBytes, GapBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Packets, Timestamp,
-    UnframedBytes,
+    FramingBytes, GapBytes, IncompleteBytes, IpBytes, MessageBytes, Messages, Mtu, Packets,
+    Timestamp, UnframedBytes,
 };
 
 /// Everything known of one connection, or of one UDP flow.
@@ -164,7 +164,7 @@ pub(super) struct Counts {
 impl Counts {
     /// Enters one packet's headers.
     #[inline]
-    pub fn packet(&mut self, class: PacketClass, lengths: &Lengths) {
+    pub fn packet(&mut self, mtu: Mtu, class: PacketClass, lengths: &Lengths) {
         let ip = lengths.ip();
         self.packets[class as usize] += 1;
         self.ip_by_class[class as usize] += u64::from(ip);
@@ -177,13 +177,13 @@ impl Counts {
             self.bytes.outside_stream += u64::from(lengths.surplus);
         }
         let headers = ip - lengths.payload;
-        self.excess.add_packet(headers, lengths.payload);
+        self.excess.add_packet(mtu, headers, lengths.payload);
     }
 
     /// Enters the headers of several packets.
-    pub fn carriers(&mut self, class: PacketClass, packets: &[Carrier]) {
+    pub fn carriers(&mut self, mtu: Mtu, class: PacketClass, packets: &[Carrier]) {
         for packet in packets {
-            self.packet(class, &packet.lengths);
+            self.packet(mtu, class, &packet.lengths);
         }
     }
 
@@ -414,7 +414,8 @@ impl Connection {
     /// Takes and counts a segment [of the usual form](crate::packet::decode_usual) with no other flag
     /// of the connection's than ACK, if there is nothing about it to think of: both streams are in
     /// step, it brings what comes next and acknowledges what was seen, and its payload, if any, is
-    /// whole messages. `packet` is all that was captured of it. Returns how many messages it was.
+    /// whole messages. `packet` is all that was captured of it, and `mtu` what it is projected onto. Returns
+    /// how many messages it was.
     #[inline(always)]
     pub fn flows_on(
         &mut self,
@@ -422,6 +423,7 @@ impl Connection {
         lengths: &Lengths,
         segment: &Segment<'_>,
         packet: &[u8],
+        mtu: Mtu,
     ) -> Option<Messages> {
         let (sequence, length) = (segment.sequence, lengths.payload);
         let [to_listener, from_listener] = &mut self.streams;
@@ -461,7 +463,7 @@ impl Connection {
             work.counts[way as usize].bytes.link_trailer += trailer;
         }
         let excess = &mut work.counts[way as usize].excess;
-        excess.add_packet(lengths.ip() - length, length);
+        excess.add_packet(mtu, lengths.ip() - length, length);
         Some(messages)
     }
 

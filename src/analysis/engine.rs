@@ -20,7 +20,9 @@ use crate::packet::{
     Segment, TcpFlags, Transport,
 };
 use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
-use crate::units::{IpBytes, Messages, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes};
+use crate::units::{
+    IpBytes, Messages, Mtu, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes,
+};
 
 /// More markers are counted and not remembered.
 const MOST_MARKERS: usize = 1 << 16;
@@ -93,6 +95,8 @@ pub struct Analyzer {
     packets: u64,
     first_packet: Timestamp,
     last_packet: Timestamp,
+    /// What packets are projected onto. Here, where each packet finds it.
+    mtu: Mtu,
     evidence: Evidence,
     beginning: Beginning,
     /// Until when something may come of ended connections that made room for others.
@@ -157,6 +161,7 @@ impl Analyzer {
             packets: 0,
             first_packet: Timestamp::from_nanos(i64::MAX),
             last_packet: Timestamp::from_nanos(i64::MIN),
+            mtu: Mtu::default(),
             evidence: Evidence::default(),
             beginning: Beginning::default(),
             ended_linger: Timestamp::from_nanos(i64::MIN),
@@ -177,6 +182,13 @@ impl Analyzer {
                 row.log = Some(MessageLog::default());
             }
         }
+        self
+    }
+
+    /// The same, projecting packets onto Ethernet of this MTU instead of the usual one.
+    pub fn projecting_onto(mut self, mtu: Mtu) -> Self {
+        debug_assert_eq!(self.packets, 0, "what was counted is on another MTU");
+        self.mtu = mtu;
         self
     }
 
@@ -291,7 +303,8 @@ impl Analyzer {
             *self.reasons.entry(reason).or_default() += packets.len() as u64;
         }
         for packet in packets {
-            self.undecoded.packet(PacketClass::Other, &packet.lengths);
+            let lengths = &packet.lengths;
+            self.undecoded.packet(self.mtu, PacketClass::Other, lengths);
         }
     }
 
@@ -299,7 +312,8 @@ impl Analyzer {
     fn count_other(&mut self, protocol: u8, packets: &[Carrier]) {
         *self.unclassified_protocols.entry(protocol).or_default() += packets.len() as u64;
         for Carrier { lengths, .. } in packets {
-            self.unclassified.packet(PacketClass::Other, lengths);
+            self.unclassified
+                .packet(self.mtu, PacketClass::Other, lengths);
             self.unclassified.bytes.payload += u64::from(lengths.payload);
             self.unclassified.bytes.unframed += u64::from(lengths.payload);
         }
@@ -402,7 +416,7 @@ impl Analyzer {
                 surplus: packet.lengths.surplus + packet.lengths.payload,
                 ..packet.lengths
             };
-            counts.packet(PacketClass::Other, &outside);
+            counts.packet(self.mtu, PacketClass::Other, &outside);
         }
         if let Some(observer) = &mut self.observer {
             observer.observation.fate = Fate::IcmpError;
@@ -512,7 +526,7 @@ impl Analyzer {
                     framing: framing.name().to_owned(),
                     approximate: framing.is_approximate(),
                     foreign,
-                    ..row.into_tally(protocol.operation.clone().filter(|_| !foreign))
+                    ..row.into_tally(self.mtu, protocol.operation.clone().filter(|_| !foreign))
                 });
                 if let (Some(reply), Some(tally)) = (reply, protocols.last_mut()) {
                     tally.latency.reply = reply;
@@ -639,7 +653,8 @@ impl Analyzer {
             return false;
         };
         let way = connection.way(direction);
-        let Some(messages) = connection.flows_on(way, &lengths, &segment, packet.data) else {
+        let Some(messages) = connection.flows_on(way, &lengths, &segment, packet.data, self.mtu)
+        else {
             return false;
         };
         connection.in_use = true;
@@ -721,6 +736,7 @@ impl Analyzer {
             rows,
             space,
             observer,
+            mtu,
             ..
         } = self;
         let Some(connection) = connections[slot as usize].as_mut() else {
@@ -792,9 +808,9 @@ impl Analyzer {
         };
         let counts = &mut connection.work.get_or_insert_default().counts[way as usize];
         if carriers.is_empty() {
-            counts.packet(class, lengths);
+            counts.packet(*mtu, class, lengths);
         } else {
-            counts.carriers(class, carriers);
+            counts.carriers(*mtu, class, carriers);
         }
         counts.bytes.payload += u64::from(arrival.new);
         if arrival.new > 0 {
@@ -1160,6 +1176,7 @@ impl Analyzer {
             markers,
             beginning,
             evidence,
+            mtu,
             ..
         } = self;
         let Some(connection) = connections[slot as usize].as_mut() else {
@@ -1197,7 +1214,7 @@ impl Analyzer {
             lengths: *lengths,
         }];
         let carriers = or_itself(carriers, &itself);
-        counts.carriers(class, carriers);
+        counts.carriers(*mtu, class, carriers);
         counts.bytes.payload += length;
         let mut messages = 0;
         if length > 0 {

@@ -11,7 +11,7 @@ use super::*;
 use crate::analysis::Sharder;
 use crate::capture::CapturedPacket;
 use crate::tally::Distribution;
-use crate::units::LinkType;
+use crate::units::{LinkType, Mtu};
 
 mod unusual;
 
@@ -27,6 +27,7 @@ struct Capture {
     packets: Vec<(Timestamp, Vec<u8>, u32)>,
     plan: Arc<ProtocolPlan>,
     limits: Limits,
+    mtu: Mtu,
     time: i64,
     sequence: [u32; 2],
     ports: [u16; 2],
@@ -57,6 +58,7 @@ impl Capture {
             packets: Vec::new(),
             plan: Arc::clone(&plan),
             limits,
+            mtu: Mtu::default(),
             thorough: {
                 let limits = Limits {
                     at_work: 1,
@@ -80,6 +82,20 @@ impl Capture {
             thorough: capture.thorough.keeping_messages(),
             ..capture
         }
+    }
+
+    /// All analyzers project onto this MTU.
+    fn onto(self, mtu: Mtu) -> Self {
+        Self {
+            analyzer: self.analyzer.projecting_onto(mtu),
+            thorough: self.thorough.projecting_onto(mtu),
+            mtu,
+            ..self
+        }
+    }
+
+    fn another_analyzer(&self) -> Analyzer {
+        Analyzer::with_limits(Arc::clone(&self.plan), self.limits).projecting_onto(self.mtu)
     }
 
     fn on_ports(mut self, client: u16, listener: u16) -> Self {
@@ -165,7 +181,7 @@ impl Capture {
     /// The sum of the analyses of this many parts, the last one first.
     fn in_parts(&self, parts: u16) -> Analysis {
         let mut sharder = Sharder::new(NonZeroU16::new(parts).unwrap());
-        let analyzer = || Analyzer::with_limits(Arc::clone(&self.plan), self.limits);
+        let analyzer = || self.another_analyzer();
         let mut analyzers: Vec<_> = (0..parts).map(|_| analyzer()).collect();
         for (timestamp, data, original_length) in &self.packets {
             let packet = CapturedPacket {
@@ -195,7 +211,7 @@ impl Capture {
     }
 
     fn by_threads(&self, threads: u16) -> Analysis {
-        let analyzer = || Analyzer::with_limits(Arc::clone(&self.plan), self.limits);
+        let analyzer = || self.another_analyzer();
         let chunks = InChunks(self.packets.chunks(2));
         analyze(chunks, NonZeroU16::new(threads).unwrap(), analyzer)
     }

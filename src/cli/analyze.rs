@@ -35,6 +35,7 @@ const PAUSE: Duration = Duration::from_millis(50);
   wirewatt analyze capture.pcapng
   wirewatt analyze --protocol redis=6379:resp redis.pcap
   wirewatt analyze --charts pictures capture.pcapng
+  wirewatt analyze --mtu 9000 bulk.pcap               what jumbo frames would cost
   wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap.zst > report.json
   tcpdump -i lo -w - -c 1000 | wirewatt analyze -
   tcpdump -i lo -U -w lo.pcap & wirewatt analyze --follow lo.pcap
@@ -76,7 +77,8 @@ pub(super) struct AnalyzeArgs {
 
 impl AnalyzeArgs {
     fn analyzer(&self, plan: &Arc<ProtocolPlan>) -> Analyzer {
-        let analyzer = Analyzer::new(Arc::clone(plan));
+        let analyzer =
+            Analyzer::new(Arc::clone(plan)).projecting_onto(self.report.projection.mtu());
         match self.charts.need_messages() {
             true => analyzer.keeping_messages(),
             false => analyzer,

@@ -15,6 +15,7 @@ use crate::experiment::{self, Finished, SavedRun};
 #[command(after_help = "Examples:
   wirewatt audit wirewatt-runs/20260102-030405-ring
   wirewatt audit study/two-phase-commit --json --grid 385
+  wirewatt audit study/two-phase-commit --mtu 9000     in place of the run's own
   wirewatt audit monday.pcap --ledger ledger.jsonl
   wirewatt audit monday.pcap --ledger ledger.jsonl --protocol ring=9000-9003:wirewatt")]
 pub(super) struct AuditArgs {
@@ -52,10 +53,13 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
                 run: args.run,
                 killed: args.killed.iter().copied().collect(),
                 protocols,
+                mtu: args.report.projection.mtu(),
             };
             experiment::audit_capture(&saved, &models)?
         }
-        None if protocols.is_empty() => experiment::audit_folder(&args.folder, &models)?,
+        None if protocols.is_empty() => {
+            experiment::audit_folder(&args.folder, &models, args.report.projection.mtu)?
+        }
         None => {
             return Err(
                 "a run's folder says which ports it used: --protocol goes with --ledger".into(),

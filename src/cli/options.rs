@@ -15,6 +15,7 @@ use crate::energy::{self, EnergyError, Library};
 use crate::node::MAX_PAYLOAD;
 use crate::report::chart::{self, ChartError};
 use crate::report::{Models, Report, Style, json, text};
+use crate::units::Mtu;
 pub(super) use crate::units::duration;
 
 /// Which protocols to sort packets into.
@@ -139,11 +140,30 @@ fn hops(text: &str) -> Result<u32, String> {
     hops.ok_or_else(|| "expected how many devices are on the way, from 1 to 255".to_owned())
 }
 
+/// What packets are projected onto.
+#[derive(Debug, Args)]
+pub(super) struct ProjectionOptions {
+    /// Project packets onto Ethernet of this MTU, in bytes of an IP packet (68 to 65535, 9000 with jumbo
+    /// frames): such frames are what models of devices count [default: 1500]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    pub mtu: Option<Mtu>,
+}
+
+impl ProjectionOptions {
+    /// The MTU, or that of Ethernet.
+    pub fn mtu(&self) -> Mtu {
+        self.mtu.unwrap_or_default()
+    }
+}
+
 /// How to convert counts and how to print the report.
 #[derive(Debug, Args)]
 pub(super) struct ReportOptions {
     #[command(flatten)]
     energy: EnergyOptions,
+
+    #[command(flatten)]
+    pub projection: ProjectionOptions,
 
     /// Print the report as JSON and nothing else on standard output
     #[arg(long)]

@@ -172,6 +172,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
                     base_port,
                     connections: args.connections,
                     payload: args.payload,
+                    mtu: args.report.projection.mtu(),
                     options,
                     timeout: plan.timeout,
                     faults: plan.scenario.injected(),

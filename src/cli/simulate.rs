@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::interrupted_flag;
-use super::options::{EnergyOptions, duration, style};
+use super::options::{EnergyOptions, ProjectionOptions, duration, style};
 use super::progress::with_progress;
 use super::{Outcome, print, tell, warn};
 use crate::algorithm::{Options, SetupError, catalog};
@@ -32,6 +32,7 @@ const MOST_PROCESSES: i64 = 2_000_000;
   wirewatt simulate centralized -n 50 --repeat 1000     1000 schedules, and whether each is right
   wirewatt simulate ring -n 5 --loss 100 --seed 3       a lost token
   wirewatt simulate two-phase-commit --fault kill=0@after-votes,restart=200ms
+  wirewatt simulate ring --payload 60000 --mtu 9000     what it would be in jumbo frames
   wirewatt simulate ring -n 5 --json > simulation.json
 
 The same seed gives the same run. Exit code: 0 formula, identities and properties agree with what
@@ -100,6 +101,9 @@ pub(super) struct SimulateArgs {
 
     #[command(flatten)]
     energy: EnergyOptions,
+
+    #[command(flatten)]
+    projection: ProjectionOptions,
 
     /// Print the report as JSON and nothing else on standard output
     #[arg(long)]
@@ -213,6 +217,7 @@ impl SimulateArgs {
             wire: Some(WireOptions {
                 connections: self.connections,
                 payload: self.payload,
+                mtu: self.projection.mtu(),
             }),
             ..Scenario::new(self.n, self.rounds, seed)
         }

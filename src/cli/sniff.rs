@@ -127,6 +127,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
         record: args.record.clone(),
         rotation,
         plan,
+        mtu: args.report.projection.mtu(),
         markers: !args.no_markers,
         messages: args.charts.need_messages(),
         most_packets: args.count.map(Packets::new),

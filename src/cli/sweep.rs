@@ -95,7 +95,7 @@ pub(super) struct SweepArgs {
     /// Go on with the sweep in this folder, as its sweep.toml says
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "algorithms", "n", "repeat", "rounds", "connections", "payload", "base_port", "timeout",
-        "faults", "seed", "options", "out", "model", "grid", "hops", "pue", "model_files",
+        "faults", "seed", "options", "out", "model", "grid", "hops", "pue", "model_files", "mtu",
     ])]
     resume: Option<PathBuf>,
 
@@ -232,6 +232,7 @@ impl SweepArgs {
             rounds: self.rounds,
             connections: self.connections,
             payload: self.payload,
+            mtu: self.report.projection.mtu(),
             timeout: Grid::timeout_text(self.timeout),
             base_port: self.base_port,
             energy,

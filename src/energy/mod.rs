@@ -74,6 +74,13 @@ pub struct Energy {
     pub embodied: Option<Joules>,
 }
 
+impl Energy {
+    /// Whether it is of the projection's frames, and so depends on the MTU.
+    pub fn is_of_frames(&self) -> bool {
+        self.counted == model::FRAMES
+    }
+}
+
 /// What a grid emits to supply that energy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Carbon {

@@ -138,13 +138,16 @@ pub enum Basis {
     },
 }
 
+/// What models of devices and radios multiply, in words.
+pub(super) const FRAMES: &str = "projected Ethernet frames";
+
 impl Basis {
     /// What is multiplied, in words.
     pub fn counted(&self) -> &'static str {
         match self {
             Self::Messages { .. } => "messages",
             Self::IpBytes { .. } => "IP bytes",
-            Self::Projection { .. } | Self::Radio { .. } => "projected Ethernet frames",
+            Self::Projection { .. } | Self::Radio { .. } => FRAMES,
         }
     }
 }

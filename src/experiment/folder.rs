@@ -12,7 +12,7 @@ use super::fleet::{Death, Injected};
 use crate::algorithm::{Event, Options};
 use crate::energy::HostEnergy;
 use crate::node::control::Connections;
-use crate::units::{Packets, Timestamp};
+use crate::units::{Mtu, Packets, Timestamp};
 
 /// The version of `run.toml`.
 pub const SCHEMA: &str = "wirewatt-run/1";
@@ -327,6 +327,9 @@ pub struct RunRecord {
     pub connections: Connections,
     /// Payload beside every body, in bytes.
     pub payload: usize,
+    /// What packets were projected onto.
+    #[serde(default)]
+    pub mtu: Mtu,
     /// Where each process listened, by id.
     pub addresses: Vec<SocketAddr>,
     /// The algorithm's own options.

@@ -43,7 +43,7 @@ use crate::report::{
     Source, SourceKind, html, json,
 };
 use crate::tally::ProtocolTally;
-use crate::units::{Messages, Timestamp, duration_text};
+use crate::units::{Messages, Mtu, Timestamp, duration_text};
 
 /// More notices of strangers than these are told by their number.
 const MOST_NOTICES: usize = 5;
@@ -72,6 +72,8 @@ pub struct RunOptions {
     pub connections: Connections,
     /// Payload beside every body, in bytes.
     pub payload: usize,
+    /// What packets are projected onto.
+    pub mtu: Mtu,
     /// The algorithm's own options.
     pub options: Options,
     /// How long the operations may take.
@@ -278,6 +280,7 @@ pub fn run(
         rounds: options.rounds,
         connections: options.connections,
         payload: options.payload,
+        mtu: options.mtu,
         addresses: config.peers.clone(),
         options: options.options.clone(),
         faults: options.faults.iter().map(ToString::to_string).collect(),
@@ -357,10 +360,18 @@ fn run_baseline(
         ..options.clone()
     };
     let finished = run(&without, models, cancel)?;
-    Ok(match finished.problems.first() {
+    Ok(sound(finished).map_err(|problem| format!("{WITHOUT_FAULTS}: {problem}")))
+}
+
+/// What a problem of that run begins with.
+const WITHOUT_FAULTS: &str = "the same run without the faults";
+
+/// The report of a run in which nothing went wrong, or what did.
+fn sound(finished: Finished) -> Result<Report, String> {
+    match finished.problems.into_iter().next() {
         None => Ok(finished.report),
-        Some(problem) => Err(format!("the same run without the faults: {problem}")),
-    })
+        Some(problem) => Err(problem),
+    }
 }
 
 /// What there is to report of a run, whatever has become of its nodes and files.
@@ -388,6 +399,7 @@ fn observe(
         record: Some(folder.capture()),
         rotation: Rotation::default(),
         plan: plan_of(&record)?,
+        mtu: record.mtu,
         markers: true,
         messages: true,
         most_packets: None,
@@ -472,16 +484,18 @@ fn observe(
     })
 }
 
-/// Makes a run's report again from its folder.
+/// Makes a run's report again from its folder: with its packets projected onto this MTU, or as they
+/// were.
 ///
 /// # Errors
 ///
 /// [`RunError`] when the folder is none of a run, or what is in it cannot be read.
-pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> {
+pub fn audit_folder(path: &Path, models: &Models, mtu: Option<Mtu>) -> Result<Finished, RunError> {
     let folder = RunFolder::open(path)?;
-    let record = folder.read_record()?;
-    let analyzer = Analyzer::new(plan_of(&record)?).keeping_messages();
-    let (capture, analysis, ending) = analyze(&folder, analyzer)?;
+    let mut record = folder.read_record()?;
+    record.mtu = mtu.unwrap_or(record.mtu);
+    let analyzer = Analyzer::new(plan_of(&record)?).projecting_onto(record.mtu);
+    let (capture, analysis, ending) = analyze(&folder, analyzer.keeping_messages())?;
     let losses = match &record.capture {
         None => SourceLosses {
             cut_short: true,
@@ -531,19 +545,20 @@ pub fn audit_folder(path: &Path, models: &Models) -> Result<Finished, RunError> 
         models,
     )?;
     let mut report = report;
-    let baseline = path.join(BASELINE).join("report.json");
-    if let Ok(text) = std::fs::read(&baseline) {
-        let read = serde_json::from_slice(&text).map_err(|error| FolderError::Content {
-            path: baseline,
-            problem: error.to_string(),
-        });
-        report.fault_cost = FaultCost::between(&read?, &report);
-    }
     let mut problems = match &record.outcome {
         Some(outcome) => outcome.problems.clone(),
         None => vec![KILLED.to_owned()],
     };
     problems.extend(ending);
+    let baseline = path.join(BASELINE);
+    if baseline.exists() {
+        // Anew as well, since models and MTU may be others than the run's.
+        let without = audit_folder(&baseline, models, Some(record.mtu));
+        match without.map_err(|error| error.to_string()).and_then(sound) {
+            Ok(without) => report.fault_cost = FaultCost::between(&without, &report),
+            Err(problem) => problems.push(format!("{WITHOUT_FAULTS}: {problem}")),
+        }
+    }
     if ledger.is_none() {
         problems.push(format!("there is no audit: {UNWRITTEN_LEDGER}"));
     }
@@ -1253,6 +1268,7 @@ mod tests {
             rounds: 1,
             connections: Connections::Persistent,
             payload: 0,
+            mtu: Mtu::default(),
             addresses: Vec::new(),
             options: Options::default(),
             faults: faults.iter().map(ToString::to_string).collect(),

@@ -19,7 +19,7 @@ use crate::ledger;
 use crate::message::{FramingChoice, Way};
 use crate::protocols;
 use crate::report::{Models, Report, Source, SourceKind};
-use crate::units::Packets;
+use crate::units::{Mtu, Packets};
 
 /// What to hold against each other.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct SavedRun {
     pub killed: BTreeSet<u32>,
     /// Where protocols have other ports than the built-in ones.
     pub protocols: Vec<ProtocolDefinition>,
+    /// What packets are projected onto.
+    pub mtu: Mtu,
 }
 
 /// Holds a saved capture against a ledger.
@@ -54,7 +56,8 @@ pub fn audit_capture(saved: &SavedRun, models: &Models) -> Result<Finished, RunE
 
     let mut capture = CaptureFile::open(&saved.capture)?;
     let plan = plan_of(saved, &protocol, run)?;
-    let mut analyzer = Analyzer::new(plan).keeping_messages();
+    let analyzer = Analyzer::new(plan).projecting_onto(saved.mtu);
+    let mut analyzer = analyzer.keeping_messages();
     let ending = match capture.for_each(|packet| analyzer.packet(&packet)) {
         Ending::Complete => None,
         Ending::Failed(error) => Some(error.to_string()),

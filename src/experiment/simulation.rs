@@ -15,7 +15,8 @@ use crate::simulation::{self, End, Network, Order, Run, Scenario, Watch, WireCos
 use crate::tally::ProtocolTally;
 use crate::tally::{BytesByClass, Excess, LayerBytes, Operations, PacketCounts, Projection};
 use crate::units::{
-    IpBytes, IpHeaderBytes, LinkHeaderBytes, Messages, Packets, TransportHeaderBytes, WireBytes,
+    IpBytes, IpHeaderBytes, LinkHeaderBytes, Messages, Mtu, Packets, TransportHeaderBytes,
+    WireBytes,
 };
 use crate::{algorithm::Algorithm, node::control::Connections};
 
@@ -262,6 +263,7 @@ pub fn tally(run: &Run) -> ProtocolTally {
     let protocol = run.algorithm.protocol();
     let none = WireCost::default();
     let cost = run.wire.as_ref().unwrap_or(&none);
+    let mtu = run.scenario.wire.map_or(Mtu::default(), |wire| wire.mtu);
     let packets = cost.packets();
     let payload = cost.payload();
     let ip_header = packets.get() * IP_HEADER;
@@ -303,18 +305,18 @@ pub fn tally(run: &Run) -> ProtocolTally {
             ..LayerBytes::default()
         },
         operations: Operations::counted(run.completed(), protocol.operation.clone()),
-        projection: projection(cost, packets),
+        projection: projection(mtu, cost, packets),
         ..ProtocolTally::default()
     }
 }
 
-fn projection(cost: &WireCost, packets: Packets) -> Projection {
+fn projection(mtu: Mtu, cost: &WireCost, packets: Packets) -> Projection {
     let mut excess = Excess::default();
     let headers = |tcp: u64| (IP_HEADER + tcp) as u32;
     for &(payload, count) in &cost.segments {
         let payload = u32::try_from(payload.get()).unwrap_or(u32::MAX);
-        excess.add_packets(headers(TCP_HEADER), payload, count);
+        excess.add_packets(mtu, headers(TCP_HEADER), payload, count);
     }
-    excess.add_packets(headers(RST_HEADER), 0, cost.resets);
-    Projection::of(packets, cost.ip, excess)
+    excess.add_packets(mtu, headers(RST_HEADER), 0, cost.resets);
+    Projection::of(mtu, packets, cost.ip, excess)
 }

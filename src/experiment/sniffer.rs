@@ -17,7 +17,7 @@ use crate::flow::TransportKind;
 use crate::message::Purpose;
 use crate::protocols::MARKER_PORTS;
 use crate::report::compact_time;
-use crate::units::{Packets, Timestamp};
+use crate::units::{Mtu, Packets, Timestamp};
 
 /// How long markers may take to be seen in the capture.
 const MARKER_LIMIT: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ pub struct SnifferOptions {
     pub rotation: Rotation,
     /// The protocols to count.
     pub plan: Arc<ProtocolPlan>,
+    /// What packets are projected onto.
+    pub mtu: Mtu,
     /// Whether to send markers, where the capture can show them: it has to see the loopback
     /// interface without a filter.
     pub markers: bool,
@@ -164,14 +166,15 @@ impl Sniffer {
             Err(Unproven::NotSent)
         };
         let capture = capture.start()?;
+        let analyzer = Analyzer::new(plan).projecting_onto(options.mtu);
         let mut sniffer = Self {
             baseline: capture.counters(),
             capture,
             recording,
             recorded: Recording::default(),
             analyzer: match options.messages {
-                true => Analyzer::new(plan).keeping_messages(),
-                false => Analyzer::new(plan),
+                true => analyzer.keeping_messages(),
+                false => analyzer,
             },
             beacon,
             most_packets: options.most_packets,

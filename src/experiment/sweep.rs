@@ -26,7 +26,7 @@ use crate::node::control::Connections;
 use crate::report::Models;
 use crate::report::sweep::{Conditions, Predicted, Skipped, SweepCell, SweepReport};
 use crate::simulation::{Scenario, Watch, WireOptions};
-use crate::units::{Timestamp, duration_text};
+use crate::units::{Mtu, Timestamp, duration_text};
 
 /// The version of `sweep.toml`.
 const SCHEMA: &str = "wirewatt-sweep-grid/1";
@@ -49,6 +49,9 @@ pub struct Grid {
     pub connections: Connections,
     /// Payload beside every body, in bytes.
     pub payload: usize,
+    /// What packets are projected onto.
+    #[serde(default)]
+    pub mtu: Mtu,
     /// How long the operations of a run may take, as in `30s`.
     pub timeout: String,
     /// Process i listens on this port + i; absent where each algorithm has its own range.
@@ -452,6 +455,7 @@ impl Grid {
             payload: self.payload as u64,
             repeat: self.repeat,
             energy: self.energy.clone(),
+            mtu: self.mtu,
             faults: self.faults.clone(),
             seed: (!self.faults.is_empty()).then_some(self.seed),
         }
@@ -476,6 +480,7 @@ impl Grid {
         scenario.wire = Some(WireOptions {
             connections: self.connections,
             payload: self.payload,
+            mtu: self.mtu,
         });
         let watch = Watch {
             stop: stop.clone(),
@@ -665,6 +670,7 @@ fn run_cell(
             .unwrap_or(*cell.algorithm.protocol().ports.start()),
         connections: grid.connections,
         payload: grid.payload,
+        mtu: grid.mtu,
         options: grid.options_of(cell.algorithm),
         timeout: crate::units::duration(&grid.timeout).unwrap_or(TIMEOUT),
         faults: grid.injected()?.injected(),

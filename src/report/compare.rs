@@ -6,7 +6,7 @@ use super::number::{grouped, modelled};
 use super::table::{Align, Style, Table, wrapped};
 use super::{Report, RunCost, is_marker, text, time};
 use crate::tally::{LayerBytes, ProtocolTally};
-use crate::units::{Joules, LinkType};
+use crate::units::{Joules, LinkType, Mtu};
 
 /// Reports beside each other, the first of which the others are held against.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub(super) struct Side {
     is_run: bool,
     connections: u64,
     model: Option<String>,
+    /// What the energy depends on, where it is of projected frames.
+    mtu: Option<Mtu>,
     /// What has counted, and its version.
     tool: String,
     link_types: BTreeSet<LinkType>,
@@ -71,6 +73,14 @@ impl Comparison {
         if differ(&|side| side.model.clone().unwrap_or_default()) {
             notes.push("energy is by different models, and is not compared".to_owned());
         }
+        if !same(&sides, |side| side.mtu) && same(&sides, |side| &side.model) {
+            let mtus: BTreeSet<Mtu> = sides.iter().filter_map(|side| side.mtu).collect();
+            let mtus: Vec<String> = mtus.iter().map(|mtu| grouped(mtu.get().into())).collect();
+            notes.push(format!(
+                "energy is of frames with MTUs of {}, and is not compared",
+                mtus.join(" and ")
+            ));
+        }
         if differ(&|side| format!("{:?}", side.link_types)) {
             notes.push("link types differ: wire bytes do not compare".to_owned());
         }
@@ -91,10 +101,7 @@ impl Comparison {
 
     /// Totals of every side.
     pub(super) fn totals(&self) -> Vec<Figure> {
-        let same_model = self
-            .sides
-            .windows(2)
-            .all(|pair| pair[0].model == pair[1].model);
+        let same_model = same(&self.sides, |side| (&side.model, side.mtu));
         let figure = |name, words, of: &dyn Fn(&Side) -> Option<f64>| Figure {
             name,
             values: self.sides.iter().map(of).collect(),
@@ -215,6 +222,11 @@ impl Comparison {
     }
 }
 
+/// Whether something is the same of all sides.
+fn same<'a, T: PartialEq>(sides: &'a [Side], of: impl Fn(&'a Side) -> T) -> bool {
+    sides.windows(2).all(|pair| of(&pair[0]) == of(&pair[1]))
+}
+
 /// `×1.40`.
 pub(super) fn ratio(ratio: f64) -> String {
     match ratio {
@@ -278,6 +290,10 @@ impl Side {
                 let energy = &protocol.energy;
                 format!("{} {:?} {}", energy.model, energy.hops, energy.boundary)
             }),
+            mtu: seen
+                .first()
+                .filter(|protocol| protocol.energy.is_of_frames())
+                .map(|protocol| protocol.tally.projection.mtu),
             link_types: report.source.link_types.iter().copied().collect(),
         };
         for protocol in &seen {

@@ -13,7 +13,7 @@ use super::{Models, Report, SCHEMA, Source, SourceKind, Tool, protocol_report};
 use crate::analysis::{Completeness, CompletenessState, SourceLosses, earliest, merge_rows};
 use crate::capture::Part;
 use crate::tally::ProtocolTally;
-use crate::units::{Packets, Timestamp};
+use crate::units::{Mtu, Packets, Timestamp};
 
 /// What one of the reports was on that were added up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,21 @@ pub enum MergeError {
         first: String,
         /// One that differs from it.
         second: String,
+    },
+    /// Their frames are of different links.
+    #[error(
+        "{first} projects packets onto an MTU of {first_mtu} and {second} onto {second_mtu}, and their \
+         sizes are not kept: analyse all parts with the same --mtu"
+    )]
+    Mtu {
+        /// A report.
+        first: String,
+        /// Its MTU.
+        first_mtu: Mtu,
+        /// One that differs from it.
+        second: String,
+        /// And its MTU.
+        second_mtu: Mtu,
     },
     /// The same packets would count twice.
     #[error("{first} and {second} are on the same {what}: it would count twice")]
@@ -193,6 +208,21 @@ fn check(reports: &[(String, Report)]) -> Result<(), MergeError> {
         if !protocols.all(|protocol| protocol.tally.operations.can_merge()) {
             return Err(lacks("the ids of operations"));
         }
+    }
+    // What was in no protocol is not projected.
+    let mut mtus = reports.iter().flat_map(|(name, report)| {
+        let rows = report.protocols.iter();
+        rows.map(move |row| (name, row.tally.projection.mtu))
+    });
+    if let Some((first, first_mtu)) = mtus.next()
+        && let Some((second, second_mtu)) = mtus.find(|(_, mtu)| *mtu != first_mtu)
+    {
+        return Err(MergeError::Mtu {
+            first: first.clone(),
+            first_mtu,
+            second: second.clone(),
+            second_mtu,
+        });
     }
     let mut seen_parts: BTreeMap<&Part, &String> = BTreeMap::new();
     for (i, (name, report)) in reports.iter().enumerate() {

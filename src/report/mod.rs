@@ -268,14 +268,14 @@ pub struct ProtocolReport {
 
 impl ProtocolReport {
     /// Divides what the protocol cost among so many operations.
-    fn share_among(&mut self, operations: u64) {
+    fn share_among(&mut self, operations: u64, traffic: sci::Traffic) {
         let headline = Estimate {
             energy: self.energy.clone(),
             carbon: self.carbon.clone(),
         };
         self.per_operation = PerOperation::of(&self.tally, &headline, operations);
         let unit = tables::operation_of(self).to_owned();
-        self.sci = Sci::of(&headline, unit, operations);
+        self.sci = Sci::of(&headline, unit, operations, traffic);
     }
 
     /// Whether any packet was seen on the protocol's ports.
@@ -429,7 +429,7 @@ impl Report {
     pub fn of_run(mut self, run: RunSummary) -> Self {
         for protocol in &mut self.protocols {
             if protocol.tally.name == run.algorithm && !protocol.tally.foreign {
-                protocol.share_among(run.succeeded);
+                protocol.share_among(run.succeeded, sci::Traffic::Captured);
             }
         }
         self.run = Some(run);
@@ -490,6 +490,6 @@ fn protocol_report(tally: &ProtocolTally, models: &Models) -> ProtocolReport {
         carbon: headline.carbon,
         estimates,
     };
-    report.share_among(tally.operations.whole_count());
+    report.share_among(tally.operations.whole_count(), sci::Traffic::Captured);
     report
 }

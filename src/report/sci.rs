@@ -38,9 +38,32 @@ pub struct Sci {
     pub methodology: String,
 }
 
+/// How the traffic is known that a score is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// By a capture.
+    Captured,
+    /// By the simulation's wire-cost model.
+    Predicted,
+}
+
+impl Traffic {
+    fn come_by(self) -> &'static str {
+        match self {
+            Self::Captured => "were counted, not measured",
+            Self::Predicted => "a simulation predicts, neither counted nor measured",
+        }
+    }
+}
+
 impl Sci {
     /// The score of one of so many operations; none where there were none.
-    pub(super) fn of(estimate: &Estimate, unit: String, units: u64) -> Option<Self> {
+    pub(super) fn of(
+        estimate: &Estimate,
+        unit: String,
+        units: u64,
+        traffic: Traffic,
+    ) -> Option<Self> {
         let Estimate { energy, carbon } = estimate;
         let each = |total: f64| total / units as f64;
         let operational = Grams(each(carbon.grams.0));
@@ -73,9 +96,12 @@ impl Sci {
                 energy.boundary
             ),
             methodology: format!(
-                "E modelled by {} ({}) from the {} that were counted, not measured; I of the grid \
-                 {}, by location, {gas}; {made}",
-                energy.model, energy.class, energy.counted, carbon.grid
+                "E modelled by {} ({}) from the {} that {}; I of the grid {}, by location, {gas}; {made}",
+                energy.model,
+                energy.class,
+                energy.counted,
+                traffic.come_by(),
+                carbon.grid
             ),
         })
     }
@@ -118,7 +144,7 @@ mod tests {
         tally.bytes.ip = IpBytes::new(4_000_000_000);
         let grid = library.grid(grid).unwrap();
         let estimate = estimate(&tally, library.model(model).unwrap(), &grid);
-        Sci::of(&estimate, "commit".to_owned(), units)
+        Sci::of(&estimate, "commit".to_owned(), units, Traffic::Captured)
     }
 
     /// 4 GB for 8 commits at 500 g/kWh: 0.0295 kWh each, and 0.0065 kWh for the equipment.

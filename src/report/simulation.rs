@@ -4,6 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use super::number::{counted, grouped, mean};
+use super::sci::{Sci, Traffic};
 use super::table::{Align, Style, Table, beside, wrapped};
 use super::{Models, ProtocolReport, Tool, protocol_report, tables, text, time};
 use crate::audit::Expected;
@@ -137,7 +138,7 @@ impl SimulationReport {
 /// Predicted traffic with its energy and emissions. `succeeded` operations share the cost.
 pub fn predicted(tally: &ProtocolTally, models: &Models, succeeded: u64) -> ProtocolReport {
     let mut report = protocol_report(tally, models);
-    report.share_among(succeeded);
+    report.share_among(succeeded, Traffic::Predicted);
     report
 }
 
@@ -157,6 +158,8 @@ fn prediction<S: Serializer>(report: &ProtocolReport, serializer: S) -> Result<S
         carbon: &'a Carbon,
         estimates: &'a [crate::energy::Estimate],
         per_operation: &'a Option<super::PerOperation>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sci: &'a Option<Sci>,
     }
     let tally = &report.tally;
     Predicted {
@@ -172,6 +175,7 @@ fn prediction<S: Serializer>(report: &ProtocolReport, serializer: S) -> Result<S
         carbon: &report.carbon,
         estimates: &report.estimates,
         per_operation: &report.per_operation,
+        sci: &report.sci,
     }
     .serialize(serializer)
 }
@@ -321,7 +325,7 @@ fn cost(protocol: &ProtocolReport, style: Style) -> Vec<String> {
     let projection = &protocol.tally.projection;
     let ethernet = format!(
         "as Ethernet with an MTU of {}: {}, {} bytes, {} with checksum, preamble and gap",
-        grouped(projection.mtu.into()),
+        grouped(projection.mtu.get().into()),
         counted(projection.frames.get(), "frame"),
         grouped(projection.l2_bytes.get()),
         grouped(projection.line_bytes.get()),

@@ -9,7 +9,7 @@ use super::number::{counted, grouped, mean, modelled};
 use super::table::{Align, Style, Table, wrapped};
 use super::{Report, RunCost, Tool, compare, tables, text, time};
 use crate::audit::{Expected, Row, Verdict};
-use crate::units::{IpBytes, Joules, Messages, WireBytes};
+use crate::units::{IpBytes, Joules, Messages, Mtu, WireBytes};
 
 /// The schema's name. Within a version, changes only add.
 pub const SWEEP_SCHEMA: &str = "wirewatt-sweep/1";
@@ -50,6 +50,9 @@ pub struct Conditions {
     pub repeat: u32,
     /// By which model the energy is, and what it includes, in words.
     pub energy: String,
+    /// The Ethernet that packets are projected onto.
+    #[serde(default)]
+    pub mtu: Mtu,
     /// Faults that were injected into each run, as `run --fault` takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
@@ -374,6 +377,7 @@ impl SweepReport {
             false => "predicted: nothing, with faults".to_owned(),
         });
         notes.push(self.conditions.energy.clone());
+        notes.extend(text::frames_note(self.conditions.mtu));
         notes
     }
 
@@ -471,6 +475,7 @@ pub fn together(sweeps: &[(String, &SweepReport)]) -> Option<SweepReport> {
             conditions.connections.clone(),
             counted(conditions.rounds.into(), "round"),
             counted(conditions.payload, "byte"),
+            format!("MTU {}", grouped(conditions.mtu.get().into())),
             match conditions.faults.is_empty() {
                 true => "no faults".to_owned(),
                 false => conditions.faults.join(" and "),
@@ -507,6 +512,12 @@ pub fn incomparable(sweeps: &[(String, &SweepReport)]) -> Vec<String> {
     }
     if differs(|sweep| &sweep.conditions.energy) {
         words.push("the energy of the sweeps is by different models: it does not compare");
+    }
+    let mtus = sweeps.iter().map(|(_, sweep)| sweep.conditions.mtu);
+    if mtus.clone().min() != mtus.max() {
+        words.push(
+            "the sweeps are of different MTUs: energy by models that count frames does not compare",
+        );
     }
     words.into_iter().map(str::to_owned).collect()
 }
@@ -584,6 +595,7 @@ pub mod tests {
             payload: 0,
             repeat: 3,
             energy: "energy".to_owned(),
+            mtu: Mtu::default(),
             faults: Vec::new(),
             seed: None,
         };
@@ -640,6 +652,19 @@ pub mod tests {
             ]
         );
         assert_eq!(incomparable(&named), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sweeps_of_two_mtus_are_told_apart_and_not_to_compare() {
+        let one = report(1, vec![cell(1, 3, 0)]);
+        let mut other = one.clone();
+        other.conditions.mtu = "9000".parse().unwrap();
+        let named = [("a".to_owned(), &one), ("b".to_owned(), &other)];
+        let both = together(&named).unwrap();
+        assert_eq!(both.algorithms(), ["ring, MTU 1,500", "ring, MTU 9,000"]);
+        let told = incomparable(&named);
+        assert!(told[0].contains("different MTUs"), "{told:?}");
+        assert_eq!(told.len(), 1);
     }
 
     #[test]

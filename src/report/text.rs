@@ -12,7 +12,7 @@ use super::{
 use crate::analysis::{CompletenessState, LiveTotals};
 use crate::audit::{Audit, Row, Unmatched, Verdict};
 use crate::energy::{Carbon, Gas, HostEnergy, Verified};
-use crate::units::Packets;
+use crate::units::{Mtu, Packets};
 
 /// Columns by which what belongs to a protocol is indented.
 const INDENT: usize = 2;
@@ -75,8 +75,10 @@ pub fn comparison(runs: &[Compared<'_>], style: Style) -> String {
 pub(super) fn comparison_note(runs: &[Compared<'_>]) -> Option<String> {
     let mut seen = runs.iter().map(|run| run.report.seen_protocols().next());
     let protocol = seen.find_map(|protocol| protocol)?;
+    let frames = frames_note(protocol.tally.projection.mtu);
+    let frames = frames.map_or_else(String::new, |frames| format!("; {frames}"));
     Some(format!(
-        "energy by {} ({}), as if on the wire; {}",
+        "energy by {} ({}), as if on the wire{frames}; {}",
         protocol.energy.model,
         protocol.energy.class,
         grid_note(&protocol.carbon)
@@ -546,9 +548,21 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
         ),
         grid_note(&protocol.carbon),
     ];
+    notes.extend(frames_note(protocol.tally.projection.mtu));
     let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
     notes.extend(scores.map(Sci::ground).next());
     notes
+}
+
+/// On which Ethernet frames are, where it is not the usual one.
+pub(super) fn frames_note(mtu: Mtu) -> Option<String> {
+    (mtu != Mtu::default()).then(|| {
+        format!(
+            "packets projected onto Ethernet with an MTU of {}, whose frames models of devices and \
+             radios count",
+            grouped(mtu.get().into())
+        )
+    })
 }
 
 fn grid_note(carbon: &Carbon) -> String {

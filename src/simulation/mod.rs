@@ -109,6 +109,7 @@ impl Scenario {
         if let Some(wire) = &self.wire {
             add("connections", wire.connections.to_string(), "persistent");
             add("payload", wire.payload.to_string(), "0");
+            add("mtu", wire.mtu.to_string(), "1500");
         }
         words.join(" ")
     }

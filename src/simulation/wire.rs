@@ -19,7 +19,7 @@ use crate::algorithm::{Algorithm, Options, ProcessId, Topology};
 use crate::node::codec::HEADER_LEN;
 use crate::node::control::Connections;
 use crate::units::{
-    Connections as ConnectionCount, FramingBytes, IpBytes, MessageBytes, Messages, Packets,
+    Connections as ConnectionCount, FramingBytes, IpBytes, MessageBytes, Messages, Mtu, Packets,
     PayloadBytes,
 };
 
@@ -54,6 +54,8 @@ pub struct WireOptions {
     pub connections: Connections,
     /// Payload beside every body, in bytes.
     pub payload: usize,
+    /// What the packets are projected onto. On loopback, they are what they are.
+    pub mtu: Mtu,
 }
 
 /// What a run's messages would cost on the wire.
@@ -470,6 +472,7 @@ mod tests {
         let options = WireOptions {
             connections,
             payload: 0,
+            mtu: Mtu::default(),
         };
         Wire::new(&ring::ALGORITHM, n, &Options::default(), options)
     }
@@ -576,6 +579,7 @@ mod tests {
                     WireOptions {
                         connections: Connections::Persistent,
                         payload: 0,
+                        mtu: Mtu::default(),
                     },
                 );
                 wire.cost.connections.get()

@@ -19,7 +19,7 @@ pub use distribution::Distribution;
 pub use intervals::{Intervals, Operations};
 pub use layers::{BytesByClass, LayerBytes, PacketClass, PacketCounts};
 pub use pairs::{End, FirstPairs, MOST_PAIRS, OTHERS, Pair, PairTally};
-pub use projection::{Excess, MTU, Projection};
+pub use projection::{Excess, Projection};
 pub use series::{Bucket, Series};
 
 use crate::units::{Connections, Messages, Packets, PayloadBytes, WireBytes};

@@ -40,7 +40,12 @@ pub fn two_phase_commit() -> ProtocolTally {
     let ip: u64 = class_bytes.iter().sum();
     let total: u64 = packets.iter().sum();
     let projected = IpBytes::new((total - 12) * 52 + 12 * (52 + 64));
-    let projection = Projection::of(Packets::new(total), projected, Excess::default());
+    let projection = Projection::of(
+        Mtu::ETHERNET,
+        Packets::new(total),
+        projected,
+        Excess::default(),
+    );
     let mut series = Series::default();
     for step in 0..12_i64 {
         let bucket = Bucket {
@@ -104,7 +109,12 @@ pub fn two_phase_commit() -> ProtocolTally {
 /// Requests and replies of a server that nobody here wrote, by a framing that approximates.
 pub fn redis() -> ProtocolTally {
     let projected = IpBytes::new(2000 * (52 + 40));
-    let projection = Projection::of(Packets::new(2000), projected, Excess::default());
+    let projection = Projection::of(
+        Mtu::ETHERNET,
+        Packets::new(2000),
+        projected,
+        Excess::default(),
+    );
     let packets = [2, 3, 4, 1_991, 0, 0];
     let class_bytes = [120, 156, 4 * 92, 1_991 * 92, 0, 0];
     let mut series = Series::default();

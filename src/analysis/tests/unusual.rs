@@ -569,3 +569,24 @@ proptest! {
         capture.finish();
     }
 }
+
+/// The short way, the thorough one and that of fragments; threads and parts.
+#[test]
+fn every_way_of_a_packet_is_projected_onto_the_one_mtu() {
+    let capture = Capture::with(&["t=5000:segment"]);
+    let mut capture = capture.on_ports(CLIENT, 5000).onto(Mtu::LEAST);
+    capture.connect();
+    capture.send(Client, "A", &[7; 100]);
+    capture.send(Client, "A", &[7; 100]);
+    capture.close();
+    capture.packets(&in_fragments(UDP, 1, &udp(9, 5000, &[7; 100]), 56));
+    let analysis = capture.finish();
+    let projection = only_protocol(&analysis).projection;
+    assert_eq!((projection.mtu, projection.mss), (Mtu::LEAST, 28));
+    // 6 packets of 40 bytes. Beside 40 of headers, 3 times 28 bytes and 16. Beside 28 of them, 40 and 8;
+    // beside 20, 48 and 4, each time in a frame that is padded.
+    assert_eq!(projection.frames.get(), 6 + 2 * 4 + 2 + 2);
+    let bytes = 6 * 60 + 2 * (3 * 82 + 70) + 2 * (82 + 60);
+    assert_eq!(projection.l2_bytes.get(), bytes);
+    assert_eq!(projection.line_bytes.get(), bytes + 24 * 18);
+}

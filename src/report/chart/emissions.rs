@@ -124,6 +124,10 @@ pub fn emissions(protocols: &[(String, &ProtocolReport)]) -> Option<Chart> {
         true => format!("Grid {grid}, {rate:.1} g/kWh, {}. ", carbon_basis(gas)),
         false => "Of several grids: figures do not compare. ".to_owned(),
     };
+    let mtu = |protocol: &ProtocolReport| protocol.tally.projection.mtu;
+    if protocols.iter().any(|(_, other)| mtu(other) != mtu(first)) {
+        note.push_str("Frames of several MTUs: models that count them do not compare. ");
+    }
     note.push_str(
         "Dots: the headline model, its range thick. Upright marks: the other models; classes differ by \
          what they include, and do not compare. Modelled as if on the wire: loopback used no network \
