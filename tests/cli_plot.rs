@@ -98,7 +98,7 @@ fn a_run_with_a_fault_and_one_without_compare() {
     );
     let heading = row(&plotted, "figure").join(" ");
     assert_eq!(heading, format!("without faults {fault} difference ratio"));
-    assert_eq!(row(&plotted, "commit"), ["3", "0", "-3", "×0.00"]);
+    assert_eq!(row(&plotted, "commit"), ["3", "0", "-3", "×0"]);
     assert_drawn(&out, "totals-compared");
     assert!(
         !out.join("kinds-compared.svg").exists(),

@@ -230,6 +230,12 @@ fn same<'a, T: PartialEq>(sides: &'a [Side], of: impl Fn(&'a Side) -> T) -> bool
 /// `×1.40`.
 pub(super) fn ratio(ratio: f64) -> String {
     match ratio {
+        0.0 => "×0".to_owned(),
+        // Two digits, so that little does not look like nothing.
+        0.0..0.01 => {
+            let decimals = 1.0 - ratio.log10().floor();
+            format!("×{ratio:.*}", decimals as usize)
+        }
         100.0.. => format!("×{ratio:.0}"),
         10.0..100.0 => format!("×{ratio:.1}"),
         _ => format!("×{ratio:.2}"),
@@ -381,11 +387,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_have_three_digits() {
+    fn ratios_have_three_digits_and_little_is_not_nothing() {
         assert_eq!(
-            [0.0, 1.0, 2.257, 10.0, 146.2].map(ratio),
-            ["×0.00", "×1.00", "×2.26", "×10.0", "×146"]
+            [0.0, 0.25, 1.0, 2.257, 10.0, 146.2].map(ratio),
+            ["×0", "×0.25", "×1.00", "×2.26", "×10.0", "×146"]
         );
+        assert_eq!([0.004, 0.00012].map(ratio), ["×0.0040", "×0.00012"]);
     }
 
     #[test]

@@ -435,7 +435,8 @@ fn whole_ticks(numbers: impl Iterator<Item = f64>, axis: &Axis) -> Vec<u32> {
     round.map(|tick| tick as u32).collect()
 }
 
-/// A shade that can be told from a line of the colour itself, and is of it all the same.
+/// A shade that can be told from a line of the colour itself, and is of it all the same. On a dark page
+/// `report.css` has lighter ones in their place.
 fn darker(colour: RGBColor) -> RGBColor {
     let RGBColor(red, green, blue) = colour;
     let [red, green, blue] = [red, green, blue].map(|channel| (u16::from(channel) * 11 / 20) as u8);
@@ -648,10 +649,12 @@ mod tests {
         let covered = drawn(&both);
         // Two points on two kinds of axes, of each curve.
         assert_eq!(radii(&covered), (4, 4));
-        for curve in &COLOURS[..2] {
-            let RGBColor(red, green, blue) = darker(*curve);
-            let dash = format!("stroke=\"#{red:02X}{green:02X}{blue:02X}\"");
-            assert!(covered.contains(&dash), "{dash}");
+        for (i, curve) in COLOURS.into_iter().enumerate() {
+            let RGBColor(red, green, blue) = darker(curve);
+            let dash = format!("[stroke=\"#{red:02X}{green:02X}{blue:02X}\"]");
+            assert_eq!(covered.contains(&dash[1..dash.len() - 1]), i < 2, "{dash}");
+            let css = include_str!("../html/report.css");
+            assert!(css.contains(&dash), "no other shade on a dark page: {dash}");
         }
         // Where only some points are the same, both are seen.
         if let Some(measured) = &mut both.points[3].measured {
