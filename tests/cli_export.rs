@@ -338,6 +338,57 @@ fn columns_of_logs() -> [(&'static str, Vec<&'static LogColumn>); 2] {
     ]
 }
 
+/// Of any capture: here by a framing whose messages do not name themselves.
+#[test]
+fn connections_of_a_capture_are_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (capture, protocol) = ("captures/ring.pcapng", "mine=7100-7199:segment");
+    let analyze = |connections: &Path| {
+        run(wirewatt()
+            .args(["analyze", "--json", "--protocol", protocol, capture])
+            .arg("--messages")
+            .arg(file("messages.json"))
+            .arg("--connections")
+            .arg(connections))
+    };
+    let finished = analyze(&file("connections.csv"));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let report = finished.json();
+    let rows = csv(folder.path(), "connections");
+    let protocols = report["protocols"].as_array().unwrap();
+    let mine = protocols.iter().find(|row| row["name"] == "mine").unwrap();
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .filter(|row| row["protocol"] == "mine")
+        .collect();
+    assert_eq!(mine["connections"], rows.len());
+    let sum = |column: &str| -> u64 {
+        let cells = rows.iter().map(|row| row[column].parse::<u64>().unwrap());
+        cells.sum()
+    };
+    for way in ["to_listener", "from_listener"] {
+        for of in ["messages", "packets", "payload"] {
+            assert_eq!(mine[way][of], sum(&format!("{way}_{of}")), "{way}_{of}");
+        }
+    }
+    assert!(sum("to_listener_messages") > 0);
+    assert!(rows.iter().all(|row| row["report"] == capture));
+    assert!(rows.iter().all(|row| row["listener"].contains(":71")));
+    assert_eq!(fs::read(file("messages.json")).unwrap(), b"[]");
+
+    for (name, told) in [
+        ("connections.csv", "is there already"),
+        ("connections.xlsx", ".csv, .json or .parquet"),
+        ("connections", ".csv, .json or .parquet"),
+    ] {
+        let refused = analyze(&file(name));
+        assert_eq!(refused.status.code(), Some(2), "{refused}");
+        assert!(refused.stderr.contains(told), "{refused}");
+        assert_eq!(refused.stdout, "");
+    }
+}
+
 #[test]
 fn a_report_alone_has_no_messages() {
     let folder = tempfile::tempdir().unwrap();

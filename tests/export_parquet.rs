@@ -315,9 +315,10 @@ fn a_runs_capture_is_the_same_as_in_json() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (out, tables) = (folder.path().join("run"), folder.path().join("tables"));
+    let port = free_ports(8);
     let finished = run(wirewatt()
         .args(["run", "ring", "-n", "3", "--base-port"])
-        .arg(free_ports(8).to_string())
+        .arg(port.to_string())
         .arg("--out")
         .arg(&out));
     assert_eq!(finished.status.code(), Some(0), "{finished}");
@@ -344,6 +345,23 @@ fn a_runs_capture_is_the_same_as_in_json() {
     let finished = export();
     assert_eq!(finished.status.code(), Some(2), "{finished}");
     assert!(finished.stderr.contains("is there already"), "{finished}");
+
+    // The capture alone has the same rows, but for what it is called.
+    let file = tables.join("of-capture.parquet");
+    let finished = run(wirewatt()
+        .arg("analyze")
+        .args([&out.join("capture.pcapng"), Path::new("--connections")])
+        .arg(&file)
+        .args(["--protocol", &format!("ring={port}-{}:wirewatt", port + 2)]));
+    assert_eq!(finished.status.code(), Some(0), "{finished}");
+    let unnamed = |mut table: Value| {
+        for row in table["rows"].as_array_mut().unwrap() {
+            row["report"] = Value::Null;
+        }
+        table["rows"].clone()
+    };
+    let of_folder = read(&tables.join("connections.parquet"));
+    assert_eq!(unnamed(read(&file)), unnamed(of_folder));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `wirewatt analyze`: the report on saved captures.
 
+use std::error::Error;
 use std::io;
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::export::{format_of, warn_of_left_out};
 use super::interrupt::{ReadingOn, interrupted_flag};
 use super::live_view::LiveView;
 use super::options::{
@@ -23,6 +26,7 @@ use crate::analysis::{
 use crate::capture::{
     CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged, Part, raise_descriptor_limit,
 };
+use crate::report::export::{CaptureLog, export_connections, export_messages};
 use crate::report::{Report, Source, SourceKind};
 use crate::units::Packets;
 
@@ -35,6 +39,7 @@ const PAUSE: Duration = Duration::from_millis(50);
   wirewatt analyze capture.pcapng
   wirewatt analyze --protocol redis=6379:resp redis.pcap
   wirewatt analyze --charts pictures capture.pcapng
+  wirewatt analyze --connections connections.csv capture.pcapng
   wirewatt analyze --mtu 9000 bulk.pcap               what jumbo frames would cost
   wirewatt analyze --protocols my-service.toml --json monday.pcap tuesday.pcap.zst > report.json
   tcpdump -i lo -w - -c 1000 | wirewatt analyze -
@@ -65,6 +70,15 @@ pub(super) struct AnalyzeArgs {
     #[arg(short, long, requires = "follow")]
     quiet: bool,
 
+    /// Write a row a connection, with what it carried each way, into this new .csv, .json or .parquet
+    /// file (docs/exports.md). One thread reads then
+    #[arg(long, value_name = "FILE")]
+    connections: Option<PathBuf>,
+
+    /// The same of messages that name themselves: those of WireWatt's own nodes
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
+
     #[command(flatten)]
     protocols: ProtocolOptions,
 
@@ -79,10 +93,51 @@ impl AnalyzeArgs {
     fn analyzer(&self, plan: &Arc<ProtocolPlan>) -> Analyzer {
         let analyzer =
             Analyzer::new(Arc::clone(plan)).projecting_onto(self.report.projection.mtu());
-        match self.charts.need_messages() {
+        let analyzer = match self.need_messages() {
             true => analyzer.keeping_messages(),
             false => analyzer,
+        };
+        match self.connections.is_some() {
+            true => analyzer.keeping_connections(),
+            false => analyzer,
         }
+    }
+
+    fn need_messages(&self) -> bool {
+        self.messages.is_some() || self.charts.need_messages()
+    }
+
+    /// Refuses, before anything is read, files of rows that cannot be written.
+    fn check_tables(&self) -> Result<(), String> {
+        for path in [&self.connections, &self.messages].into_iter().flatten() {
+            format_of(path)?;
+            if path.exists() {
+                let path = path.display();
+                return Err(format!("{path} is there already: choose another file"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files of rows.
+    fn write_tables(&self, analysis: &mut Analysis) -> Result<(), Box<dyn Error>> {
+        let log = CaptureLog {
+            report: self.files.join(" "),
+            messages: analysis.messages.take().unwrap_or_default(),
+            connections: analysis.connections.take().unwrap_or_default(),
+        };
+        let logs = [log];
+        if let Some(path) = &self.messages {
+            export_messages(&logs, format_of(path)?, path)?;
+        }
+        if let Some(path) = &self.connections {
+            export_connections(&logs, format_of(path)?, path)?;
+        }
+        let [log] = &logs;
+        if self.messages.is_some() || self.connections.is_some() {
+            warn_of_left_out(&log.report, &log.messages, &log.connections);
+        }
+        Ok(())
     }
 }
 
@@ -130,9 +185,10 @@ impl ChunkSource for &mut Reading {
 
 pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     raise_descriptor_limit();
+    args.check_tables()?;
     let plan = args.protocols.plan()?;
     let models = args.report.models()?;
-    let (analysis, files, stopped) = match args.follow {
+    let (mut analysis, files, stopped) = match args.follow {
         true => follow(args, plan)?,
         false => {
             let (analysis, files) = read(args, plan)?;
@@ -214,6 +270,7 @@ pub(super) fn run(args: &AnalyzeArgs) -> Outcome {
     let report = Report::new(&analysis, completeness, source, None, &models);
     args.report.print(&report)?;
     args.charts.write(&report, analysis.messages.as_ref())?;
+    args.write_tables(&mut analysis)?;
     Ok(ExitCode::from(code))
 }
 
@@ -224,8 +281,8 @@ fn read(
 ) -> Result<(Analysis, Vec<CaptureFile>), Box<dyn std::error::Error>> {
     let capture = Merged::open(&args.files)?;
     let progress = progress_bar(capture.size().map(|size| size.0));
-    // Parts analysed beside each other keep no messages.
-    let threads = match args.charts.need_messages() {
+    // Parts analysed beside each other keep neither messages nor connections.
+    let threads = match args.need_messages() || args.connections.is_some() {
         true => NonZeroU16::MIN,
         false => args.threads.unwrap_or_else(|| threads_for(&capture)),
     };

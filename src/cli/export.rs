@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Outcome, tell, warn};
-use crate::analysis::MOST_MESSAGES;
+use crate::analysis::{ConnectionLog, MOST_MESSAGES, MessageLog};
 use crate::experiment;
 use crate::report::export::{CaptureLog, ExportFormat, TABLES, export, export_logs};
 use crate::report::{Report, SCHEMA, json};
@@ -51,11 +51,7 @@ pub(super) struct ExportArgs {
 pub(super) fn run(args: &ExportArgs) -> Outcome {
     #[cfg(not(feature = "parquet"))]
     if args.parquet.is_some() {
-        return Err(
-            "--parquet: this build of wirewatt has no Parquet. One that has: `cargo install --path \
-             . --features parquet`, or `cargo build --release --features parquet`"
-                .into(),
-        );
+        return Err(format!("--parquet: {NO_PARQUET}").into());
     }
     let mut reports = Vec::new();
     for name in &args.reports {
@@ -92,6 +88,41 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Why a build cannot, and which can.
+#[cfg(not(feature = "parquet"))]
+const NO_PARQUET: &str = "this build of wirewatt has no Parquet. One that has: `cargo install --path . \
+                          --features parquet`, or `cargo build --release --features parquet`";
+
+/// The format that a file's ending names, for tables of captures.
+pub(super) fn format_of(path: &Path) -> Result<ExportFormat, String> {
+    let shown = path.display();
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("csv") => Ok(ExportFormat::Csv),
+        Some("json") => Ok(ExportFormat::Json),
+        #[cfg(feature = "parquet")]
+        Some("parquet") => Ok(ExportFormat::Parquet),
+        #[cfg(not(feature = "parquet"))]
+        Some("parquet") => Err(format!("{shown}: {NO_PARQUET}")),
+        _ => Err(format!(
+            "{shown}: which format? Let it end with .csv, .json or .parquet"
+        )),
+    }
+}
+
+/// Says that there was more than is kept.
+pub(super) fn warn_of_left_out(name: &str, messages: &MessageLog, connections: &ConnectionLog) {
+    for (what, left_out) in [
+        ("messages", messages.left_out),
+        ("connections", connections.left_out),
+    ] {
+        if left_out > 0 {
+            warn(&format_args!(
+                "{name}: {what} are left out: more than {MOST_MESSAGES} are not kept"
+            ));
+        }
+    }
+}
+
 /// The messages and connections in a run's folder.
 fn log_of(name: &str) -> Result<CaptureLog, Box<dyn Error>> {
     let path = Path::new(name);
@@ -106,16 +137,7 @@ fn log_of(name: &str) -> Result<CaptureLog, Box<dyn Error>> {
     let (messages, connections) = messages
         .zip(connections)
         .ok_or_else(|| format!("{name}: its messages were not kept"))?;
-    for (what, left_out) in [
-        ("messages", messages.left_out),
-        ("connections", connections.left_out),
-    ] {
-        if left_out > 0 {
-            warn(&format_args!(
-                "{name}: {what} are left out: more than {MOST_MESSAGES} are not kept"
-            ));
-        }
-    }
+    warn_of_left_out(name, &messages, &connections);
     Ok(CaptureLog {
         report: name.to_owned(),
         messages,

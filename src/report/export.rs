@@ -10,7 +10,7 @@ mod parquet;
 
 pub use log::{
     CONNECTIONS, CaptureLog, CellKind, ConnectionRow, LogColumn, LogTable, MESSAGES, MessageRow,
-    export_logs,
+    export_connections, export_logs, export_messages,
 };
 #[cfg(feature = "parquet")]
 pub use parquet::ROWS_A_GROUP;

@@ -138,7 +138,7 @@ type OfConnection = for<'a> fn(ConnectionRow<'a>) -> Cell<'a>;
 const REPORT: LogColumn = LogColumn::new(
     "report",
     CellKind::Text,
-    "the folder as it was named on the command line",
+    "the folder or capture as it was named on the command line",
 );
 
 /// The table of messages.
@@ -480,12 +480,43 @@ pub fn export_logs(
     if let Some(taken) = files.iter().find(|path| path.exists()) {
         return Err(ExportError::Taken(taken.clone()));
     }
-    let messages = logs.iter().flat_map(|log| {
+    fs::create_dir_all(folder).map_err(ExportError::cannot_write(folder))?;
+    let [to_messages, to_connections] = &files;
+    export_messages(logs, format, to_messages)?;
+    export_connections(logs, format, to_connections)?;
+    Ok(files.len())
+}
+
+/// Writes the messages of these captures as a table into a new file.
+///
+/// # Errors
+///
+/// [`ExportError::Write`], also where the file is there already.
+pub fn export_messages(
+    logs: &[CaptureLog],
+    format: ExportFormat,
+    path: &Path,
+) -> Result<(), ExportError> {
+    let rows = logs.iter().flat_map(|log| {
         let report = log.report.as_str();
         let messages = log.messages.messages.iter();
         messages.map(move |message| MessageRow { report, message })
     });
-    let connections = logs.iter().flat_map(|log| {
+    let written = write(&MESSAGES, rows, |row, of| of(row), format, path);
+    written.map_err(ExportError::cannot_write(path))
+}
+
+/// Writes the connections of these captures as a table into a new file.
+///
+/// # Errors
+///
+/// As [`export_messages`].
+pub fn export_connections(
+    logs: &[CaptureLog],
+    format: ExportFormat,
+    path: &Path,
+) -> Result<(), ExportError> {
+    let rows = logs.iter().flat_map(|log| {
         let connections = log.connections.connections.iter();
         connections.map(|connection| ConnectionRow {
             report: &log.report,
@@ -493,19 +524,8 @@ pub fn export_logs(
             connection,
         })
     });
-    fs::create_dir_all(folder).map_err(ExportError::cannot_write(folder))?;
-    let [to_messages, to_connections] = &files;
-    let written = write(&MESSAGES, messages, |row, of| of(row), format, to_messages);
-    written.map_err(ExportError::cannot_write(to_messages))?;
-    let written = write(
-        &CONNECTIONS,
-        connections,
-        |row, of| of(row),
-        format,
-        to_connections,
-    );
-    written.map_err(ExportError::cannot_write(to_connections))?;
-    Ok(files.len())
+    let written = write(&CONNECTIONS, rows, |row, of| of(row), format, path);
+    written.map_err(ExportError::cannot_write(path))
 }
 
 /// Writes a table of these rows. `cell` is a row's value in a column.
