@@ -571,8 +571,7 @@ pub fn audit_folder(path: &Path, models: &Models, mtu: Option<Mtu>) -> Result<Fi
     })
 }
 
-/// The messages and connections of the run in a folder, from its capture; none where there were more
-/// than are kept.
+/// The messages and connections of the run in a folder, from its capture.
 ///
 /// # Errors
 ///
