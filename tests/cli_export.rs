@@ -10,7 +10,9 @@ use std::process::Stdio;
 
 use common::{free_ports, run, wirewatt};
 use serde_json::{Value, json};
-use wirewatt::report::export::{CONNECTIONS, ExportFormat, LogColumn, MESSAGES, TABLES, export};
+use wirewatt::report::export::{
+    CONNECTIONS, ExportFormat, ExportTable, LogColumn, MESSAGES, SWEEP_TABLES, TABLES, export,
+};
 use wirewatt::report::{Report, json as report_json};
 
 type Row = BTreeMap<String, String>;
@@ -415,14 +417,95 @@ fn a_build_without_parquet_says_how_to_have_it() {
     assert!(!out.exists());
 }
 
+/// A sweep of one point, whose formula is a number, and one whose runs disagree.
+#[test]
+fn tables_of_a_sweep_have_its_medians_and_its_runs() {
+    let cost = |messages: u64| {
+        json!({ "succeeded": 1, "messages": messages, "packets": 10 * messages, "retransmissions": 0,
+                "ip": 100 * messages, "wire": 114 * messages, "joules": 0.5, "time": 7 })
+    };
+    let spread = |least: u64, greatest: u64| json!({ "least": least, "median": (least + greatest) as f64 / 2.0, "greatest": greatest });
+    let cell = |repeat: u32, exit_code: u8, messages: u64| {
+        json!({ "algorithm": "ring", "n": 3, "repeat": repeat, "folder": "=ring", "took": 9,
+                "verdict": (["exact", "mismatch"][usize::from(exit_code)]), "exit_code": exit_code,
+                "problems": [], "formula": { "low": 3, "high": 5 }, "cost": cost(messages) })
+    };
+    let sweep = json!({
+        "schema": "wirewatt-sweep/1", "tool": { "name": "wirewatt", "version": "0" }, "command": [],
+        "conditions": { "rounds": 1, "connections": "persistent", "payload": 0, "repeat": 3,
+                        "energy": "by a model", "mtu": 9000 },
+        "wanted": 3, "ended": 3,
+        "points": [{
+            "algorithm": "ring", "n": 3, "runs": 2, "verdicts": { "exact": 2, "mismatch": 1 },
+            "formula": 4, "predicted": null,
+            "measured": { "messages": spread(3, 4), "packets": spread(30, 40), "ip": spread(300, 400),
+                          "wire": spread(342, 456), "joules": spread(0, 1), "time": null },
+        }],
+        "skipped": [{ "algorithm": "pbft", "n": 3, "reason": "too few" }],
+        "cells": [cell(1, 0, 3), cell(2, 0, 4), cell(3, 1, 900)],
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sweep.json");
+    fs::write(&file, sweep.to_string()).unwrap();
+    let tables = folder.path().join("tables");
+    // Its folder and its file are the same sweep.
+    for name in [folder.path(), &file] {
+        let mut command = wirewatt();
+        command.arg("export").arg(name).arg("--csv").arg(&tables);
+        let exported = run(command.arg("--json").arg(&tables));
+        assert!(exported.status.success(), "{exported}");
+        for table in SWEEP_TABLES {
+            assert!(tables.join(format!("{}.json", table.name)).exists());
+        }
+        let points = csv(&tables, "sweep_points");
+        let is = |row: &Row, cells: &[(&str, &str)]| {
+            for (column, cell) in cells {
+                assert_eq!(row[*column], *cell, "{column}");
+            }
+        };
+        is(
+            &points[0],
+            &[
+                ("algorithm", "ring"),
+                ("runs", "2"),
+                ("formula", "4"),
+                ("formula_low", ""),
+                ("messages", "3.5"),
+                ("messages_greatest", "4.0"),
+                ("time_ns", ""),
+                ("predicted_ip_bytes", ""),
+            ],
+        );
+        let runs = csv(&tables, "sweep_runs");
+        let messages: Vec<&str> = runs.iter().map(|row| &*row["messages"]).collect();
+        assert_eq!(messages, ["3", "4", "900"]);
+        is(
+            &runs[2],
+            &[
+                ("exit_code", "1"),
+                ("formula_high", "5"),
+                ("folder", "'=ring"),
+            ],
+        );
+        is(
+            &csv(&tables, "sweeps")[0],
+            &[("mtu", "9000"), ("ended", "3")],
+        );
+        is(&csv(&tables, "sweep_skipped")[0], &[("reason", "too few")]);
+        assert!(!tables.join("protocols.csv").exists());
+        fs::remove_dir_all(&tables).unwrap();
+    }
+}
+
 /// docs/exports.md lists each table with its columns in their order, and no other.
 #[test]
 fn every_column_is_documented() {
     let page = include_str!("../docs/exports.md");
     let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
     let logs = columns_of_logs();
-    assert_eq!(sections.len(), TABLES.len() + logs.len());
-    for (section, (name, columns)) in sections[TABLES.len()..].iter().zip(logs) {
+    let tables: Vec<ExportTable> = [TABLES, SWEEP_TABLES].concat();
+    assert_eq!(sections.len(), tables.len() + logs.len());
+    for (section, (name, columns)) in sections[tables.len()..].iter().zip(logs) {
         assert_eq!(section.lines().next(), Some(name));
         let documented = section.lines().filter_map(|line| {
             let row = line.strip_prefix("| `")?.strip_suffix(" |")?;
@@ -437,7 +520,7 @@ fn every_column_is_documented() {
     for table in [MESSAGES.about, CONNECTIONS.about] {
         assert!(page.contains(table), "{table}");
     }
-    for (section, table) in sections.iter().zip(TABLES) {
+    for (section, table) in sections.iter().zip(tables) {
         assert_eq!(section.lines().next(), Some(table.name));
         let documented = section.lines().filter_map(|line| {
             let cell = line.strip_prefix("| `")?;

@@ -1,20 +1,24 @@
-//! `wirewatt export`: the tables of saved reports as CSV or JSON, those of captures as Parquet too.
+//! `wirewatt export`: the tables of saved reports and sweeps as CSV or JSON, those of captures as Parquet too.
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::{Outcome, tell, warn};
 use crate::analysis::{ConnectionLog, MOST_MESSAGES, MessageLog};
 use crate::experiment;
-use crate::report::export::{CaptureLog, ExportFormat, TABLES, export, export_logs};
+use crate::report::export::{
+    CaptureLog, ExportFormat, SWEEP_TABLES, TABLES, export, export_logs, export_sweeps,
+};
+use crate::report::sweep::{SWEEP_SCHEMA, SweepReport};
 use crate::report::{Report, SCHEMA, json};
 
-/// Write every table of saved reports as CSV, JSON or Parquet files, for spreadsheets and data frames
+/// Write every table of saved reports and sweeps as CSV, JSON or Parquet files, for spreadsheets
 ///
 /// The columns of each table are listed in docs/exports.md. Several reports go into the same files,
 /// told apart by their first column.
@@ -23,10 +27,11 @@ use crate::report::{Report, SCHEMA, json};
   wirewatt export wirewatt-runs/20260102-030405-ring --csv tables
   wirewatt export wirewatt-runs/20260102-030405-ring --messages --csv tables
   wirewatt export wirewatt-runs/20260102-030405-ring --parquet tables
+  wirewatt export study --csv tables              the points and runs of a sweep
   wirewatt export monday.json tuesday.json --csv tables --json tables
   wirewatt analyze --json capture.pcapng | wirewatt export - --csv tables")]
 pub(super) struct ExportArgs {
-    /// Reports as JSON, or folders of runs; `-` is standard input
+    /// Reports as JSON, or folders of runs and sweeps; `-` is standard input
     #[arg(required = true, value_name = "REPORT|FOLDER")]
     reports: Vec<String>,
 
@@ -53,9 +58,12 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     if args.parquet.is_some() {
         return Err(format!("--parquet: {NO_PARQUET}").into());
     }
-    let mut reports = Vec::new();
+    let (mut reports, mut sweeps) = (Vec::new(), Vec::new());
     for name in &args.reports {
-        reports.push((name.clone(), read(name)?));
+        match read(name)? {
+            Saved::Report(report) => reports.push((name.clone(), *report)),
+            Saved::Sweep(sweep) => sweeps.push((name.clone(), *sweep)),
+        }
     }
     let mut logs = Vec::new();
     if args.messages || args.parquet.is_some() {
@@ -73,8 +81,15 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     ];
     for (format, folder) in wanted {
         if let Some(folder) = folder {
-            export(&reports, format, folder)?;
-            let mut tables = TABLES.len();
+            let mut tables = 0;
+            if !reports.is_empty() {
+                export(&reports, format, folder)?;
+                tables += TABLES.len();
+            }
+            if !sweeps.is_empty() {
+                export_sweeps(&sweeps, format, folder)?;
+                tables += SWEEP_TABLES.len();
+            }
             if args.messages {
                 tables += export_logs(&logs, format, folder)?;
             }
@@ -145,24 +160,49 @@ fn log_of(name: &str) -> Result<CaptureLog, Box<dyn Error>> {
     })
 }
 
-fn read(name: &str) -> Result<Report, Box<dyn Error>> {
+/// Something saved that has tables.
+enum Saved {
+    Report(Box<Report>),
+    Sweep(Box<SweepReport>),
+}
+
+fn read(name: &str) -> Result<Saved, Box<dyn Error>> {
     let path = match Path::new(name) {
+        folder if folder.join("sweep.json").exists() => folder.join("sweep.json"),
         folder if folder.is_dir() => folder.join("report.json"),
         file => file.to_owned(),
     };
     let shown = path.display();
-    let reader: Box<dyn Read> = match name {
-        "-" => Box::new(io::stdin()),
-        _ => Box::new(File::open(&path).map_err(|error| {
-            format!("{shown}: cannot be read: {error}; name reports as JSON, or folders of runs")
-        })?),
+    let mut text = Vec::new();
+    let read = match name {
+        "-" => io::stdin().read_to_end(&mut text),
+        _ => File::open(&path).and_then(|mut file| file.read_to_end(&mut text)),
     };
-    let report = json::read(BufReader::new(reader)).map_err(|error| {
-        format!("{shown}: not a report: {error}; name files that `analyze --json` wrote")
+    read.map_err(|error| {
+        format!(
+            "{shown}: cannot be read: {error}; name reports as JSON, or folders of runs and sweeps"
+        )
     })?;
-    if report.schema != SCHEMA {
-        let found = &report.schema;
-        return Err(format!("{shown}: its schema is '{found}', and '{SCHEMA}' is read").into());
+    let wrong = |error: serde_json::Error| {
+        format!("{shown}: not a report: {error}; name files that `analyze --json` wrote")
+    };
+    let schema: Schema = serde_json::from_slice(&text).map_err(wrong)?;
+    match schema.schema.as_str() {
+        SCHEMA => Ok(Saved::Report(Box::new(
+            json::read(&text[..]).map_err(wrong)?,
+        ))),
+        SWEEP_SCHEMA => Ok(Saved::Sweep(Box::new(
+            serde_json::from_slice(&text).map_err(wrong)?,
+        ))),
+        found => Err(format!(
+            "{shown}: its schema is '{found}', and '{SCHEMA}' and '{SWEEP_SCHEMA}' are read"
+        )
+        .into()),
     }
-    Ok(report)
+}
+
+/// What every report says of itself.
+#[derive(Deserialize)]
+struct Schema {
+    schema: String,
 }

@@ -20,9 +20,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Report;
+use super::sweep::SweepReport;
 
 /// A table of the export.
 #[derive(Debug, Clone, Copy)]
@@ -292,19 +294,7 @@ pub const TABLES: &[ExportTable] = &[
         ],
         rows: |report| {
             let rows = list(report.pointer("/audit/rows")).into_iter();
-            rows.map(|mut row| {
-                // One number where the formula has one, the ends where it is an interval.
-                let expected = row["expected"].clone();
-                match expected.is_object() {
-                    true => {
-                        row["low"] = expected["low"].clone();
-                        row["high"] = expected["high"].clone();
-                    }
-                    false => row["exact"] = expected,
-                }
-                row
-            })
-            .collect()
+            rows.map(|row| with_ends(row, "expected")).collect()
         },
     },
     ExportTable {
@@ -336,6 +326,22 @@ pub const TABLES: &[ExportTable] = &[
         rows: |report| list(report.pointer("/audit/identities")),
     },
     ExportTable {
+        name: "fault_costs",
+        about: "a run with faults, or the same run without",
+        columns: &[
+            ("faults", "/key"),
+            ("succeeded", "/value/succeeded"),
+            ("messages", "/value/messages"),
+            ("packets", "/value/packets"),
+            ("retransmissions", "/value/retransmissions"),
+            ("ip_bytes", "/value/ip"),
+            ("wire_bytes", "/value/wire"),
+            ("joules", "/value/joules"),
+            ("time_ns", "/value/time"),
+        ],
+        rows: |report| entries(report.get("fault_cost")).collect(),
+    },
+    ExportTable {
         name: "properties",
         about: "a promise of the algorithm in a run",
         columns: &[
@@ -348,6 +354,118 @@ pub const TABLES: &[ExportTable] = &[
         rows: |report| list(report.pointer("/run/properties")),
     },
 ];
+
+/// The tables of sweeps.
+pub const SWEEP_TABLES: &[ExportTable] = &[
+    ExportTable {
+        name: "sweeps",
+        about: "a sweep: what is the same in all of its runs",
+        columns: &[
+            ("schema", "/schema"),
+            ("version", "/tool/version"),
+            ("wanted", "/wanted"),
+            ("ended", "/ended"),
+            ("rounds", "/conditions/rounds"),
+            ("connections", "/conditions/connections"),
+            ("payload", "/conditions/payload"),
+            ("repeat", "/conditions/repeat"),
+            ("mtu", "/conditions/mtu"),
+            ("seed", "/conditions/seed"),
+            ("energy", "/conditions/energy"),
+        ],
+        rows: |sweep| vec![sweep.clone()],
+    },
+    ExportTable {
+        name: "sweep_points",
+        about: "an algorithm with a number of processes: medians of the runs whose accounts agree",
+        columns: &[
+            ("algorithm", "/algorithm"),
+            ("n", "/n"),
+            ("runs", "/runs"),
+            ("formula", "/exact"),
+            ("formula_low", "/low"),
+            ("formula_high", "/high"),
+            ("messages", "/measured/messages/median"),
+            ("messages_least", "/measured/messages/least"),
+            ("messages_greatest", "/measured/messages/greatest"),
+            ("packets", "/measured/packets/median"),
+            ("packets_least", "/measured/packets/least"),
+            ("packets_greatest", "/measured/packets/greatest"),
+            ("ip_bytes", "/measured/ip/median"),
+            ("ip_bytes_least", "/measured/ip/least"),
+            ("ip_bytes_greatest", "/measured/ip/greatest"),
+            ("wire_bytes", "/measured/wire/median"),
+            ("wire_bytes_least", "/measured/wire/least"),
+            ("wire_bytes_greatest", "/measured/wire/greatest"),
+            ("joules", "/measured/joules/median"),
+            ("joules_least", "/measured/joules/least"),
+            ("joules_greatest", "/measured/joules/greatest"),
+            ("time_ns", "/measured/time/median"),
+            ("time_ns_least", "/measured/time/least"),
+            ("time_ns_greatest", "/measured/time/greatest"),
+            ("predicted_messages", "/predicted/messages"),
+            ("predicted_ip_bytes", "/predicted/ip"),
+            ("predicted_wire_bytes", "/predicted/wire"),
+            ("predicted_joules", "/predicted/joules"),
+        ],
+        rows: |sweep| {
+            let rows = list(sweep.get("points")).into_iter();
+            rows.map(|row| with_ends(row, "formula")).collect()
+        },
+    },
+    ExportTable {
+        name: "sweep_runs",
+        about: "a run of a sweep, whether its accounts agree (`exit_code` 0) or not",
+        columns: &[
+            ("algorithm", "/algorithm"),
+            ("n", "/n"),
+            ("repeat", "/repeat"),
+            ("folder", "/folder"),
+            ("verdict", "/verdict"),
+            ("exit_code", "/exit_code"),
+            ("problem", "/problems/0"),
+            ("took_ns", "/took"),
+            ("formula", "/exact"),
+            ("formula_low", "/low"),
+            ("formula_high", "/high"),
+            ("succeeded", "/cost/succeeded"),
+            ("messages", "/cost/messages"),
+            ("packets", "/cost/packets"),
+            ("retransmissions", "/cost/retransmissions"),
+            ("ip_bytes", "/cost/ip"),
+            ("wire_bytes", "/cost/wire"),
+            ("joules", "/cost/joules"),
+            ("time_ns", "/cost/time"),
+        ],
+        rows: |sweep| {
+            let rows = list(sweep.get("cells")).into_iter();
+            rows.map(|row| with_ends(row, "formula")).collect()
+        },
+    },
+    ExportTable {
+        name: "sweep_skipped",
+        about: "an algorithm that is not possible with a number of processes",
+        columns: &[
+            ("algorithm", "/algorithm"),
+            ("n", "/n"),
+            ("reason", "/reason"),
+        ],
+        rows: |sweep| list(sweep.get("skipped")),
+    },
+];
+
+/// The row with one number where a formula has one, and its ends where it is an interval.
+fn with_ends(mut row: Value, formula: &str) -> Value {
+    let formula = row[formula].clone();
+    match formula.is_object() {
+        true => {
+            row["low"] = formula["low"].clone();
+            row["high"] = formula["high"].clone();
+        }
+        false => row["exact"] = formula,
+    }
+    row
+}
 
 fn protocols_of(report: &Value) -> impl Iterator<Item = &Value> {
     report["protocols"].as_array().into_iter().flatten()
@@ -454,16 +572,42 @@ pub fn export(
     if format == ExportFormat::Parquet {
         return Err(ExportError::OnlyOfCaptures);
     }
+    write_tables(TABLES, reports, format, folder)
+}
+
+/// Writes every table over all of these sweeps, as [`export()`] does with reports.
+///
+/// # Errors
+///
+/// As [`export()`].
+pub fn export_sweeps(
+    sweeps: &[(String, SweepReport)],
+    format: ExportFormat,
+    folder: &Path,
+) -> Result<(), ExportError> {
+    #[cfg(feature = "parquet")]
+    if format == ExportFormat::Parquet {
+        return Err(ExportError::OnlyOfCaptures);
+    }
+    write_tables(SWEEP_TABLES, sweeps, format, folder)
+}
+
+fn write_tables<R: Serialize>(
+    tables: &[ExportTable],
+    reports: &[(String, R)],
+    format: ExportFormat,
+    folder: &Path,
+) -> Result<(), ExportError> {
     let values: Vec<(&str, Value)> = reports
         .iter()
         .map(|(name, report)| (name.as_str(), json!(report)))
         .collect();
     let file = |table: &ExportTable| folder.join(format!("{}.{}", table.name, format.ending()));
-    if let Some(taken) = TABLES.iter().map(file).find(|path| path.exists()) {
+    if let Some(taken) = tables.iter().map(file).find(|path| path.exists()) {
         return Err(ExportError::Taken(taken));
     }
     fs::create_dir_all(folder).map_err(ExportError::cannot_write(folder))?;
-    for table in TABLES {
+    for table in tables {
         let path = file(table);
         let written = File::create_new(&path).and_then(|file| {
             let mut file = BufWriter::new(file);
@@ -526,7 +670,7 @@ fn cell(value: &Value) -> String {
 }
 
 fn defused(text: &str) -> Cow<'_, str> {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => format!("'{text}").into(),
         false => text.into(),
     }
@@ -544,6 +688,7 @@ mod tests {
             (json!("-1"), "'-1"),
             (json!("@SUM(A1)"), "'@SUM(A1)"),
             (json!("\t=1"), "'\t=1"),
+            (json!("\n=1"), "'\n=1"),
             (json!("a=1"), "a=1"),
             (json!(-0.5), "-0.5"),
             (json!(-7), "-7"),
@@ -556,8 +701,9 @@ mod tests {
 
     #[test]
     fn tables_and_their_columns_have_names_of_their_own() {
-        for (i, table) in TABLES.iter().enumerate() {
-            assert!(TABLES[..i].iter().all(|other| other.name != table.name));
+        let tables: Vec<ExportTable> = [TABLES, SWEEP_TABLES].concat();
+        for (i, table) in tables.iter().enumerate() {
+            assert!(tables[..i].iter().all(|other| other.name != table.name));
             let columns: Vec<&str> = headings(table).collect();
             for (i, column) in columns.iter().enumerate() {
                 assert!(!columns[..i].contains(column), "{}: {column}", table.name);
