@@ -391,3 +391,37 @@ fn a_live_capture_is_projected_onto_the_same() {
     let bulk = common::protocol(&report, "bulk");
     assert_eq!(projection(bulk), [9000, 8960, 0, 0, 0]);
 }
+
+/// The report says that `wirewatt audit .` makes it again: with the run's own model, grid and PUE.
+#[test]
+fn a_folders_energy_is_the_runs_own_unless_options_say_otherwise() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run");
+    let mut command = wirewatt();
+    command.args([
+        "run",
+        "ring",
+        "-n",
+        "2",
+        "--json",
+        "--model",
+        "cisco-8201-32fh",
+    ]);
+    command.args(["--hops", "2", "--pue", "1.5", "--grid", "385", "--out"]);
+    command.arg(&out);
+    command.args(["--base-port", &free_ports(2).to_string()]);
+    let made = run(&mut command);
+    assert_eq!(made.status.code(), Some(0), "{made}");
+    let audited = |options: &[&str]| {
+        let finished = run(wirewatt().args(["audit", "--json"]).arg(&out).args(options));
+        assert_eq!(finished.status.code(), Some(0), "{finished}");
+        finished.json()
+    };
+    let again = audited(&[]);
+    assert_eq!(again["protocols"], made.json()["protocols"]);
+    assert_eq!(common::protocol(&again, "ring")["energy"]["pue"], 1.5);
+    let other = audited(&["--grid", "us-2018"]);
+    let other = &common::protocol(&other, "ring")["energy"];
+    assert_eq!(other["model"], "datacenter-3-hops");
+    assert!(other["pue"].is_null(), "{other}");
+}

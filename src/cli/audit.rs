@@ -1,16 +1,22 @@
 //! `wirewatt audit`: the verdict on a run, made again from its folder, or on a capture beside a ledger.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use super::options::{ProtocolOptions, ReportOptions};
-use super::{Outcome, warn};
+use super::{Cli, Command, Outcome, warn};
+use crate::experiment::folder::RunFolder;
 use crate::experiment::{self, Finished, SavedRun};
+use crate::report::Models;
 
 /// Make a run's report again from its folder: formula, ledger and capture; or hold a capture against
 /// a ledger
+///
+/// Of a folder, MTU, models and grid are the run's own, unless options say otherwise; one option of energy
+/// (--model, --grid, --hops, --pue, --models) replaces all that the run was given.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wirewatt audit wirewatt-runs/20260102-030405-ring
@@ -43,7 +49,6 @@ pub(super) struct AuditArgs {
 }
 
 pub(super) fn run(args: &AuditArgs) -> Outcome {
-    let models = args.report.models()?;
     let protocols = args.protocols.definitions()?;
     let run = match &args.ledger {
         Some(ledger) => {
@@ -55,9 +60,10 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
                 protocols,
                 mtu: args.report.projection.mtu(),
             };
-            experiment::audit_capture(&saved, &models)?
+            experiment::audit_capture(&saved, &args.report.models()?)?
         }
         None if protocols.is_empty() => {
+            let models = models_of_folder(args)?;
             experiment::audit_folder(&args.folder, &models, args.report.projection.mtu)?
         }
         None => {
@@ -69,6 +75,23 @@ pub(super) fn run(args: &AuditArgs) -> Outcome {
     args.report.print(&run.report)?;
     tell_problems(&run);
     Ok(ExitCode::from(run.exit_code()))
+}
+
+/// By what energy is: as the run had it, where the command line says nothing else.
+fn models_of_folder(args: &AuditArgs) -> Result<Models, Box<dyn Error>> {
+    let command = RunFolder::open(&args.folder)?.read_record()?.command;
+    let begun = Cli::try_parse_from(&command).map(|cli| cli.command);
+    let as_run = match &begun {
+        Ok(Command::Run(run)) => args.report.models_or_as(&run.report),
+        Ok(Command::Sweep(sweep)) => args.report.models_or_as(&sweep.report),
+        // It was begun by no command.
+        _ => args.report.models(),
+    };
+    Ok(as_run.map_err(|error| {
+        format!(
+            "{error}; the run's own options of energy are in its run.toml, and others may be given"
+        )
+    })?)
 }
 
 /// What went wrong, on standard error.

@@ -87,6 +87,19 @@ impl EnergyOptions {
         Ok(library)
     }
 
+    /// Whether anything was said.
+    fn is_given(&self) -> bool {
+        let Self {
+            model,
+            grid,
+            hops,
+            pue,
+            model_files,
+        } = self;
+        let named = model.is_some() || grid.is_some() || !model_files.is_empty();
+        named || hops.is_some() || pue.is_some()
+    }
+
     /// The models to apply.
     pub fn models(&self) -> Result<Models, EnergyError> {
         let (model, grid) = (energy::HEADLINE_MODEL, energy::DEFAULT_GRID);
@@ -174,6 +187,14 @@ impl ReportOptions {
     /// The models to apply.
     pub fn models(&self) -> Result<Models, EnergyError> {
         self.energy.models()
+    }
+
+    /// Those of the command line, or where it says nothing of energy, those of `begun`.
+    pub fn models_or_as(&self, begun: &Self) -> Result<Models, EnergyError> {
+        match self.energy.is_given() {
+            true => self.models(),
+            false => begun.models(),
+        }
     }
 
     /// Prints the report on standard output.

@@ -122,7 +122,7 @@ pub(super) struct RunArgs {
     out: Option<PathBuf>,
 
     #[command(flatten)]
-    report: ReportOptions,
+    pub report: ReportOptions,
 }
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
