@@ -56,7 +56,7 @@ impl Series {
     /// The start of the bucket that a time falls into.
     #[inline]
     pub fn start_of(&self, time: Timestamp) -> i64 {
-        time.as_nanos() & !(self.bucket_ns as i64 - 1)
+        time.as_nanos() & !(self.bucket_ns.wrapping_sub(1) as i64)
     }
 
     /// Adds counts to the bucket that begins at `start`, widening all buckets when they have

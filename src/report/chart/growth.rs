@@ -12,6 +12,9 @@ use crate::report::number::{grouped, mean, modelled};
 use crate::report::sweep::{Measured, Spread, SweepPoint, SweepReport};
 use crate::report::time;
 
+/// The [`super::Chart::id`] of energy against N.
+pub const ENERGY_BY_N: &str = "energy-by-n";
+
 /// More lines than these in a panel cannot be told apart.
 const MOST_LINES: usize = 6;
 const COLOURS: [RGBColor; MOST_LINES] = [
@@ -27,6 +30,8 @@ const LEFT: i32 = 84;
 const RIGHT: i32 = 24;
 const TOP: i32 = 26;
 const BOTTOM: i32 = 44;
+/// Less is nought on an axis: steps along it have to be numbers, too.
+const LEAST: f64 = 1e-300;
 /// Half of what a point's mark is wide.
 const NEAR: i32 = 7;
 
@@ -56,7 +61,7 @@ pub fn growth(report: &SweepReport) -> Vec<Chart> {
             unit: Unit::Whole("IP bytes"),
         },
         Quantity {
-            id: "energy-by-n",
+            id: ENERGY_BY_N,
             name: "energy",
             of: |measured| Some(measured.joules),
             expected: |point| {
@@ -294,8 +299,12 @@ impl Axis {
         });
         let (low, high) = match (low.is_finite(), logarithmic) {
             (false, _) => (1.0, 10.0),
-            (true, true) => (low / 1.25, high * 1.25),
-            (true, false) => (0.0, if high > 0.0 { high * 1.06 } else { 1.0 }),
+            (true, true) => {
+                let low = (low / 1.25).clamp(LEAST, f64::MAX / 4.0);
+                (low, (high * 1.25).clamp(2.0 * low, f64::MAX))
+            }
+            (true, false) if high > LEAST => (0.0, (high * 1.06).min(f64::MAX)),
+            (true, false) => (0.0, 1.0),
         };
         Self {
             low,
@@ -594,7 +603,7 @@ mod tests {
 
     #[test]
     fn an_axis_of_one_figure_or_none_has_places() {
-        for figures in [&[][..], &[0.0], &[5.0]] {
+        for figures in [&[][..], &[0.0], &[5.0], &[f64::MAX], &[5e-324]] {
             for logarithmic in [false, true] {
                 let axis = axis(figures, logarithmic);
                 assert!(axis.low < axis.high, "{figures:?}");

@@ -105,7 +105,7 @@ impl Line {
         let mut corners = Vec::new();
         for (start, times) in &self.spans.buckets {
             corners.push((*start, seen));
-            seen += times;
+            seen = u64::saturating_add(seen, *times);
             corners.push((Distribution::end_of(*start), seen));
         }
         corners

@@ -65,6 +65,12 @@ fn parts(bytes: &LayerBytes) -> [Part; 7] {
     ]
 }
 
+/// The bytes of a part.
+fn length_of((_, layers): &Part) -> u64 {
+    let bytes = layers.iter().map(|(_, bytes)| *bytes);
+    bytes.fold(0, u64::saturating_add)
+}
+
 /// The layers of a part that are there, by name.
 fn present((_, layers): &Part) -> BTreeSet<&'static str> {
     let present = layers.iter().filter(|(_, bytes)| *bytes > 0);
@@ -138,8 +144,7 @@ impl Bar {
     }
 
     fn in_words(&self) -> String {
-        let of_part = |part: &Part| part.1.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        let message = of_part(&self.parts[0]);
+        let message = length_of(&self.parts[0]);
         format!(
             "{}: {} bytes on the wire, of which message bodies are {}.",
             self.name,
@@ -250,7 +255,7 @@ impl Row {
             .parts
             .iter()
             .map(|part| {
-                let length: u64 = part.1.iter().map(|(_, bytes)| bytes).sum();
+                let length = length_of(part);
                 let from = self.x_of(before);
                 before = before.saturating_add(length);
                 (from, self.x_of(before), length, part)

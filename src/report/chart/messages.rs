@@ -50,7 +50,10 @@ impl Accounts {
             };
             ends.into_iter().fold((0, 0), add)
         };
-        let total = |of: fn(&Row) -> u64| rows.iter().map(|row| of(row)).sum::<u64>();
+        let total = |of: fn(&Row) -> u64| {
+            let counts = rows.iter().map(|row| of(row));
+            counts.fold(0, u64::saturating_add)
+        };
         let audited = !rows.is_empty();
         let not_sent = [
             ("refused", total(|row| row.refused.get())),

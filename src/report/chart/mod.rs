@@ -32,7 +32,7 @@ use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable
 use messages::Accounts;
 
 pub use beside::{MOST_COMPARED, compared, fault_cost};
-pub use growth::growth;
+pub use growth::{ENERGY_BY_N, growth};
 pub use latency::latency;
 pub use layers::layers;
 pub use space_time::space_time;

@@ -101,7 +101,8 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
     let processes = processes_of(&messages[begin..]);
     let next = timestamps_after(&messages);
     let zero = messages[0].time.as_nanos();
-    let span = messages[messages.len() - 1].time.as_nanos() - zero;
+    let last = messages[messages.len() - 1].time;
+    let span = last.as_nanos().saturating_sub(zero);
     let colours = colours_of(&messages);
     let mut arrows = Vec::new();
     let mut end = begin;
@@ -115,7 +116,7 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
         let (Some(from), Some(to)) = (line(label.sender), line(label.receiver)) else {
             continue;
         };
-        let at = offset(message.time.as_nanos() - zero, span);
+        let at = offset(message.time.as_nanos().saturating_sub(zero), span);
         let contradiction = contradictions.get(&i).copied();
         arrows.push(Arrow {
             from,

@@ -87,20 +87,22 @@ fn panels(protocols: &[&ProtocolReport]) -> Vec<Panel> {
     let (Some(first), Some(last)) = (starts().min(), starts().max()) else {
         return Vec::new();
     };
+    // A report from elsewhere may say anything; the widest that an offset can have is 2^62.
     let narrow = series().map(|series| series.bucket_ns).max().unwrap_or(1);
+    let narrow = narrow.min(1 << 62).next_power_of_two();
     let fits = last.saturating_sub(first) / MOST_BUCKETS + 1;
     let bucket_ns = (fits as u64).next_power_of_two().max(narrow);
     let widened: Vec<Series> = series().map(|series| widen(series, bucket_ns)).collect();
     let zero = widened[0].start_of(crate::units::Timestamp::from_nanos(first));
     let bucket_ns = bucket_ns as i64;
-    let end = (last.saturating_sub(zero) / bucket_ns + 1) * bucket_ns;
+    let end = (last.saturating_sub(zero) / bucket_ns + 1).saturating_mul(bucket_ns);
     let panel = |(protocol, series): (&&ProtocolReport, Series)| Panel {
         name: protocol.label(),
         bucket_ns,
         buckets: series
             .buckets
             .iter()
-            .map(|(start, one)| (start - zero, *one))
+            .map(|(start, one)| (start.saturating_sub(zero), *one))
             .collect(),
         end,
     };
