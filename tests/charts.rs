@@ -9,6 +9,7 @@ use report_fixture::{
     START, analysis, empty, everything, faulty_run, models, one_protocol, redis, two_phase_commit,
 };
 use wirewatt::analysis::{Completeness, MessageLog, MessageSeen, SourceLosses};
+use wirewatt::energy::Library;
 use wirewatt::message::{Label, Way};
 use wirewatt::report::chart::{self, Chart, Shape};
 use wirewatt::report::{Compared, Models, Report, Source};
@@ -112,6 +113,26 @@ fn without_emissions() -> Report {
     report_of(vec![two_phase_commit()], &models)
 }
 
+/// What no capture has and a report from elsewhere may: the ends of every number.
+fn beyond() -> Report {
+    let report = report_of(vec![two_phase_commit()], &models());
+    let mut value = serde_json::to_value(&report).unwrap();
+    let protocol = &mut value["protocols"][0];
+    let bucket = serde_json::json!({ "messages": 1, "packets": 1, "ip": 1 });
+    protocol["series"] = serde_json::json!({
+        "bucket_ns": u64::MAX,
+        "buckets": { (i64::MIN.to_string()): bucket, (i64::MAX.to_string()): bucket },
+    });
+    let all = serde_json::json!({ "0": u64::MAX, (u64::MAX.to_string()): u64::MAX });
+    protocol["latency"]["reply"] = serde_json::json!({ "count": u64::MAX, "buckets": all });
+    for bytes in protocol["bytes"].as_object_mut().unwrap().values_mut() {
+        *bytes = u64::MAX.into();
+    }
+    protocol["carbon"]["grams"] = f64::MAX.into();
+    protocol["carbon"]["high"] = f64::MAX.into();
+    serde_json::from_value(value).unwrap()
+}
+
 fn reports() -> Vec<(&'static str, Report)> {
     vec![
         ("empty", empty()),
@@ -120,6 +141,7 @@ fn reports() -> Vec<(&'static str, Report)> {
         ("faulty", faulty_run()),
         ("hostile", hostile()),
         ("extremes", extremes()),
+        ("beyond", beyond()),
         ("crowd", crowd()),
         ("without-emissions", without_emissions()),
     ]
@@ -296,6 +318,46 @@ fn runs_stand_beside_each_other_under_their_numbers_of_processes() {
     }
     let charts = chart::of_comparison(&[run(Some(4), &one), run(None, &jumbo)]);
     assert!(charts[2].svg_document().unwrap().contains(note));
+}
+
+/// Grams of CO2 are no grams of CO2e, and twice the PUE is another figure.
+#[test]
+fn emissions_of_two_gases_or_models_are_told_apart() {
+    let of = |grid: &str, pue: f64| {
+        let mut library = Library::built_in();
+        library.set_pue(pue).unwrap();
+        let grid = library.grid(grid).unwrap();
+        report_of(
+            vec![two_phase_commit()],
+            &Models::of(&library, grid).unwrap(),
+        )
+    };
+    let chart = |one: &Report, other: &Report| {
+        let runs = [(one, 3), (other, 4)].map(|(report, n)| Compared {
+            protocol: "two-phase-commit",
+            processes: Some(n),
+            report,
+        });
+        let charts = chart::of_comparison(&runs);
+        let chart = charts.into_iter().find(|chart| chart.id == "emissions");
+        let chart = chart.expect("drawn");
+        let svg = chart.svg().unwrap().svg.replace('\n', " ");
+        (chart.title, chart.about, svg)
+    };
+    let (co2, co2e, cooled) = (of("us-2018", 1.0), of("us-2023", 1.0), of("us-2018", 2.0));
+    let (title, about, svg) = chart(&co2, &co2e);
+    assert_eq!(title, "Emissions by algorithm, as models have it");
+    let gases = about.split("n = 4").map(|half| half.contains(" CO2,"));
+    assert_eq!(gases.collect::<Vec<_>>(), [true, false], "{about}");
+    assert!(
+        about.contains(" CO2e,") && svg.contains("Of several grids"),
+        "{about}"
+    );
+    let (title, _, svg) = chart(&co2, &cooled);
+    assert_eq!(title, "CO2 by algorithm, as models have it");
+    assert!(svg.contains("Of several models, hops or PUE"), "{svg}");
+    let (_, _, svg) = chart(&co2, &co2);
+    assert!(!svg.contains("Of several"), "{svg}");
 }
 
 #[test]

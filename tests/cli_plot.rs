@@ -111,6 +111,24 @@ fn a_run_with_a_fault_and_one_without_compare() {
     assert_drawn(&out, "fault-cost");
 }
 
+/// What a building takes is in one figure and not in the other.
+#[test]
+fn energy_with_another_pue_is_not_compared() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    for (name, pue) in [("one.json", "1"), ("other.json", "2"), ("same.json", "1")] {
+        let mut command = wirewatt();
+        command.args(["analyze", "captures/ring.pcapng", "--json", "--pue", pue]);
+        std::fs::write(path(name), ended_with(run(&mut command), 0).stdout).expect("written");
+    }
+    let one = path("one.json");
+    let plotted = ended_with(plot(&[&one, &path("other.json")], &path("charts"), &[]), 0);
+    assert!(!plotted.stdout.contains("\nenergy  "), "{plotted}");
+    assert!(plotted.stdout.contains("hops or PUE"), "{plotted}");
+    let plotted = ended_with(plot(&[&one, &path("same.json")], &path("same"), &[]), 0);
+    assert!(plotted.stdout.contains("\nenergy  "), "{plotted}");
+}
+
 #[test]
 fn a_sweep_is_drawn_again_as_it_was() {
     let folder = folder();

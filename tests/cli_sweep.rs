@@ -384,6 +384,23 @@ fn a_run_that_was_cut_off_is_done_again() {
     ended_with(run(wirewatt().arg("audit").arg(cut)), 0);
 }
 
+/// One run under two names would be two runs in the median.
+#[test]
+fn a_run_that_was_copied_does_not_count_twice() {
+    let folder = folder();
+    let (out, port) = (folder.path().join("sweep"), free_ports(3));
+    let grid = ["ring", "-n", "2", "--repeat", "2"];
+    ended_with(run(&mut sweep(&grid, port, &out)), 0);
+    let of = |repeat: u32| out.join(format!("ring/n2/run{repeat}/cell.json"));
+    std::fs::copy(of(1), of(2)).expect("copied");
+    let refused = ended_with(run(&mut resume(&out)), 2);
+    assert!(
+        refused.stderr.contains("it is of ring, N 2, run 1"),
+        "{refused}"
+    );
+    assert!(refused.stderr.contains("delete its folder"), "{refused}");
+}
+
 #[test]
 fn what_is_not_possible_is_skipped_with_a_reason() {
     let folder = folder();

@@ -223,9 +223,9 @@ fn write_grids(library: &Library, text: &mut String) -> std::fmt::Result {
         let basis = basis.map_or_else(String::new, |basis| format!(" by {basis}"));
         writeln!(
             text,
-            "\n  {}, {:.1} g/kWh {}{basis}",
+            "\n  {}, {} {}{basis}",
             grid.name,
-            grid.grams_per_kwh,
+            report::rate(grid.grams_per_kwh),
             grid.gas.label()
         )?;
         let words = format!("{}: {} ({})", grid.title, grid.source, grid.verified.word());

@@ -109,10 +109,11 @@ pub(super) fn run(args: &PlotArgs) -> Outcome {
         for problem in sweep::incomparable(&sweeps) {
             warn(&problem);
         }
-        drawn.push(Drawn {
-            folder: None,
-            charts: chart::growth(&together),
-        });
+        let mut charts = chart::growth(&together);
+        let compares = sweep::energy_compares(&sweeps);
+        charts.retain(|chart| compares || chart.id != chart::ENERGY_BY_N);
+        let folder = None;
+        drawn.push(Drawn { folder, charts });
     }
 
     choose(&mut drawn, &args.charts)?;
@@ -285,6 +286,7 @@ fn names<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
         |parts: &[String], length: usize| parts[parts.len().saturating_sub(length)..].join("-");
     let most = parts.iter().map(Vec::len).max().unwrap_or(1);
     let mut names: Vec<String> = Vec::new();
+    let taken: BTreeSet<String> = parts.iter().map(|own| ending(own, 1)).collect();
     for (i, own) in parts.iter().enumerate() {
         let is_own = |length: &usize| {
             let others = parts.iter().enumerate().filter(|(j, _)| *j != i);
@@ -296,7 +298,13 @@ fn names<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
         names.push(match length {
             Some(length) => ending(own, length),
             // The same path again.
-            None => format!("{}-{}", ending(own, 1), i + 1),
+            None => {
+                let mut numbered = format!("{}-{}", ending(own, 1), i + 1);
+                while taken.contains(&numbered) || names.contains(&numbered) {
+                    numbered.push('_');
+                }
+                numbered
+            }
         });
     }
     names
@@ -319,5 +327,10 @@ mod tests {
             ["a-ring", "b-ring", "raft"]
         );
         assert_eq!(of(&["/x/ring", "/x/ring"]), ["ring-1", "ring-2"]);
+        // Or the charts of one would replace those of the other.
+        assert_eq!(
+            of(&["/x/ring", "/x/ring", "/x/ring-1"]),
+            ["ring-1_", "ring-2", "ring-1"]
+        );
     }
 }

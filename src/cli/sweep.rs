@@ -100,7 +100,7 @@ pub(super) struct SweepArgs {
     resume: Option<PathBuf>,
 
     #[command(flatten)]
-    report: ReportOptions,
+    pub report: ReportOptions,
 }
 
 /// Numbers of processes, ascending.

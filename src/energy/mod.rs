@@ -611,6 +611,32 @@ mod tests {
         }
     }
 
+    /// Three devices on the way were made, and not one.
+    #[test]
+    fn hops_multiply_what_making_the_equipment_took_and_a_building_does_not() {
+        let mut library = read(
+            r#"
+            [[model]]
+            name = "my-{hops}-boxes"
+            class = "marginal-device"
+            boundary = "{hops} boxes"
+            basis = "ip-bytes"
+            joules_per_byte = 2e-9
+            embodied_joules_per_byte = 1e-9
+            hops = 3
+            source = "a meter"
+            "#,
+        )
+        .unwrap();
+        library.set_pue(1.5).unwrap();
+        let grid = library.grid(DEFAULT_GRID).unwrap();
+        let mut traffic = tally(0, 0, 0);
+        traffic.bytes.ip = IpBytes::new(1000);
+        let energy = estimate(&traffic, library.model("my-3-boxes").unwrap(), &grid).energy;
+        assert!(close(energy.joules.0, 3.0 * 1.5 * 2e-6), "{energy:?}");
+        assert!(close(energy.embodied.unwrap().0, 3.0 * 1e-6), "{energy:?}");
+    }
+
     #[test]
     fn mistakes_in_a_users_file_are_named_with_their_line() {
         let model = |figures: &str| {

@@ -243,15 +243,16 @@ impl Model {
 
     /// Energy of making the equipment that is ascribed to this traffic, where the model tells it.
     pub(super) fn embodied(&self, tally: &ProtocolTally) -> Option<Joules> {
-        match self.basis {
-            Basis::IpBytes {
-                embodied_joules_per_byte,
-                ..
-            } => {
-                embodied_joules_per_byte.map(|joules| Joules(joules * tally.bytes.ip.get() as f64))
-            }
-            _ => None,
-        }
+        let Basis::IpBytes {
+            embodied_joules_per_byte,
+            ..
+        } = self.basis
+        else {
+            return None;
+        };
+        // As often as the energy of use. What a building takes is no part of making the equipment.
+        let hops = f64::from(self.hops.unwrap_or(1));
+        embodied_joules_per_byte.map(|joules| Joules(joules * tally.bytes.ip.get() as f64 * hops))
     }
 }
 

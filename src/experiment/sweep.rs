@@ -23,8 +23,8 @@ use super::simulation::simulate;
 use crate::algorithm::{Algorithm, Options, SetupError, catalog};
 use crate::ledger;
 use crate::node::control::Connections;
-use crate::report::Models;
 use crate::report::sweep::{Conditions, Predicted, Skipped, SweepCell, SweepReport};
+use crate::report::{Models, rate, text};
 use crate::simulation::{Scenario, Watch, WireOptions};
 use crate::units::{Mtu, Timestamp, duration_text};
 
@@ -299,13 +299,23 @@ impl SweepFolder {
     fn done(&self, cell: &Cell) -> Result<Option<SweepCell>, FolderError> {
         let path = self.path.join(cell.folder()).join(CELL);
         match fs::read(&path) {
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(done) => Ok(Some(done)),
-                Err(error) => Err(FolderError::Content {
-                    path,
-                    problem: format!("{error}; delete its folder to run it again"),
-                }),
-            },
+            Ok(text) => {
+                let wrong = |problem: String| FolderError::Content {
+                    path: path.clone(),
+                    problem: format!("{problem}; delete its folder to run it again"),
+                };
+                let done: SweepCell =
+                    serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+                // A folder that was copied would count its run twice.
+                let is = (&*done.algorithm, done.n, done.repeat);
+                match is == (cell.algorithm.name, cell.n, cell.repeat) {
+                    true => Ok(Some(done)),
+                    false => Err(wrong(format!(
+                        "it is of {}, N {}, run {}",
+                        is.0, is.1, is.2
+                    ))),
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(reading(path, source)),
         }
@@ -448,13 +458,13 @@ impl Grid {
         Ok((cells.collect(), skipped))
     }
 
-    fn conditions(&self) -> Conditions {
+    fn conditions(&self, models: &Models) -> Conditions {
         Conditions {
             rounds: self.rounds,
             connections: self.connections.to_string(),
             payload: self.payload as u64,
             repeat: self.repeat,
-            energy: self.energy.clone(),
+            energy: text::models_in_words(models),
             mtu: self.mtu,
             faults: self.faults.clone(),
             seed: (!self.faults.is_empty()).then_some(self.seed),
@@ -623,7 +633,7 @@ pub fn sweep(
     let command = folder.record.command.clone();
     Ok(SweepReport::new(
         command,
-        grid.conditions(),
+        grid.conditions(models),
         of,
         cells,
         skipped,
@@ -744,9 +754,15 @@ impl Grid {
 
     /// What is said of these models, and a checksum that tells them from others.
     pub fn energy_of(models: &Models) -> (String, String) {
+        let pue = match models.headline.pue {
+            1.0 => String::new(),
+            pue => format!(" with a PUE of {pue}"),
+        };
         let words = format!(
-            "energy by {}, grid {} ({:.1} g/kWh), as if on the wire",
-            models.headline.name, models.grid.name, models.grid.grams_per_kwh,
+            "energy by {}{pue}, grid {} ({}), as if on the wire",
+            models.headline.name,
+            models.grid.name,
+            rate(models.grid.grams_per_kwh),
         );
         let all = format!("{models:?}");
         (words, format!("{:08x}", crc32fast::hash(all.as_bytes())))

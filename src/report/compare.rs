@@ -71,7 +71,8 @@ impl Comparison {
             notes.push(made.to_owned());
         }
         if differ(&|side| side.model.clone().unwrap_or_default()) {
-            notes.push("energy is by different models, and is not compared".to_owned());
+            let by = "energy is by different models, hops or PUE, and is not compared";
+            notes.push(by.to_owned());
         }
         if !same(&sides, |side| side.mtu) && same(&sides, |side| &side.model) {
             let mtus: BTreeSet<Mtu> = sides.iter().filter_map(|side| side.mtu).collect();
@@ -288,7 +289,8 @@ impl Side {
             tool: format!("{} {}", report.tool.name, report.tool.version),
             model: seen.first().map(|protocol| {
                 let energy = &protocol.energy;
-                format!("{} {:?} {}", energy.model, energy.hops, energy.boundary)
+                let (hops, pue) = (energy.hops, energy.pue);
+                format!("{} {hops:?} {pue:?} {}", energy.model, energy.boundary)
             }),
             mtu: seen
                 .first()

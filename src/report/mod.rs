@@ -34,7 +34,7 @@ use crate::units::{Grams, Joules, LinkType, Timestamp};
 
 pub use cost::{FaultCost, RunCost};
 pub use merge::{MergeError, MergedSource, merge};
-pub use number::{counted, grouped, sourced};
+pub use number::{counted, grouped, rate, sourced};
 pub use sci::Sci;
 pub use table::{Style, wrapped};
 pub use tables::{models as models_table, regions as regions_table};

@@ -65,6 +65,17 @@ pub fn sourced(value: f64, unit: &str) -> String {
     format!("{digits} {prefix}{unit}")
 }
 
+/// Grams a kilowatt-hour with one decimal, and little with two digits: it is not nothing.
+pub fn rate(grams_per_kwh: f64) -> String {
+    let decimals = match grams_per_kwh.abs() {
+        little if little > 0.0 && little < 1.0 => {
+            (1.0 - little.log10().floor()).min(330.0) as usize
+        }
+        _ => 1,
+    };
+    format!("{grams_per_kwh:.decimals$} g/kWh")
+}
+
 /// A share of one as a percentage with one decimal.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -72,7 +83,7 @@ pub fn percent(share: f64) -> String {
 
 /// A mean: whole where it is whole, else with two decimals.
 pub fn mean(value: f64) -> String {
-    if value.fract() == 0.0 && value < 1e15 {
+    if value.fract() == 0.0 && value < 1e19 {
         return grouped(value as u64);
     }
     let hundredths = (value * 100.0).round() as u64;
@@ -211,10 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn a_low_rate_is_not_written_as_nothing() {
+        for (grams, text) in [
+            (429.642_692_864, "429.6 g/kWh"),
+            (1.0, "1.0 g/kWh"),
+            (0.5, "0.50 g/kWh"),
+            (0.04, "0.040 g/kWh"),
+            (0.0, "0.0 g/kWh"),
+        ] {
+            assert_eq!(rate(grams), text);
+        }
+    }
+
+    #[test]
     fn means_and_shares() {
         assert_eq!(mean(12.0), "12");
         assert_eq!(mean(1234.5), "1,234.50");
         assert_eq!(mean(0.005), "0.01");
+        assert_eq!(mean(2e17), "200,000,000,000,000,000");
         assert_eq!(percent(0.0704), "7.0 %");
         assert_eq!(counted(1, "entry"), "1 entry");
         assert_eq!(counted(2000, "entry"), "2,000 entries");

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::modelled;
+use super::number::{modelled, rate};
+use super::text;
 use crate::energy::{Estimate, Gas};
 use crate::units::{Grams, Joules};
 
@@ -80,6 +81,7 @@ impl Sci {
             Some(_) => format!("M by {}'s embodied energy at the same rate", energy.model),
             None => format!("M not included: {} tells none", energy.model),
         };
+        let pue = text::pue_words(energy.pue);
         (units > 0).then(|| Self {
             standard: STANDARD.to_owned(),
             functional_unit: unit,
@@ -96,7 +98,7 @@ impl Sci {
                 energy.boundary
             ),
             methodology: format!(
-                "E modelled by {} ({}) from the {} that {}; I of the grid {}, by location, {gas}; {made}",
+                "E modelled by {} ({}) from the {} that {}{pue}; I of the grid {}, by location, {gas}; {made}",
                 energy.model,
                 energy.class,
                 energy.counted,
@@ -113,12 +115,12 @@ impl Sci {
             None => "M not included".to_owned(),
         };
         format!(
-            "SCI per {}: {} {} = E {} x I {:.1} g/kWh + {made}",
+            "SCI per {}: {} {} = E {} x I {} + {made}",
             self.functional_unit,
             modelled(self.grams.0, "g"),
             self.gas.label(),
             modelled(self.energy.0, "J"),
-            self.grams_per_kwh,
+            rate(self.grams_per_kwh),
         )
     }
 
@@ -178,6 +180,19 @@ mod tests {
                 .ground()
                 .contains("CO2 alone, where the standard wants other gases too")
         );
+    }
+
+    /// The boundary of a device says that cooling is not in it, and with a PUE it is.
+    #[test]
+    fn what_the_building_takes_is_told_where_it_is_in_the_score() {
+        let mut library = Library::built_in();
+        library.set_pue(1.5).unwrap();
+        let grid = library.grid("500").unwrap();
+        let model = library.model(crate::energy::HEADLINE_MODEL).unwrap();
+        let estimate = estimate(&ProtocolTally::default(), model, &grid);
+        let score = Sci::of(&estimate, "commit".to_owned(), 1, Traffic::Captured).unwrap();
+        let told = "; times 1.5 for what the building takes (PUE); I of the grid";
+        assert!(score.methodology.contains(told), "{score:?}");
     }
 
     #[test]

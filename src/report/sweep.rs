@@ -499,6 +499,12 @@ pub fn together(sweeps: &[(String, &SweepReport)]) -> Option<SweepReport> {
     Some(whole)
 }
 
+/// Whether the energy of these sweeps is by the same model, of the same frames.
+pub fn energy_compares(sweeps: &[(String, &SweepReport)]) -> bool {
+    let by = |sweep: &SweepReport| (sweep.conditions.energy.clone(), sweep.conditions.mtu);
+    sweeps.windows(2).all(|pair| by(pair[0].1) == by(pair[1].1))
+}
+
 /// What of these sweeps does not compare, in words.
 pub fn incomparable(sweeps: &[(String, &SweepReport)]) -> Vec<String> {
     let differs = |of: fn(&SweepReport) -> &str| {
@@ -511,12 +517,16 @@ pub fn incomparable(sweeps: &[(String, &SweepReport)]) -> Vec<String> {
         words.push("the sweeps are by different versions of wirewatt, which may count differently");
     }
     if differs(|sweep| &sweep.conditions.energy) {
-        words.push("the energy of the sweeps is by different models: it does not compare");
+        words.push(
+            "the energy of the sweeps is by different models, hops, PUE or grids: it does not compare, \
+             and is not drawn together",
+        );
     }
     let mtus = sweeps.iter().map(|(_, sweep)| sweep.conditions.mtu);
     if mtus.clone().min() != mtus.max() {
         words.push(
-            "the sweeps are of different MTUs: energy by models that count frames does not compare",
+            "the sweeps are of different MTUs: energy by models that count frames does not compare, and \
+             energy is not drawn together",
         );
     }
     words.into_iter().map(str::to_owned).collect()
@@ -665,6 +675,7 @@ pub mod tests {
         let told = incomparable(&named);
         assert!(told[0].contains("different MTUs"), "{told:?}");
         assert_eq!(told.len(), 1);
+        assert!(!energy_compares(&named));
     }
 
     #[test]
@@ -678,6 +689,8 @@ pub mod tests {
         assert!(told[0].contains("different versions"), "{told:?}");
         assert!(told[1].contains("different models"), "{told:?}");
         assert_eq!(told.len(), 2);
+        assert!(!energy_compares(&named));
+        assert!(energy_compares(&[named[0].clone(), named[0].clone()]));
         let this = env!("CARGO_PKG_VERSION");
         assert_eq!(
             together(&named).unwrap().algorithms(),

@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::number::{counted, grouped, modelled, percent};
+use super::number::{counted, grouped, modelled, percent, rate};
 use super::table::{self, Style, beside, wrapped};
 use super::{
-    Compared, InjectedFault, PropertyKind, ProtocolReport, Report, RunSummary, Sci, Source,
+    Compared, InjectedFault, Models, PropertyKind, ProtocolReport, Report, RunSummary, Sci, Source,
     SourceKind, is_marker, tables, time,
 };
 use crate::analysis::{CompletenessState, LiveTotals};
@@ -78,9 +78,10 @@ pub(super) fn comparison_note(runs: &[Compared<'_>]) -> Option<String> {
     let frames = frames_note(protocol.tally.projection.mtu);
     let frames = frames.map_or_else(String::new, |frames| format!("; {frames}"));
     Some(format!(
-        "energy by {} ({}), as if on the wire{frames}; {}",
+        "energy by {} ({}), as if on the wire{}{frames}; {}",
         protocol.energy.model,
         protocol.energy.class,
+        pue_words(protocol.energy.pue),
         grid_note(&protocol.carbon)
     ))
 }
@@ -532,19 +533,14 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
         return Vec::new();
     };
     let energy = &protocol.energy;
-    let pue = energy.pue.map_or_else(String::new, |pue| {
-        format!("; times {pue} for what the building takes (PUE)")
-    });
-    let known = match energy.verified {
-        Some(Verified::Read) | None => String::new(),
-        Some(known) => format!("; {}", known.word()),
-    };
     let mut notes = vec![
         format!(
-            "{}: {}{pue} ({}{known})",
+            "{}: {}{} ({}{})",
             energy.model,
             energy.boundary,
-            dated(&energy.source, energy.year)
+            pue_words(energy.pue),
+            dated(&energy.source, energy.year),
+            known(energy.verified)
         ),
         grid_note(&protocol.carbon),
     ];
@@ -552,6 +548,39 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
     let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
     notes.extend(scores.map(Sci::ground).next());
     notes
+}
+
+/// What a building adds, where that is in the figure.
+pub(super) fn pue_words(pue: Option<f64>) -> String {
+    pue.map_or_else(String::new, |pue| {
+        format!("; times {pue} for what the building takes (PUE)")
+    })
+}
+
+/// How a figure is known that was not read in its source.
+fn known(verified: Option<Verified>) -> String {
+    match verified {
+        Some(Verified::Read) | None => String::new(),
+        Some(known) => format!("; {}", known.word()),
+    }
+}
+
+/// By which model energy is, what that includes, and the grid: all that has to be the same where
+/// figures are to compare.
+pub fn models_in_words(models: &Models) -> String {
+    let (model, grid) = (&models.headline, &models.grid);
+    format!(
+        "energy by {} ({}), as if on the wire: {}{} ({}{}); grid {}, {} {}",
+        model.name,
+        model.class,
+        model.boundary,
+        pue_words((model.pue != 1.0).then_some(model.pue)),
+        dated(&model.source, model.year),
+        known(Some(model.verified)),
+        grid.name,
+        rate(grid.grams_per_kwh),
+        grid.gas.label(),
+    )
 }
 
 /// On which Ethernet frames are, where it is not the usual one.
@@ -575,9 +604,9 @@ fn grid_note(carbon: &Carbon) -> String {
         Gas::Unspecified => "gas not specified".to_owned(),
     };
     format!(
-        "grid {}: {:.1} g/kWh, {gas} ({})",
+        "grid {}: {}, {gas} ({})",
         carbon.grid,
-        carbon.grams_per_kwh,
+        rate(carbon.grams_per_kwh),
         dated(&carbon.source, carbon.year)
     )
 }

@@ -8,9 +8,9 @@ use plotters::style::RGBColor;
 use super::axis::decades;
 use super::canvas::{Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, width_of};
 use super::{Chart, Picture};
-use crate::energy::{Energy, ModelClass};
+use crate::energy::{Carbon, Energy, ModelClass};
 use crate::report::ProtocolReport;
-use crate::report::number::modelled;
+use crate::report::number::{modelled, rate};
 
 const STEP: i32 = 44;
 const FOOT: i32 = 44;
@@ -27,7 +27,7 @@ struct Figure {
 }
 
 impl Figure {
-    fn of(energy: &Energy, carbon: &crate::energy::Carbon) -> Self {
+    fn of(energy: &Energy, carbon: &Carbon) -> Self {
         Self {
             model: energy.model.clone(),
             class: energy.class,
@@ -62,6 +62,8 @@ impl Figure {
 /// What the traffic of one algorithm would have emitted, by each model.
 struct Emitted {
     name: String,
+    /// Which gas its grid's rate weighs.
+    gas: &'static str,
     headline: Figure,
     others: Vec<Figure>,
 }
@@ -96,6 +98,7 @@ pub fn emissions(protocols: &[(String, &ProtocolReport)]) -> Option<Chart> {
         .iter()
         .map(|(name, protocol)| Emitted {
             name: name.clone(),
+            gas: protocol.carbon.gas.label(),
             headline: Figure::of(&protocol.energy, &protocol.carbon),
             others: protocol
                 .estimates
@@ -109,21 +112,35 @@ pub fn emissions(protocols: &[(String, &ProtocolReport)]) -> Option<Chart> {
         .flat_map(Emitted::figures)
         .flat_map(Figure::values);
     let decades = decades(values)?;
-    let gas = carbon.gas.label();
+    let gas = rows.iter().map(|row| row.gas);
+    let gas = gas.reduce(|one, other| if one == other { one } else { "gas" });
+    let gas = gas.unwrap_or("gas");
     let what = match gas {
         "gas" => "Emissions",
         gas => gas,
     };
     let words: Vec<String> = rows
         .iter()
-        .map(|row| format!("{}: {}.", row.name, row.headline.in_words(gas)))
+        .map(|row| format!("{}: {}.", row.name, row.headline.in_words(row.gas)))
         .collect();
-    let grids: Vec<&str> = protocols.iter().map(|(_, one)| &*one.carbon.grid).collect();
-    let (grid, rate) = (&carbon.grid, carbon.grams_per_kwh);
-    let mut note = match grids.iter().all(|other| other == grid) {
-        true => format!("Grid {grid}, {rate:.1} g/kWh, {}. ", carbon_basis(gas)),
+    let supply = |carbon: &Carbon| (carbon.grid.clone(), carbon.grams_per_kwh, carbon.gas);
+    let same_supply = |(_, other): &(_, &ProtocolReport)| supply(&other.carbon) == supply(carbon);
+    let mut note = match protocols.iter().all(same_supply) {
+        true => format!(
+            "Grid {}, {}, {}. ",
+            carbon.grid,
+            rate(carbon.grams_per_kwh),
+            carbon_basis(gas)
+        ),
         false => "Of several grids: figures do not compare. ".to_owned(),
     };
+    let by = |energy: &Energy| (energy.model.clone(), energy.hops, energy.pue);
+    if protocols
+        .iter()
+        .any(|(_, other)| by(&other.energy) != by(&first.energy))
+    {
+        note.push_str("Of several models, hops or PUE: figures do not compare. ");
+    }
     let mtu = |protocol: &ProtocolReport| protocol.tally.projection.mtu;
     if protocols.iter().any(|(_, other)| mtu(other) != mtu(first)) {
         note.push_str("Frames of several MTUs: models that count them do not compare. ");
@@ -181,7 +198,8 @@ impl Picture for Emissions {
         let (low, high) = self.decades;
         let x_of = |grams: f64| {
             let share = (grams.log10() - f64::from(low)) / f64::from(high - low);
-            left + (share * f64::from(right - left)).round() as i32
+            // Powers of ten beyond the greatest number are at the end.
+            left + (share.clamp(0.0, 1.0) * f64::from(right - left)).round() as i32
         };
         let bottom = self.height() - FOOT;
         // At most ten marks.
@@ -198,7 +216,7 @@ impl Picture for Emissions {
         canvas.styled(&unit, ((left + right) / 2, bottom + 22), centred(12))?;
         for (i, row) in self.rows.iter().enumerate() {
             let top = self.head() + STEP * i as i32;
-            row.draw(canvas, self.gas, top, widest, (left, right), &x_of)?;
+            row.draw(canvas, top, widest, (left, right), &x_of)?;
         }
         Ok(())
     }
@@ -219,7 +237,6 @@ impl Emitted {
     fn draw(
         &self,
         canvas: &mut Canvas<'_>,
-        gas: &str,
         top: i32,
         widest: i32,
         (left, right): (i32, i32),
@@ -248,11 +265,11 @@ impl Emitted {
             canvas.line(&[(x, middle - 7), (x, middle + 7)], colour, 2)?;
         }
         if is_drawn(self.headline.grams) {
-            self.draw_headline(canvas, gas, middle, (left, right), x_of)?;
+            self.draw_headline(canvas, middle, (left, right), x_of)?;
         }
         for figure in others() {
             let x = x_of(figure.grams);
-            let words = format!("{}: {}", self.name, figure.in_words(gas));
+            let words = format!("{}: {}", self.name, figure.in_words(self.gas));
             canvas.mark_area([(x - 3, middle - 9), (x + 4, middle + 9)], words);
         }
         Ok(())
@@ -261,7 +278,6 @@ impl Emitted {
     fn draw_headline(
         &self,
         canvas: &mut Canvas<'_>,
-        gas: &str,
         middle: i32,
         (left, right): (i32, i32),
         x_of: &impl Fn(f64) -> i32,
@@ -276,9 +292,9 @@ impl Emitted {
         canvas.dot((x, middle), 6, colour)?;
         let words = modelled(headline.grams, "g");
         let half = width_of(&words, 11) / 2;
-        let at = x.clamp(left + half, right - half);
+        let at = x.min(right - half).max(left + half);
         canvas.styled(&words, (at, middle + 9), centred(11))?;
-        let words = format!("{}: {}", self.name, headline.in_words(gas));
+        let words = format!("{}: {}", self.name, headline.in_words(self.gas));
         canvas.mark_area(
             [(from.min(x - 6), middle - 8), (to.max(x + 6), middle + 8)],
             words,
