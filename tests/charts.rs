@@ -353,11 +353,18 @@ fn emissions_of_two_gases_or_models_are_told_apart() {
         about.contains(" CO2e,") && svg.contains("Of several grids"),
         "{about}"
     );
+    assert!(
+        svg.contains("g CO2 </text>") && svg.contains("g CO2e </text>"),
+        "{svg}"
+    );
     let (title, _, svg) = chart(&co2, &cooled);
     assert_eq!(title, "CO2 by algorithm, as models have it");
     assert!(svg.contains("Of several models, hops or PUE"), "{svg}");
     let (_, _, svg) = chart(&co2, &co2);
-    assert!(!svg.contains("Of several"), "{svg}");
+    assert!(
+        !svg.contains("Of several") && !svg.contains("g CO2 </text>"),
+        "{svg}"
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Grid {
     /// A grid of the user's own rate in g/kWh, or nothing where the text is no such rate.
     pub(super) fn from_rate(text: &str) -> Option<Self> {
         let rate: f64 = text.parse().ok()?;
-        (rate.is_finite() && rate >= 0.0).then(|| Self {
+        is_rate(rate).then(|| Self {
             name: format!("{rate} g/kWh"),
             title: "given by the user".to_owned(),
             region: None,
@@ -87,6 +87,11 @@ impl Grid {
     pub fn emissions(&self, energy: Joules) -> Grams {
         Grams(WattHours::from(energy).0 / 1000.0 * self.grams_per_kwh)
     }
+}
+
+/// Whether a kilowatt-hour can have emitted so many grams: no fuel weighs a ton for it.
+fn is_rate(grams_per_kwh: f64) -> bool {
+    (0.0..=1e6).contains(&grams_per_kwh)
 }
 
 fn grams_per_kwh(lb_per_mwh: f64) -> f64 {
@@ -120,7 +125,7 @@ impl Row {
             (None, Some(pounds)) => grams_per_kwh(pounds),
             _ => return Err(wrong("needs one rate, grams_per_kwh or lb_per_mwh")),
         };
-        if !(rate.is_finite() && rate >= 0.0) {
+        if !is_rate(rate) {
             return Err(wrong("its rate is to be a number, 0 or more"));
         }
         if row.gwp_basis.is_some() != (row.gas == Gas::Co2e) {

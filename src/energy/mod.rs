@@ -30,6 +30,9 @@ pub const HEADLINE_MODEL: &str = "datacenter-3-hops";
 /// The grid that is used where none was chosen.
 pub const DEFAULT_GRID: &str = "us-2018";
 
+/// No building takes so much for each joule of its devices; usual are 1.1 to 2.
+const MOST_PUE: f64 = 100.0;
+
 /// One kilowatt-hour in joules, exactly.
 pub const JOULES_PER_KWH: f64 = 3.6e6;
 
@@ -172,7 +175,7 @@ pub enum EnergyError {
     },
     /// Neither a grid's name nor a rate.
     #[error(
-        "`{given}` is neither a grid nor a rate in g/kWh (0 or more); `wirewatt list grids` tells \
+        "`{given}` is neither a grid nor a rate in g/kWh (0 to 1,000,000); `wirewatt list grids` tells \
          all, such as {known}"
     )]
     UnknownGrid {
@@ -199,7 +202,9 @@ pub enum EnergyError {
         model: String,
     },
     /// A power usage effectiveness that none is.
-    #[error("a PUE of {0}: what a building takes for each joule of its devices is 1 or more")]
+    #[error(
+        "a PUE of {0}: what a building takes for each joule of its devices is from 1 to {MOST_PUE}"
+    )]
     Pue(f64),
 }
 
@@ -340,7 +345,7 @@ impl Library {
     ///
     /// [`EnergyError::Pue`] where it is no number, or below 1.
     pub fn set_pue(&mut self, pue: f64) -> Result<(), EnergyError> {
-        if !(pue.is_finite() && pue >= 1.0) {
+        if !(1.0..=MOST_PUE).contains(&pue) {
             return Err(EnergyError::Pue(pue));
         }
         for model in &mut self.models {
@@ -435,7 +440,7 @@ mod tests {
         assert_eq!((grid.gas, grid.grams_per_kwh), (Gas::Unspecified, 385.0));
         assert_eq!(grid.name, "385 g/kWh");
         assert_eq!(library.grid("0.5").unwrap().grams_per_kwh, 0.5);
-        for wrong in ["", "-1", "nan", "inf", "us", "385g"] {
+        for wrong in ["", "-1", "nan", "inf", "us", "385g", "1e308"] {
             let error = library.grid(wrong).unwrap_err().to_string();
             assert!(error.contains("us-2018"), "{error}");
         }
@@ -511,7 +516,7 @@ mod tests {
             assert!(close(with.joules.0, factor * without.joules.0), "{with:?}");
             assert_eq!(with.pue, pue);
         }
-        for wrong in [0.99, -1.0, f64::NAN, f64::INFINITY] {
+        for wrong in [0.99, -1.0, 100.1, 1e308, f64::NAN, f64::INFINITY] {
             assert!(library.set_pue(wrong).is_err(), "{wrong}");
         }
     }
@@ -709,6 +714,32 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.starts_with(start), "{text}\n{error}");
         }
+    }
+
+    /// Infinite figures are null in JSON, and such a report cannot be read again.
+    #[test]
+    fn the_greatest_figures_of_the_most_traffic_are_finite() {
+        let model = |joules: &str| {
+            let text = format!(
+                "[[model]]\nname = \"m\"\nclass = \"marginal-device\"\nboundary = \"b\"\nsource = \"s\"\n\
+                 basis = \"ip-bytes\"\njoules_per_byte = {joules}\nembodied_joules_per_byte = {joules}\n\
+                 hops = 255\n"
+            );
+            read(&text)
+        };
+        let error = model("1e10").unwrap_err().to_string();
+        assert!(
+            error.contains("joules_per_byte is to be a number, 0 or more"),
+            "{error}"
+        );
+        let mut library = model("1e9").unwrap();
+        library.set_pue(MOST_PUE).unwrap();
+        let grid = library.grid("1000000").unwrap();
+        let mut traffic = tally(0, 0, 0);
+        traffic.bytes.ip = IpBytes::new(u64::MAX);
+        let Estimate { energy, carbon } = estimate(&traffic, library.model("m").unwrap(), &grid);
+        assert!(energy.joules.0.is_finite() && carbon.grams.0.is_finite());
+        assert!(energy.embodied.unwrap().0.is_finite());
     }
 
     proptest! {

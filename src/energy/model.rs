@@ -424,8 +424,9 @@ impl BasisName {
     }
 }
 
+/// Whether a figure can be the joules of a message, frame or byte: a gigajoule is none's.
 fn is_energy(figure: f64) -> bool {
-    figure.is_finite() && figure >= 0.0
+    (0.0..=1e9).contains(&figure)
 }
 
 /// A `[[device]]` table.

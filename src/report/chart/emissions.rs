@@ -64,6 +64,8 @@ struct Emitted {
     name: String,
     /// Which gas its grid's rate weighs.
     gas: &'static str,
+    /// What stands behind the headline's figure: with the gas where rows differ in it.
+    unit: String,
     headline: Figure,
     others: Vec<Figure>,
 }
@@ -94,11 +96,12 @@ fn colour_of(class: ModelClass) -> RGBColor {
 pub fn emissions(protocols: &[(String, &ProtocolReport)]) -> Option<Chart> {
     let (_, first) = protocols.first()?;
     let carbon = &first.carbon;
-    let rows: Vec<Emitted> = protocols
+    let mut rows: Vec<Emitted> = protocols
         .iter()
         .map(|(name, protocol)| Emitted {
             name: name.clone(),
             gas: protocol.carbon.gas.label(),
+            unit: "g".to_owned(),
             headline: Figure::of(&protocol.energy, &protocol.carbon),
             others: protocol
                 .estimates
@@ -115,6 +118,9 @@ pub fn emissions(protocols: &[(String, &ProtocolReport)]) -> Option<Chart> {
     let gas = rows.iter().map(|row| row.gas);
     let gas = gas.reduce(|one, other| if one == other { one } else { "gas" });
     let gas = gas.unwrap_or("gas");
+    for row in rows.iter_mut().filter(|row| row.gas != gas) {
+        row.unit = format!("g {}", row.gas);
+    }
     let what = match gas {
         "gas" => "Emissions",
         gas => gas,
@@ -290,7 +296,7 @@ impl Emitted {
         let (from, to) = range.map_or((x, x), |(low, high)| (x_of(low), x_of(high)));
         canvas.rectangle([(from, middle - 3), (to, middle + 4)], colour)?;
         canvas.dot((x, middle), 6, colour)?;
-        let words = modelled(headline.grams, "g");
+        let words = modelled(headline.grams, &self.unit);
         let half = width_of(&words, 11) / 2;
         let at = x.min(right - half).max(left + half);
         canvas.styled(&words, (at, middle + 9), centred(11))?;
