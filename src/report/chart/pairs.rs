@@ -16,6 +16,8 @@ use crate::tally::{End, OTHERS, PairTally};
 /// Most ends with a row and column of their own.
 const MOST_ENDS: usize = 25;
 const MOST_CELL: i32 = 78;
+/// Least width of the column of others.
+const LEAST_OTHERS: i32 = 44;
 /// Room for what each sent in all.
 const TOTALS: i32 = 150;
 /// Longest names of rows and of upright columns; longer ones are cut.
@@ -71,8 +73,16 @@ pub fn pairs(protocols: &[&ProtocolReport]) -> Option<Chart> {
         false => ". The darker, the more.",
     });
     if matrix.summed_up > 0 {
-        let ends = counted(matrix.summed_up as u64, "end");
-        note.push_str(&format!(" {ends} with less are summed up as others."));
+        let ends = counted(matrix.summed_up as u64, "further end");
+        let (are, many) = match (matrix.summed_up, matrix.by_messages) {
+            (1, true) => ("is", "messages"),
+            (1, false) => ("is", "bytes"),
+            (_, true) => ("are", "messages"),
+            (_, false) => ("are", "bytes"),
+        };
+        note.push_str(&format!(
+            " {ends}, none with more {many} than those shown, {are} summed up as others."
+        ));
     }
     if others > 0 {
         let others = counted(others as u64, "protocol");
@@ -102,8 +112,9 @@ struct Matrix {
 }
 
 /// Processes by number, then addresses in order, then what is neither.
-fn order(name: &str) -> (Option<End>, &str) {
-    (name.parse().ok(), name)
+fn order(name: &str) -> (bool, Option<End>, &str) {
+    let end = name.parse().ok();
+    (end.is_none(), end, name)
 }
 
 impl Matrix {
@@ -124,15 +135,12 @@ impl Matrix {
         let mut ends: Vec<(&str, u64)> = weights.into_iter().collect();
         let mut summed_up = 0;
         if ends.len() > MOST_ENDS {
-            ends.sort_by_key(|(name, weight)| (std::cmp::Reverse(*weight), *name));
+            ends.sort_by_key(|(name, weight)| (std::cmp::Reverse(*weight), order(name)));
             summed_up = ends.len() - (MOST_ENDS - 1);
             ends.truncate(MOST_ENDS - 1);
         }
         let mut ends: Vec<&str> = ends.into_iter().map(|(name, _)| name).collect();
-        ends.sort_by_key(|name| {
-            let (end, name) = order(name);
-            (end.is_none(), end, name)
-        });
+        ends.sort_by_key(|name| order(name));
         let place = |name: &str| {
             ends.iter()
                 .position(|end| *end == name)
@@ -182,9 +190,26 @@ impl Matrix {
         MARGIN + 18 + self.names() + 10
     }
 
+    fn has_others(&self) -> bool {
+        self.ends.last().is_some_and(|end| end == OTHERS)
+    }
+
+    /// Width of a column but that of others.
     fn cell(&self) -> i32 {
         let room = WIDTH - MARGIN - TOTALS - self.left();
-        (room / self.ends.len().max(1) as i32).min(MOST_CELL)
+        let (room, columns) = match self.has_others() {
+            true if self.ends.len() > 1 => (room - LEAST_OTHERS, self.ends.len() - 1),
+            _ => (room, self.ends.len()),
+        };
+        (room / columns.max(1) as i32).min(MOST_CELL)
+    }
+
+    /// Width of a column. That of others sums many up and has room for their larger numbers.
+    fn breadth(&self, column: usize) -> i32 {
+        match self.has_others() && column + 1 == self.ends.len() {
+            true => self.cell().max(LEAST_OTHERS),
+            false => self.cell(),
+        }
     }
 
     fn has_room_for_bytes(&self) -> bool {
@@ -228,21 +253,24 @@ impl Picture for Matrix {
         let (left, top) = (self.left(), self.head());
         let (cell, row) = (self.cell(), self.height_of_row());
         let ends = self.ends.len() as i32;
-        let (right, bottom) = (left + cell * ends, top + row * ends);
+        let last = self.ends.len().saturating_sub(1);
+        let right = left + cell * last as i32 + self.breadth(last);
+        let bottom = top + row * ends;
         canvas.styled("to", ((left + right) / 2, 0), centred(12))?;
         let from = ((top + bottom) + width_of("from", 12)) / 2;
         canvas.styled("from", (MARGIN, from), upwards(12))?;
         canvas.words("sent in all", (right + 12, top - 20), 12)?;
         for (i, end) in self.ends.iter().enumerate() {
             let (x, y) = (left + cell * i as i32, top + row * i as i32);
+            let breadth = self.breadth(i);
             let name = cut(end, 12, self.names());
             canvas.styled(&name, (left - 8, y + row / 2 - 7), rightwards(12))?;
             match self.is_upright() {
                 true => {
                     let name = cut(end, 12, MOST_HEAD);
-                    canvas.styled(&name, (x + cell / 2 - 7, top - 6), upwards(12))?;
+                    canvas.styled(&name, (x + breadth / 2 - 7, top - 6), upwards(12))?;
                 }
-                false => canvas.styled(end, (x + cell / 2, top - 20), centred(12))?,
+                false => canvas.styled(end, (x + breadth / 2, top - 20), centred(12))?,
             }
             let sent = self.total(|(from, _)| *from == i);
             let words = match self.by_messages {
@@ -255,7 +283,7 @@ impl Picture for Matrix {
             };
             canvas.words(cut(&words, 11, TOTALS), (right + 12, y + row / 2 - 7), 11)?;
             // Nobody sends to itself over a network.
-            let itself = [(x + 1, y + 1), (x + cell - 1, y + row - 1)];
+            let itself = [(x + 1, y + 1), (x + breadth - 1, y + row - 1)];
             canvas.rectangle(itself, colour::NOTHING)?;
         }
         let weights = self.cells.values().map(|cell| self.weight(cell));
@@ -263,7 +291,8 @@ impl Picture for Matrix {
         for ((from, to), tally) in &self.cells {
             let (x, y) = (left + cell * *to as i32, top + row * *from as i32);
             let fill = shade(self.weight(tally), most);
-            let corners = [(x + 1, y + 1), (x + cell - 1, y + row - 1)];
+            let breadth = self.breadth(*to);
+            let corners = [(x + 1, y + 1), (x + breadth - 1, y + row - 1)];
             canvas.rectangle(corners, fill)?;
             let ink = &colour::ink_on(fill);
             let size = if cell >= 36 { 12 } else { 10 };
@@ -280,8 +309,8 @@ impl Picture for Matrix {
                 false => y + row / 2 - size as i32 - 3,
             };
             for (words, at, size) in [(weight, first, size), (below, y + row / 2 + 2, 10)] {
-                if width_of(&words, size) <= cell - 4 {
-                    let middle = x + cell / 2;
+                if width_of(&words, size) <= breadth - 4 {
+                    let middle = x + breadth / 2;
                     canvas.styled(&words, (middle, at), centred(size).color(ink))?;
                 }
             }
@@ -356,11 +385,29 @@ mod tests {
         assert_eq!(matrix.total(|_| true).messages.get(), 820);
         let chart = pairs(&[&report]).unwrap();
         assert!(
-            chart
-                .note
-                .contains("16 ends with less are summed up as others")
+            chart.note.ends_with(
+                " 16 further ends, none with more messages than those shown, are summed up as others."
+            ),
+            "{}",
+            chart.note
         );
         assert!(chart.svg().unwrap().svg.contains(">\nothers\n<"));
+    }
+
+    #[test]
+    fn of_ends_with_as_much_the_first_by_number_are_shown_and_every_cell_has_its_number() {
+        let all = (0..40_u32).flat_map(|from| (0..40_u32).map(move |to| (from, to)));
+        let report = report(
+            all.filter(|(from, to)| from != to)
+                .map(|(from, to)| (from.to_string(), to.to_string(), 2, 178)),
+        );
+        let matrix = Matrix::of(&report);
+        let shown: Vec<String> = (0..24).map(|n| n.to_string()).collect();
+        assert_eq!(matrix.ends[..24], shown);
+        assert_eq!(matrix.ends[24], OTHERS);
+        // 16 others send 2 messages to each of 15.
+        let svg = pairs(&[&report]).unwrap().svg().unwrap().svg;
+        assert_eq!(svg.matches(">\n480\n<").count(), 1);
     }
 
     #[test]
