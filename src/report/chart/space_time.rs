@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use plotters::style::RGBColor;
 
 use super::canvas::{
-    Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, rightwards, width_of,
+    Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, rightwards, text, width_of,
 };
 use super::{Chart, Picture};
 use crate::analysis::{MessageLog, MessageSeen};
@@ -74,9 +74,19 @@ struct Arrow {
     contradiction: Option<Contradiction>,
 }
 
+/// What stands in a row of its own before an arrow.
+enum Break {
+    /// Long nothing passed.
+    Silence(String),
+    /// A process began anew.
+    Restart { line: usize, words: String },
+}
+
 struct SpaceTime {
     processes: Vec<u32>,
     arrows: Vec<Arrow>,
+    /// By the place of the arrow before which they stand, in the order of their drawing.
+    breaks: Vec<(usize, Break)>,
     legend: Vec<(String, RGBColor)>,
     /// Room for words at the right.
     right: i32,
@@ -103,8 +113,10 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
     let zero = messages[0].time.as_nanos();
     let last = messages[messages.len() - 1].time;
     let span = last.as_nanos().saturating_sub(zero);
-    let colours = colours_of(&messages);
+    let restarts = restarts(&messages);
     let mut arrows = Vec::new();
+    let mut places = Vec::new();
+    let mut begun_anew = Vec::new();
     let mut end = begin;
     for (i, message) in messages.iter().enumerate().skip(begin) {
         if arrows.len() == MOST_ARROWS {
@@ -113,6 +125,13 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
         end = i + 1;
         let line = |process| processes.iter().position(|one| *one == process);
         let label = &message.label;
+        if let (Some(_), Some(line)) = (restarts.get(&i), line(label.sender)) {
+            let words = format!(
+                "process {} begins anew: incarnation {}",
+                label.sender, label.incarnation
+            );
+            begun_anew.push((arrows.len(), Break::Restart { line, words }));
+        }
         let (Some(from), Some(to)) = (line(label.sender), line(label.receiver)) else {
             continue;
         };
@@ -125,11 +144,22 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
             at,
             label: label_of(message, contradiction),
             lamport: label.timestamp,
-            colour: colours.of(label.kind),
+            colour: FURTHER,
             whole: message.whole,
             contradiction,
         });
+        places.push(i);
     }
+    let drawn_messages: Vec<&MessageSeen> = places.iter().map(|place| messages[*place]).collect();
+    let colours = colours_of(&drawn_messages);
+    for (arrow, message) in arrows.iter_mut().zip(&drawn_messages) {
+        arrow.colour = colours.of(message.label.kind);
+    }
+    let mut breaks = silences(&messages, &places);
+    breaks.extend(begun_anew);
+    // What stands before no arrow has no row.
+    breaks.retain(|(before, _)| *before < arrows.len());
+    breaks.sort_by_key(|(before, _)| *before);
 
     let mut about = format!(
         "{} between {} of {protocol} in {}. ",
@@ -137,7 +167,11 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
         processes_in_words(&messages),
         time::span(span),
     );
+    about.push_str(&restarts_in_words(&messages, &restarts, zero, span));
     about.push_str(&match (proven, crossed) {
+        (0, 0) if !restarts.is_empty() => {
+            "Within an incarnation no Lamport timestamp contradicts another.".to_owned()
+        }
         (0, 0) => "No Lamport timestamp contradicts another.".to_owned(),
         (0, _) => "No Lamport timestamp is proven wrong.".to_owned(),
         (1, _) => "One Lamport timestamp contradicts another.".to_owned(),
@@ -175,11 +209,16 @@ pub fn space_time(log: &MessageLog) -> Option<Chart> {
         legend.push((format!("timestamp contradicts another ({proven})"), WRONG));
     }
     let labels = arrows.iter().map(|arrow| width_of(&arrow.label, 11));
-    let right = (labels.max().unwrap_or(0) + 8 + MARGIN).min(MOST_RIGHT);
+    let silent = breaks.iter().map(|(_, one)| match one {
+        Break::Silence(words) => width_of(words, 11),
+        Break::Restart { .. } => 0,
+    });
+    let right = (labels.chain(silent).max().unwrap_or(0) + 8 + MARGIN).min(MOST_RIGHT);
     let picture = SpaceTime {
         right,
         processes,
         arrows,
+        breaks,
         legend,
     };
     let title = format!("Messages of {protocol} between processes, as captured");
@@ -293,6 +332,85 @@ fn contradictions(messages: &[&MessageSeen]) -> BTreeMap<usize, Contradiction> {
     found
 }
 
+/// Messages that are their sender's first of a later incarnation: a process is started with one more
+/// each time (docs/control-protocol.md). By their places, whether the clock began anew, too.
+fn restarts(messages: &[&MessageSeen]) -> BTreeMap<usize, bool> {
+    // The latest incarnation of a process, and the greatest timestamp that it has had.
+    let mut processes: HashMap<u32, (u32, u64)> = HashMap::new();
+    let mut found = BTreeMap::new();
+    for (i, message) in messages.iter().enumerate() {
+        let label = &message.label;
+        let clock = (label.incarnation, label.timestamp);
+        let (incarnation, greatest) = processes.entry(label.sender).or_insert(clock);
+        if label.incarnation > *incarnation {
+            found.insert(i, label.timestamp <= *greatest);
+        }
+        *incarnation = label.incarnation.max(*incarnation);
+        *greatest = label.timestamp.max(*greatest);
+    }
+    found
+}
+
+/// At most so many restarts are told one by one.
+const MOST_RESTARTS: usize = 3;
+
+fn restarts_in_words(
+    messages: &[&MessageSeen],
+    restarts: &BTreeMap<usize, bool>,
+    zero: i64,
+    span: i64,
+) -> String {
+    let told = restarts.iter().take(MOST_RESTARTS).map(|(i, clock)| {
+        let at = offset(messages[*i].time.as_nanos().saturating_sub(zero), span);
+        let label = &messages[*i].label;
+        format!(
+            "Process {} begins anew with a message at {at}, as incarnation {}{}. ",
+            label.sender,
+            label.incarnation,
+            match clock {
+                true => ", and its clock goes back",
+                false => "",
+            }
+        )
+    });
+    let mut words: String = told.collect();
+    if restarts.len() > MOST_RESTARTS {
+        let more = restarts.len() - MOST_RESTARTS;
+        words.push_str(&format!(
+            "Processes begin anew {} more. ",
+            counted(more as u64, "time")
+        ));
+    }
+    words
+}
+
+/// Before which of the drawn messages no message of the run passed for a quarter of what is drawn or
+/// longer, and for far longer than is usual.
+fn silences(messages: &[&MessageSeen], drawn: &[usize]) -> Vec<(usize, Break)> {
+    let time = |place: usize| messages[place].time.as_nanos();
+    let (Some(first), Some(last)) = (drawn.first(), drawn.last()) else {
+        return Vec::new();
+    };
+    let all = time(*last).saturating_sub(time(*first));
+    // Since the message before, drawn or not.
+    let gaps: Vec<i64> = drawn[1..]
+        .iter()
+        .map(|place| time(*place).saturating_sub(time(place - 1)))
+        .collect();
+    let mut sorted = gaps.clone();
+    sorted.sort_unstable();
+    let Some(usual) = sorted.get(sorted.len() / 2) else {
+        return Vec::new();
+    };
+    let is_long = |gap: i64| gap > 0 && gap >= all / 4 && gap >= usual.saturating_mul(10);
+    let long = gaps.iter().enumerate().filter(|(_, gap)| is_long(**gap));
+    long.map(|(i, gap)| {
+        let words = format!("{} without a message", time::span(*gap));
+        (i + 1, Break::Silence(words))
+    })
+    .collect()
+}
+
 struct Colours {
     by_kind: BTreeMap<u16, RGBColor>,
     legend: Vec<(String, RGBColor)>,
@@ -327,11 +445,11 @@ fn colours_of(messages: &[&MessageSeen]) -> Colours {
     }
     let count: u64 = left.iter().map(|(_, (count, _))| count).sum();
     if further > 0 {
-        let entry = format!(
-            "{} ({})",
-            counted(further as u64, "further kind"),
-            grouped(count)
-        );
+        let names = match &left[..] {
+            [(_, (_, name))] => name.clone(),
+            _ => counted(further as u64, "further kind"),
+        };
+        let entry = format!("{names} ({})", grouped(count));
         colours.legend.push((entry, FURTHER));
     }
     colours
@@ -374,7 +492,7 @@ fn in_words(
         grouped(message.length()),
     );
     if let Some(next) = next {
-        words.push_str(&format!("; the next message of {to} has {next}"));
+        words.push_str(&format!("; process {to}'s next message has Lamport {next}"));
     }
     if !message.whole {
         words.push_str("; not all of its bytes passed");
@@ -408,7 +526,8 @@ impl SpaceTime {
 
 impl Picture for SpaceTime {
     fn height(&self) -> i32 {
-        self.head() + NAMES + ROW * self.arrows.len() as i32 + 16
+        let rows = self.arrows.len() + self.breaks.len();
+        self.head() + NAMES + ROW * rows as i32 + 16
     }
 
     fn draw(&self, canvas: &mut Canvas<'_>) -> Drawn {
@@ -425,14 +544,57 @@ impl Picture for SpaceTime {
             canvas.styled(&name, (x, top + 2), centred(12))?;
             canvas.line(&[(x, top + NAMES - 6), (x, bottom)], colour::GREY, 1)?;
         }
-        for (row, arrow) in self.arrows.iter().enumerate() {
-            self.draw_arrow(canvas, arrow, top + NAMES + ROW * row as i32)?;
+        let mut y = top + NAMES;
+        let mut breaks = self.breaks.iter().peekable();
+        for (place, arrow) in self.arrows.iter().enumerate() {
+            while let Some((_, one)) = breaks.next_if(|(before, _)| *before == place) {
+                self.draw_break(canvas, one, y)?;
+                y += ROW;
+            }
+            self.draw_arrow(canvas, arrow, y)?;
+            y += ROW;
         }
         Ok(())
     }
 }
 
 impl SpaceTime {
+    fn draw_break(&self, canvas: &mut Canvas<'_>, one: &Break, top: i32) -> Drawn {
+        let interrupt = |x: i32, colour, width| {
+            let gap = [(x - 2, top + 5), (x + 2, top + ROW - 5)];
+            canvas.rectangle(gap, colour::PAPER)?;
+            for y in [top + 5, top + ROW - 5] {
+                canvas.line(&[(x - 6, y + 2), (x + 6, y - 2)], colour, width)?;
+            }
+            Ok(())
+        };
+        match one {
+            Break::Silence(words) => {
+                let lines = 0..self.processes.len();
+                lines
+                    .clone()
+                    .try_for_each(|line| interrupt(self.x_of(line), colour::GREY, 1))?;
+                let at = (WIDTH - self.right + 8, top + 3);
+                let words = cut(words, 11, self.right - 8 - MARGIN);
+                canvas.styled(&words, at, text(11).color(&colour::QUIET))
+            }
+            Break::Restart { line, words } => {
+                let x = self.x_of(*line);
+                interrupt(x, colour::INK, 2)?;
+                let width = width_of(words, 11);
+                let left = match x + 14 + width < WIDTH - MARGIN {
+                    true => x + 14,
+                    false => (x - 14 - width).max(MARGIN),
+                };
+                let ground = [(left - 4, top + 1), (left + width + 4, top + ROW - 1)];
+                canvas.rectangle(ground, colour::PAPER)?;
+                canvas.words(words, (left, top + 3), 11)?;
+                canvas.mark_area([(x - 8, top), (x + 8, top + ROW)], words.clone());
+                Ok(())
+            }
+        }
+    }
+
     fn draw_arrow(&self, canvas: &mut Canvas<'_>, arrow: &Arrow, top: i32) -> Drawn {
         let from = (self.x_of(arrow.from), top + 4);
         let to = (self.x_of(arrow.to), top + ROW - 4);
@@ -534,7 +696,7 @@ mod tests {
         assert_eq!(
             words,
             [
-                "vote-request, 0 → 2, 57 B, at 0.000 ms, Lamport 7; the next message of 2 has 9",
+                "vote-request, 0 → 2, 57 B, at 0.000 ms, Lamport 7; process 2's next message has Lamport 9",
                 "vote-request, 2 → 0, 57 B, at 2.000 ms, Lamport 9"
             ]
         );
@@ -627,13 +789,52 @@ mod tests {
         let chart = space_time(&log(messages)).unwrap();
         let drawing = chart.svg().unwrap();
         assert_eq!(drawing.marks.len(), MOST_PROCESSES - 1);
-        assert!(drawing.svg.contains("33 further kinds (33)"));
+        assert!(drawing.svg.contains("9 further kinds (9)"));
         assert!(chart.note.contains("without those of further processes"));
         assert!(
             chart
                 .note
                 .contains("Of other runs or protocols: 1 message.")
         );
+    }
+
+    #[test]
+    fn a_process_that_begins_anew_is_marked_and_so_is_the_silence_before() {
+        let mut messages: Vec<_> = (1..=6).map(|n| message(0, 1, n, n)).collect();
+        for (n, message) in (0..).zip(&mut messages[3..]) {
+            message.label.incarnation = 2;
+            message.label.sequence = 1 + n as u64;
+            message.label.timestamp = 1 + n as u64;
+            message.time = Timestamp::from_nanos(500_000_000 + 1_000_000 * n);
+        }
+        let chart = space_time(&log(messages)).unwrap();
+        assert_eq!(
+            chart.about,
+            "6 messages between 2 processes of two-phase-commit in 501.00 ms. \
+             Process 0 begins anew with a message at 499.000 ms, as incarnation 2, and its clock \
+             goes back. Within an incarnation no Lamport timestamp contradicts another."
+        );
+        let drawing = chart.svg().unwrap();
+        let restart = "process 0 begins anew: incarnation 2";
+        let marks = drawing.marks.iter().filter(|mark| mark.words == restart);
+        assert_eq!(marks.count(), 1);
+        assert!(drawing.svg.contains(restart));
+        assert!(drawing.svg.contains("497.00 ms without a message"));
+    }
+
+    #[test]
+    fn colours_and_counts_are_those_of_what_is_drawn() {
+        let mut messages: Vec<_> = (1..=300).map(|n| message(0, 1, n, n)).collect();
+        for (n, message) in messages.iter_mut().enumerate() {
+            message.label.kind = match n {
+                0..48 => (n % 7) as u16,
+                _ => 100 + (n % 8) as u16,
+            };
+        }
+        let svg = space_time(&log(messages)).unwrap().svg().unwrap().svg;
+        assert_eq!(svg.matches(" (7)\n").count(), 6);
+        assert_eq!(svg.matches(" (6)\n").count(), 1);
+        assert!(!svg.contains("further kind"));
     }
 
     #[test]
