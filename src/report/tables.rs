@@ -402,7 +402,7 @@ pub fn answers(protocol: &ProtocolReport) -> Option<String> {
     let (answers, noun) = protocol.tally.latency.answers();
     let within = |thousandths| {
         let (_, end) = answers.quantile(thousandths)?;
-        Some(time::duration(end))
+        Some(time::bound(end))
     };
     Some(format!(
         "{}: half within {}, 90 % within {}, 99 % within {}",

@@ -68,9 +68,49 @@ pub fn span(nanos: i64) -> String {
     }
 }
 
+/// A span of nanoseconds that bounds others from above: three digits, rounded up, so that the bound
+/// stays true and does not look more exact than it is.
+pub fn bound(nanos: u64) -> String {
+    let digits = nanos.max(1).ilog10();
+    let last = 10_u64.pow(digits.saturating_sub(2));
+    let rounded = nanos.div_ceil(last).saturating_mul(last);
+    let (unit, name) = match rounded {
+        ..1_000 => return format!("{rounded} ns"),
+        1_000..1_000_000 => (1e3, "µs"),
+        1_000_000..1_000_000_000 => (1e6, "ms"),
+        1_000_000_000..120_000_000_000 => (1e9, "s"),
+        _ => return duration(nanos),
+    };
+    match rounded as f64 / unit {
+        value @ ..10.0 => format!("{value:.2} {name}"),
+        value @ ..100.0 => format!("{value:.1} {name}"),
+        value => format!("{value:.0} {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_has_three_digits_and_is_not_rounded_down() {
+        let spans = [0, 104, 1_000, 61_440, 147_456, 720_896, 999_999, u64::MAX];
+        assert_eq!(
+            spans.map(bound),
+            [
+                "0 ns",
+                "104 ns",
+                "1.00 µs",
+                "61.5 µs",
+                "148 µs",
+                "721 µs",
+                "1.00 ms",
+                "106752.0 days"
+            ]
+            .map(str::to_owned)
+        );
+        assert_eq!(bound(61_000_000_000), "61.0 s");
+    }
 
     #[test]
     fn times_are_those_of_date_1() {

@@ -52,7 +52,10 @@ pub fn latency(protocols: &[&ProtocolReport]) -> Option<Chart> {
             .collect(),
         lines,
     };
-    let mut note = "By the times of packets where they were captured. Logarithmic axis; spans are known to an eighth.".to_owned();
+    let mut note = "By the times of packets where they were captured. Logarithmic axis. \
+                    Squares: half, 90 % and 99 % of the answers. \
+                    A step is where all of its answers had come; they took at most an eighth less."
+        .to_owned();
     if left_out > 0 {
         note.push_str(&format!(
             " {} with fewer answers not drawn.",
@@ -94,7 +97,7 @@ impl Line {
     fn in_words(&self) -> String {
         let told = MARKED.iter().filter_map(|(thousandths, share)| {
             let (_, end) = self.spans.quantile(*thousandths)?;
-            Some(format!("{share} within {}", time::duration(end)))
+            Some(format!("{share} within {}", time::bound(end)))
         });
         format!("{}: {}.", self.label, told.collect::<Vec<_>>().join(", "))
     }
@@ -102,52 +105,73 @@ impl Line {
     /// Corners of the line: a span, and how many answers came within it.
     fn corners(&self) -> Vec<(u64, u64)> {
         let mut seen = 0;
-        let mut corners = Vec::new();
+        let first = self.spans.buckets.first_key_value();
+        let mut corners: Vec<_> = first.map(|(start, _)| (*start, 0)).into_iter().collect();
         for (start, times) in &self.spans.buckets {
-            corners.push((*start, seen));
+            // Where in its bucket a span lies is not known: by the bucket's end it has come.
+            let end = Distribution::end_of(*start);
+            corners.push((end, seen));
             seen = u64::saturating_add(seen, *times);
-            corners.push((Distribution::end_of(*start), seen));
+            corners.push((end, seen));
         }
         corners
     }
 }
 
-/// A logarithmic axis from one power of ten to another, in nanoseconds.
+/// A logarithmic axis between two of 1, 2 and 5 times a power of ten, in nanoseconds.
 struct Axis {
-    from: u32,
-    to: u32,
+    from: u64,
+    to: u64,
+}
+
+/// 1, 2 and 5 times each power of ten, as far as there are numbers.
+fn round_numbers() -> impl Iterator<Item = u64> {
+    (0..=19).flat_map(|power| [1, 2, 5].map(|times| 10_u64.pow(power).saturating_mul(times)))
 }
 
 impl Axis {
     fn over(first: u64, end: u64) -> Self {
-        let from = first.max(1).ilog10();
-        let to = end.max(2).saturating_sub(1).ilog10() + 1;
+        let from = round_numbers().take_while(|one| *one <= first.max(1));
+        let from = from.last().unwrap_or(1);
+        let to = round_numbers().find(|one| *one >= end.max(2) && *one > from);
         Self {
             from,
-            to: to.max(from + 1),
+            to: to.unwrap_or(u64::MAX),
         }
     }
 
-    /// Where lines stand, and whether they have labels: so that each has the room of 60 pixels.
+    fn decades(&self) -> f64 {
+        (self.to as f64 / self.from as f64).log10()
+    }
+
+    /// Where lines stand, and whether they have labels: so that each has the room of 60 pixels, or
+    /// near the right of a short axis of 40.
     fn ticks(&self) -> Vec<(u64, bool)> {
-        let decades = self.to - self.from;
-        let labels = ((WIDTH - LEFT - RIGHT) / 60) as u32;
-        let every = decades.div_ceil(labels).max(1);
-        let mut ticks = Vec::new();
-        for power in self.from..=self.to {
-            let one = 10_u64.saturating_pow(power);
-            ticks.push((one, (power - self.from).is_multiple_of(every)));
-            if power < self.to && 3 * decades <= labels {
-                ticks.extend([2, 5].map(|times| (one.saturating_mul(times), true)));
-            }
+        if self.to / self.from <= 5 {
+            let power = 10_u64.pow(self.from.ilog10());
+            let step = match self.to / power {
+                2 => (power / 5).max(1),
+                _ => power,
+            };
+            let count = (self.to - self.from) / step;
+            return (0..=count).map(|i| (self.from + i * step, true)).collect();
         }
-        ticks
+        let labels = f64::from((WIDTH - LEFT - RIGHT) / 60);
+        let every = (self.decades() / labels).ceil().max(1.0) as u32;
+        let all = 3.0 * self.decades() <= labels;
+        round_numbers()
+            .filter(|one| (self.from..=self.to).contains(one))
+            .filter_map(|one| {
+                let is_power = one == 10_u64.pow(one.ilog10());
+                let labelled = all || (is_power && one.ilog10().is_multiple_of(every));
+                (all || is_power).then_some((one, labelled))
+            })
+            .collect()
     }
 
     fn x(&self, ns: u64) -> i32 {
         let width = f64::from(WIDTH - LEFT - RIGHT);
-        let share = (ns.max(1) as f64).log10() - f64::from(self.from);
-        let share = share / f64::from(self.to - self.from);
+        let share = (ns.max(1) as f64 / self.from as f64).log10() / self.decades();
         LEFT + (share.clamp(0.0, 1.0) * width).round() as i32
     }
 }
@@ -156,7 +180,11 @@ impl Axis {
 fn in_unit(ns: u64) -> String {
     let thousands = (ns.ilog10() / 3).min(3);
     let unit = ["ns", "µs", "ms", "s"][thousands as usize];
-    format!("{} {unit}", grouped(ns / 1000_u64.pow(thousands)))
+    let one = 1000_u64.pow(thousands);
+    match ns % one {
+        0 => format!("{} {unit}", grouped(ns / one)),
+        _ => format!("{:.1} {unit}", ns as f64 / one as f64),
+    }
 }
 
 impl Latency {
@@ -216,7 +244,7 @@ impl Picture for Latency {
                     "{}: {share} of the {} within {}",
                     line.label,
                     plural(line.noun),
-                    time::duration(end)
+                    time::bound(end)
                 );
                 canvas.mark_area([(x - 8, y - 8), (x + 8, y + 8)], words);
             }
@@ -237,13 +265,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_begins_and_ends_at_powers_of_ten_whatever_was_seen() {
+    fn an_axis_lies_close_around_whatever_was_seen() {
         for (first, end, from, to) in [
-            (0, 1, 0, 1),
-            (1, 2, 0, 1),
-            (100, 1000, 2, 3),
-            (100, 1001, 2, 4),
-            (0, u64::MAX, 0, 20),
+            (0, 1, 1, 2),
+            (1, 2, 1, 2),
+            (100, 1000, 100, 1000),
+            (100, 1001, 100, 2000),
+            (480_000, 917_504, 200_000, 1_000_000),
+            (500_000, 917_504, 500_000, 1_000_000),
+            (1_100_000, 1_900_000, 1_000_000, 2_000_000),
+            (0, u64::MAX, 1, u64::MAX),
         ] {
             let axis = Axis::over(first, end);
             assert_eq!((axis.from, axis.to), (from, to), "{first} to {end}");
@@ -261,8 +292,8 @@ mod tests {
             );
         }
         assert_eq!(
-            [1, 20_000, 5_000_000, 100_000_000_000].map(in_unit),
-            ["1 ns", "20 µs", "5 ms", "100 s"]
+            [1, 20_000, 1_200_000, 100_000_000_000].map(in_unit),
+            ["1 ns", "20 µs", "1.2 ms", "100 s"]
         );
     }
 
@@ -279,7 +310,15 @@ mod tests {
         };
         assert_eq!(
             line.corners(),
-            [(0, 0), (1, 1), (96, 1), (104, 3), (4608, 3), (5120, 4)]
+            [
+                (0, 0),
+                (1, 0),
+                (1, 1),
+                (104, 1),
+                (104, 3),
+                (5120, 3),
+                (5120, 4)
+            ]
         );
         assert_eq!(
             line.in_words(),
