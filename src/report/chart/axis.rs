@@ -52,9 +52,32 @@ pub fn short_bytes(bytes: u64) -> String {
     }
 }
 
+/// Bytes at a mark of an axis that ends there: all of its marks have one unit.
+pub fn bytes_in_unit_of(bytes: u64, end: u64) -> String {
+    let (unit, name) = match end {
+        1_000_000_000_000_000_000.. => (1e18, "EB"),
+        1_000_000_000_000_000.. => (1e15, "PB"),
+        1_000_000_000_000.. => (1e12, "TB"),
+        1_000_000_000.. => (1e9, "GB"),
+        1_000_000.. => (1e6, "MB"),
+        100_000.. => (1e3, "kB"),
+        _ => return format!("{} B", crate::report::number::grouped(bytes)),
+    };
+    let digits = format!("{:.1}", bytes as f64 / unit);
+    format!("{} {name}", digits.trim_end_matches(".0"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_has_one_unit() {
+        let marks = [0, 50_000, 100_000, 150_000].map(|bytes| bytes_in_unit_of(bytes, 150_000));
+        assert_eq!(marks, ["0 kB", "50 kB", "100 kB", "150 kB"]);
+        assert_eq!(bytes_in_unit_of(50_000, 60_000), "50,000 B");
+        assert_eq!(bytes_in_unit_of(500_000, 2_000_000), "0.5 MB");
+    }
 
     #[test]
     fn steps_are_round_and_reach_the_most() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use plotters::style::RGBColor;
 
-use super::axis::{round_steps, short_bytes};
+use super::axis::{bytes_in_unit_of, round_steps, short_bytes};
 use super::canvas::{Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, width_of};
 use super::{Chart, Picture};
 use crate::report::ProtocolReport;
@@ -190,7 +190,7 @@ impl Picture for Layers {
         let bottom = top + LOW_STEP * self.count();
         for step in &steps {
             let x = left + (*step as f64 / end as f64 * f64::from(breadth)) as i32;
-            scale_mark(canvas, (x, bottom), &short_bytes(*step))?;
+            scale_mark(canvas, (x, bottom), &bytes_in_unit_of(*step, end))?;
         }
         for (i, bar) in self.bars.iter().enumerate() {
             let row = Row {
@@ -289,7 +289,11 @@ impl Row {
         let mut narrow = Vec::new();
         for (from, to, length, part) in self.places(bar) {
             let share = length as f64 / bar.wire.max(1) as f64 * 100.0;
-            let words = format!("{share:.0} %");
+            // Near the ends whole numbers would say that all or nothing is one layer's.
+            let words = match share {
+                99.5..100.0 => format!("{:.1} %", share.min(99.9)),
+                _ => format!("{share:.0} %"),
+            };
             let room = to - from - width_of(&words, 11);
             if room > 6 {
                 let ink = colour::ink_on(part.0);
@@ -305,5 +309,34 @@ impl Row {
         }
         let narrow = cut(&narrow.join("; "), 10, WIDTH - MARGIN - left);
         canvas.words(narrow, (left, top + self.height + 3), 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::energy::Library;
+    use crate::report::{Models, protocol_report};
+    use crate::tally::ProtocolTally;
+    use crate::units::{MessageBytes, Packets, TransportHeaderBytes, WireBytes};
+
+    #[test]
+    fn beside_a_small_part_the_large_one_is_not_all() {
+        let mut tally = ProtocolTally {
+            name: "ring".to_owned(),
+            ..ProtocolTally::default()
+        };
+        tally.packets.total = Packets::new(1);
+        tally.bytes.message = MessageBytes::new(119_640);
+        tally.bytes.transport_header = TransportHeaderBytes::new(360);
+        tally.bytes.wire = WireBytes::new(120_000);
+        let library = Library::built_in();
+        let grid = library.grid("us-2018").unwrap();
+        let report = protocol_report(&tally, &Models::of(&library, grid).unwrap());
+        let svg = layers(&[&report]).svg().unwrap().svg;
+        assert!(svg.contains("99.7 %"), "{svg}");
+        // The axis of shares has the only other.
+        assert_eq!(svg.matches("100 %").count(), 1);
+        assert!(svg.contains("20 kB") && !svg.contains("20,000 B"));
     }
 }
