@@ -532,6 +532,14 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
     let Some(protocol) = report.seen_protocols().next() else {
         return Vec::new();
     };
+    let mut notes = model_notes(protocol);
+    let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
+    notes.extend(scores.map(Sci::ground).next());
+    notes
+}
+
+/// What the headline model of a protocol includes, its grid, and its frames.
+pub(super) fn model_notes(protocol: &ProtocolReport) -> Vec<String> {
     let energy = &protocol.energy;
     let mut notes = vec![
         format!(
@@ -545,8 +553,6 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
         grid_note(&protocol.carbon),
     ];
     notes.extend(frames_note(protocol.tally.projection.mtu));
-    let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
-    notes.extend(scores.map(Sci::ground).next());
     notes
 }
 
