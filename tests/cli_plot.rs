@@ -118,12 +118,19 @@ fn runs_of_different_work_are_named_by_it_and_told_of() {
     let folder = folder();
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
     make_run(&one, &[]);
-    make_run(&other, &["--rounds", "3", "--payload", "10"]);
-    let plotted = ended_with(plot(&[&one, &other], &folder.path().join("charts"), &[]), 0);
+    make_run(&other, &["--rounds", "3", "--payload", "10", "-n", "3"]);
+    let charts = folder.path().join("charts");
+    let plotted = ended_with(plot(&[&one, &other], &charts, &[]), 0);
+    assert_drawn(&charts, "totals-compared");
+    // Its rows would be named by N alone.
+    assert!(!charts.join("emissions.svg").exists());
     let heading = plotted.stdout.lines().next().expect("a heading");
-    assert!(heading.contains("1 round, 0 bytes of payload"), "{plotted}");
     assert!(
-        heading.contains("3 rounds, 10 bytes of payload"),
+        heading.contains("N 4, 1 round, 0 bytes of payload"),
+        "{plotted}"
+    );
+    assert!(
+        heading.contains("N 3, 3 rounds, 10 bytes of payload"),
         "{plotted}"
     );
     assert!(
