@@ -69,6 +69,7 @@ fn persistent_and_per_message_connections_compare() {
     );
     assert_eq!(row(&plotted, "verdict"), ["exact", "exact"]);
     assert_eq!(row(&plotted, "messages  "), ["12", "12", "+0", "×1.00"]);
+    assert!(!plotted.stdout.contains("different work"), "{plotted}");
     assert_eq!(row(&plotted, "connections"), ["3", "12", "+9", "×4.00"]);
     assert_eq!(row(&plotted, "vote-yes"), ["3", "3", "+0", "×1.00"]);
     assert_eq!(row(&plotted, "framing"), ["672", "672", "+0", "×1.00"]);
@@ -109,6 +110,35 @@ fn a_run_with_a_fault_and_one_without_compare() {
     assert_drawn(&with.join("charts"), "fault-cost");
     ended_with(plot(&[&with], &out, &["--chart", "fault-cost"]), 0);
     assert_drawn(&out, "fault-cost");
+}
+
+/// Three rounds are three times the messages of one, fault or no fault.
+#[test]
+fn runs_of_different_work_are_named_by_it_and_told_of() {
+    let folder = folder();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    make_run(&one, &[]);
+    make_run(&other, &["--rounds", "3", "--payload", "10", "-n", "3"]);
+    let charts = folder.path().join("charts");
+    let plotted = ended_with(plot(&[&one, &other], &charts, &[]), 0);
+    assert_drawn(&charts, "totals-compared");
+    // Its rows would be named by N alone.
+    assert!(!charts.join("emissions.svg").exists());
+    let heading = plotted.stdout.lines().next().expect("a heading");
+    assert!(
+        heading.contains("N 4, 1 round, 0 bytes of payload"),
+        "{plotted}"
+    );
+    assert!(
+        heading.contains("N 3, 3 rounds, 10 bytes of payload"),
+        "{plotted}"
+    );
+    assert!(
+        plotted
+            .stdout
+            .contains("different work, rounds, payload or options"),
+        "{plotted}"
+    );
 }
 
 /// What a building takes is in one figure and not in the other.

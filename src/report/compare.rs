@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::number::{grouped, mean, modelled, rate};
+use super::number::{counted, grouped, mean, modelled, rate};
 use super::table::{Align, Style, Table, wrapped};
-use super::{Report, RunCost, is_marker, text, time};
+use super::{Report, RunCost, RunSummary, is_marker, text, time};
 use crate::energy::Gas;
 use crate::tally::{LayerBytes, ProtocolTally};
 use crate::units::{Joules, LinkType, Messages, Mtu};
@@ -93,6 +93,16 @@ impl Comparison {
                 "energy is of frames with MTUs of {}, and is not compared",
                 mtus.join(" and ")
             ));
+        }
+        let works: BTreeSet<[String; 3]> = reports
+            .iter()
+            .filter_map(|(_, report)| report.run.as_ref().and_then(work))
+            .collect();
+        if works.len() > 1 {
+            notes.push(
+                "the runs had different work, rounds, payload or options: their totals are not of the same"
+                    .to_owned(),
+            );
         }
         if differ(&|side| format!("{:?}", side.link_types)) {
             notes.push("link types differ: wire bytes do not compare".to_owned());
@@ -387,17 +397,36 @@ impl Side {
     }
 }
 
+/// How often a run repeats its operations, the payload beside each body and the algorithm's options,
+/// where it says so.
+fn work(run: &RunSummary) -> Option<[String; 3]> {
+    let setup = run.setup.as_ref()?;
+    let options = setup.options.iter();
+    let options: Vec<String> = options
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    Some([
+        counted(setup.rounds.into(), "round"),
+        format!("{} of payload", counted(setup.payload, "byte")),
+        options.join(" "),
+    ])
+}
+
 /// What tells each report from the others: what is not the same in all runs, and the name where that
 /// is not enough.
 fn labels(reports: &[(String, &Report)]) -> Vec<String> {
     let facts = |report: &Report| -> Vec<String> {
         let Some(run) = &report.run else {
-            return vec![String::new(); 4];
+            return vec![String::new(); 7];
         };
+        let [rounds, payload, options] = work(run).unwrap_or_default();
         let faults: Vec<&str> = run.faults.iter().map(|fault| &*fault.fault).collect();
         vec![
             run.algorithm.clone(),
             format!("N {}", run.processes),
+            rounds,
+            payload,
+            options,
             run.connections.clone(),
             match faults[..] {
                 [] => "without faults".to_owned(),
