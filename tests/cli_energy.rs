@@ -216,3 +216,38 @@ fn a_run_tells_what_the_machine_took_or_why_nobody_knows() {
         );
     }
 }
+
+/// The headline may be an average, which no building multiplies, and the rows below it are not.
+#[test]
+fn a_pue_is_told_where_it_is_in_other_rows_than_the_headlines() {
+    const WORDS: &str = "Those of devices are times 2 for what the building takes (PUE).";
+    let unwrapped = |finished: &Finished| {
+        let words: Vec<&str> = finished.stdout.split_whitespace().collect();
+        words.join(" ")
+    };
+    let with = analyzed(&["--model", "aslan-2015", "--pue", "2"]);
+    assert!(unwrapped(&with).contains(WORDS), "{with}");
+    let without = analyzed(&["--model", "aslan-2015"]);
+    assert!(!unwrapped(&without).contains("PUE"), "{without}");
+}
+
+/// The example of docs/energy.md.
+#[test]
+fn a_model_of_ones_own_is_not_said_to_have_no_ground() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = include_str!("../docs/energy.md");
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let file = folder.path().join("mine.toml");
+    fs::write(&file, example).unwrap();
+    let told = run(wirewatt()
+        .args(["analyze", CAPTURE, "--model", "my-average", "--models"])
+        .arg(&file));
+    let words: Vec<&str> = told.stdout.split_whitespace().collect();
+    let words = words.join(" ");
+    assert!(
+        words.contains("(bills and counters of 2025; your own, not verified here)"),
+        "{told}"
+    );
+    assert_eq!(told.stdout.matches("no ground").count(), 1, "{told}");
+}

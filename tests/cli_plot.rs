@@ -69,6 +69,7 @@ fn persistent_and_per_message_connections_compare() {
     );
     assert_eq!(row(&plotted, "verdict"), ["exact", "exact"]);
     assert_eq!(row(&plotted, "messages  "), ["12", "12", "+0", "×1.00"]);
+    assert!(!plotted.stdout.contains("different work"), "{plotted}");
     assert_eq!(row(&plotted, "connections"), ["3", "12", "+9", "×4.00"]);
     assert_eq!(row(&plotted, "vote-yes"), ["3", "3", "+0", "×1.00"]);
     assert_eq!(row(&plotted, "framing"), ["672", "672", "+0", "×1.00"]);
@@ -109,6 +110,35 @@ fn a_run_with_a_fault_and_one_without_compare() {
     assert_drawn(&with.join("charts"), "fault-cost");
     ended_with(plot(&[&with], &out, &["--chart", "fault-cost"]), 0);
     assert_drawn(&out, "fault-cost");
+}
+
+/// Three rounds are three times the messages of one, fault or no fault.
+#[test]
+fn runs_of_different_work_are_named_by_it_and_told_of() {
+    let folder = folder();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    make_run(&one, &[]);
+    make_run(&other, &["--rounds", "3", "--payload", "10", "-n", "3"]);
+    let charts = folder.path().join("charts");
+    let plotted = ended_with(plot(&[&one, &other], &charts, &[]), 0);
+    assert_drawn(&charts, "totals-compared");
+    // Its rows would be named by N alone.
+    assert!(!charts.join("emissions.svg").exists());
+    let heading = plotted.stdout.lines().next().expect("a heading");
+    assert!(
+        heading.contains("N 4, 1 round, 0 bytes of payload"),
+        "{plotted}"
+    );
+    assert!(
+        heading.contains("N 3, 3 rounds, 10 bytes of payload"),
+        "{plotted}"
+    );
+    assert!(
+        plotted
+            .stdout
+            .contains("different work, rounds, payload or options"),
+        "{plotted}"
+    );
 }
 
 /// What a building takes is in one figure and not in the other.
@@ -195,5 +225,104 @@ fn what_cannot_be_drawn_says_why() {
             "bytes-by-layer",
             "traffic",
         ],
+    );
+}
+
+fn analyzed(folder: &Path, name: &str, arguments: &[&str]) -> std::path::PathBuf {
+    let mut command = wirewatt();
+    let command = command.args(["analyze", "--json"]).args(arguments);
+    let finished = ended_with(run(command), 0);
+    let file = folder.join(name);
+    std::fs::write(&file, finished.stdout).expect("written");
+    file
+}
+
+#[test]
+fn models_of_one_name_with_other_figures_are_not_compared() {
+    let folder = folder();
+    let path = folder.path();
+    let of = |name: &str, figure: &str| {
+        let file = path.join(format!("{name}.toml"));
+        let text = format!(
+            "[[model]]\nname = \"mine\"\nclass = \"average-allocation\"\nboundary = \"all\"\n\
+             source = \"a bill\"\nbasis = \"ip-bytes\"\njoules_per_byte = {figure}\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        let file = file.to_str().expect("a name");
+        let arguments = ["captures/ring.pcapng", "--model", "mine", "--models", file];
+        analyzed(path, &format!("{name}.json"), &arguments)
+    };
+    let (one, same, other) = (
+        of("one", "30e-6"),
+        of("same", "30e-6"),
+        of("other", "60e-6"),
+    );
+    let out = path.join("charts");
+    let plotted = ended_with(plot(&[&one, &same], &out, &[]), 0);
+    assert_eq!(
+        row(&plotted, "energy "),
+        ["60", "mJ", "60", "mJ", "+0", "J", "×1.00"]
+    );
+    let plotted = ended_with(plot(&[&one, &other], &out, &[]), 0);
+    assert!(
+        plotted
+            .stdout
+            .contains("with different figures, and is not compared"),
+        "{plotted}"
+    );
+    assert!(!plotted.stdout.contains(" mJ"), "{plotted}");
+}
+
+#[test]
+fn emissions_are_compared_by_one_grid_alone() {
+    let folder = folder();
+    let path = folder.path();
+    let of = |name: &str, grid: &str| {
+        let arguments = ["captures/ring.pcapng", "--grid", grid];
+        analyzed(path, name, &arguments)
+    };
+    let (one, other) = (of("one.json", "us-2018"), of("other.json", "us-2022"));
+    let out = path.join("charts");
+    let plotted = ended_with(plot(&[&one, &one], &out, &[]), 0);
+    assert_eq!(row(&plotted, "CO2")[4..], ["+0", "g", "×1.00"], "{plotted}");
+    let plotted = ended_with(plot(&[&one, &other], &out, &[]), 0);
+    assert!(
+        plotted
+            .stdout
+            .contains("CO2 is by different grids, and is not compared"),
+        "{plotted}"
+    );
+    assert!(!plotted.stdout.contains("CO2e"), "{plotted}");
+}
+
+/// Of a protocol that counts segments, there are no kinds.
+#[test]
+fn messages_by_kind_are_all_messages() {
+    let folder = folder();
+    let path = folder.path();
+    let named = analyzed(path, "named.json", &["captures/ring.pcapng"]);
+    let port = "plain=7100-7199:segment";
+    let plain = analyzed(
+        path,
+        "plain.json",
+        &["captures/ring.pcapng", "--protocol", port],
+    );
+    let plotted = ended_with(plot(&[&named, &plain], &path.join("charts"), &[]), 0);
+    assert_eq!(row(&plotted, "messages  "), ["4", "4", "+0", "×1.00"]);
+    assert_eq!(row(&plotted, "token"), ["4", "0", "-4", "×0"]);
+    assert_eq!(row(&plotted, "(without a kind)"), ["0", "4", "+4"]);
+}
+
+#[test]
+fn runs_of_different_numbers_of_operations_are_compared_by_operation() {
+    let folder = folder();
+    let (one, three) = (folder.path().join("one"), folder.path().join("three"));
+    make_run(&one, &[]);
+    make_run(&three, &["--rounds", "3"]);
+    let plotted = ended_with(plot(&[&one, &three], &folder.path().join("charts"), &[]), 0);
+    assert_eq!(row(&plotted, "messages  "), ["12", "36", "+24", "×3.00"]);
+    assert_eq!(
+        row(&plotted, "messages an operation"),
+        ["12", "12", "+0", "×1.00"]
     );
 }

@@ -187,6 +187,43 @@ fn what_the_failure_model_excludes_breaks_no_property() {
     );
 }
 
+/// The command in the report has the energy of the report, and the text says what is in it.
+#[test]
+fn a_prediction_tells_its_models_and_is_made_again_with_them() {
+    for options in [
+        &["--pue", "2", "--grid", "us-2023", "--hops", "5"][..],
+        &[
+            "--model",
+            "cisco-8201-32fh",
+            "--hops",
+            "2",
+            "--grid",
+            "38.5",
+        ],
+        &[],
+    ] {
+        let first = simulated(&[&["ring", "-n", "3"][..], options].concat());
+        let command = first["command"].as_str().expect("a command");
+        let words: Vec<&str> = command.split(' ').collect();
+        let again = simulated(&words[2..]);
+        for figure in ["energy", "carbon"] {
+            assert_eq!(
+                again["predicted"][figure], first["predicted"][figure],
+                "{command}"
+            );
+        }
+    }
+    let told = run(wirewatt().args(["simulate", "ring", "-n", "3", "--pue", "2"]));
+    let text = told.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "times 2 for what the building takes (PUE)",
+        "grid us-2018: 429.6 g/kWh",
+        "Boundary: ",
+    ] {
+        assert!(text.contains(words), "{words}: {told}");
+    }
+}
+
 /// Of what is predicted for an operation that succeeded, and none of it was counted.
 #[test]
 fn a_prediction_has_a_carbon_intensity_that_says_so() {

@@ -173,6 +173,10 @@ fn another_grid_is_refused_and_nothing_is_lost() {
             "energy was energy by datacenter-3-hops, grid us-2018",
         ),
         (
+            &["ring", "-n", "2", "--repeat", "1", "--pue", "2"],
+            "and is energy by datacenter-3-hops with a PUE of 2, grid us-2018",
+        ),
+        (
             &["ring", "-n", "2", "--repeat", "1", "--mtu", "9000"],
             "another grid: mtu was 1500 and is 9000; give",
         ),
@@ -180,6 +184,7 @@ fn another_grid_is_refused_and_nothing_is_lost() {
         let refused = ended_with(run(&mut sweep(changed, port, &out)), 2);
         assert!(refused.stderr.contains("another grid"), "{refused}");
         assert!(refused.stderr.contains(what), "{what}: {refused}");
+        assert!(!refused.stderr.contains("models was"), "{refused}");
     }
     assert_eq!(
         std::fs::read(out.join("sweep.json")).expect("sweep.json"),

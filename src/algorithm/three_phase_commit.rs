@@ -49,7 +49,8 @@ const REPLIES: TimerId = TimerId(1);
 /// A participant's wait for its coordinator.
 const PATIENCE: TimerId = TimerId(2);
 
-const CITATION: &str = "Skeen, Nonblocking Commit Protocols, SIGMOD 1981; N=4 gives 18";
+const CITATION: &str =
+    "Skeen, Nonblocking Commit Protocols, SIGMOD 1981; N=4 gives 18 of all kinds together";
 const TERMINATION: &str = "termination protocol: Bernstein, Hadzilacos & Goodman 1987, 7.5";
 
 /// The catalog's entry.

@@ -43,7 +43,8 @@ const COORDINATOR: ProcessId = ProcessId(0);
 const VOTES: TimerId = TimerId(1);
 const ACKS: TimerId = TimerId(2);
 
-const CITATION: &str = "Gray, Notes on Data Base Operating Systems, 1978; N=4 gives 12";
+const CITATION: &str =
+    "Gray, Notes on Data Base Operating Systems, 1978; N=4 gives 12 of all kinds together";
 const ABORT_CITATION: &str =
     "abort to those that voted yes or not at all: Mohan, Lindsay & Obermarck, TODS 11(4), 1986";
 

@@ -210,7 +210,9 @@ impl WayCounted {
 
 impl MessageLog {
     /// How long replies took: from the last message before it to the next of the same operation that goes from its
-    /// receiver to its sender. A message that is a reply itself waits for none.
+    /// receiver to its sender, is of another kind, and has a later Lamport timestamp. What has not was
+    /// sent before the other was received, and who tell each other the same, as in a broadcast, do not
+    /// answer. A message that is a reply itself waits for none.
     pub(super) fn replies(&self) -> Distribution {
         let mut replies = Distribution::default();
         let mut asked = FxHashMap::default();
@@ -221,14 +223,19 @@ impl MessageLog {
             }
             let between =
                 |from: u32, to: u32| (label.protocol, label.run, label.operation, from, to);
-            match asked.remove(&between(label.receiver, label.sender)) {
-                Some(time) => {
-                    let after: i64 = message.time.as_nanos().saturating_sub(time);
+            let back = between(label.receiver, label.sender);
+            let answered = asked.get(&back).copied().filter(|request: &&MessageSeen| {
+                request.label.kind != label.kind && request.label.timestamp < label.timestamp
+            });
+            match answered {
+                Some(request) => {
+                    asked.remove(&back);
+                    let after: i64 = message.time.as_nanos();
+                    let after = after.saturating_sub(request.time.as_nanos());
                     replies.add(after.max(0) as u64);
                 }
                 None => {
-                    let ends = between(label.sender, label.receiver);
-                    asked.insert(ends, message.time.as_nanos());
+                    asked.insert(between(label.sender, label.receiver), message);
                 }
             }
         }
@@ -276,14 +283,15 @@ mod tests {
         MessageSeen {
             label: Label {
                 protocol: 1,
-                kind: 1,
+                // Process 0 asks, the others answer.
+                kind: if sender == 0 { 1 } else { 2 },
                 sender,
                 receiver,
                 incarnation: 1,
                 run: 7,
                 operation,
                 sequence: 1,
-                timestamp: 1,
+                timestamp: at as u64,
             },
             body: MessageBytes::new(1),
             framing: FramingBytes::new(1),
@@ -321,5 +329,26 @@ mod tests {
         // What did not pass whole was not received. Of two that ask, the later is answered.
         log.messages[3].whole = false;
         assert_eq!(took(&log), [(7, 1), (11, 1)]);
+    }
+
+    /// Two processes that broadcast to each other: a prepare of pbft counted as the reply to another.
+    #[test]
+    fn what_was_sent_before_the_other_came_and_what_says_the_same_is_no_reply() {
+        let mut log = MessageLog {
+            messages: vec![message(1, 0, 1, 10), message(1, 1, 0, 12)],
+            ..MessageLog::default()
+        };
+        assert_eq!(log.replies().count, 1);
+        log.messages[1].label.kind = 1;
+        assert_eq!(log.replies().count, 0);
+        log.messages[1].label.kind = 2;
+        log.messages[1].label.timestamp = 10;
+        assert_eq!(log.replies().count, 0);
+        // It asks itself, and is answered by what has seen it.
+        log.messages.push(message(1, 0, 1, 15));
+        assert_eq!(
+            log.replies().buckets.into_iter().collect::<Vec<_>>(),
+            [(3, 1)]
+        );
     }
 }

@@ -134,7 +134,8 @@ pub(super) fn run(args: &PlotArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The charts that name runs by algorithm and number of processes, where that tells them apart.
+/// The charts that name runs by algorithm and number of processes, where that is all that tells them
+/// apart: beside a run of one round, one of three would look thrice as dear.
 fn by_algorithm(runs: &[(String, &Report)]) -> Vec<Chart> {
     let compared = runs.iter().filter_map(|(_, report)| {
         let run = report.run.as_ref()?;
@@ -149,7 +150,12 @@ fn by_algorithm(runs: &[(String, &Report)]) -> Vec<Chart> {
         .iter()
         .map(|run| (run.protocol, run.processes))
         .collect();
-    match names.len() == runs.len() {
+    let setups = runs.iter().filter_map(|(_, report)| {
+        let setup = report.run.as_ref()?.setup.as_ref()?;
+        Some((setup.rounds, setup.payload))
+    });
+    let works: BTreeSet<_> = setups.collect();
+    match names.len() == runs.len() && works.len() <= 1 {
         true => chart::of_comparison(&compared),
         false => Vec::new(),
     }

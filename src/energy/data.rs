@@ -15,9 +15,11 @@ pub enum Verified {
     Quoted,
     /// It was not verified at all: never a default.
     Recalled,
-    /// Nothing supports it, or its user has not said what does.
-    #[default]
+    /// Its source gives no ground for it.
     None,
+    /// It is the user's, who has not said how it is known.
+    #[default]
+    Own,
 }
 
 impl Verified {
@@ -28,6 +30,7 @@ impl Verified {
             Self::Quoted => "quoted",
             Self::Recalled => "recalled, not verified",
             Self::None => "no ground given",
+            Self::Own => "your own, not verified here",
         }
     }
 }

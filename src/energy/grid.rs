@@ -27,12 +27,12 @@ pub enum Gas {
 }
 
 impl Gas {
-    /// The word that heads a column of this gas.
+    /// The word that heads a column of this gas; `CO2(e)` is one of the two, and it was not told which.
     pub fn label(self) -> &'static str {
         match self {
             Self::Co2 => "CO2",
             Self::Co2e => "CO2e",
-            Self::Unspecified => "gas",
+            Self::Unspecified => "CO2(e)",
         }
     }
 }
@@ -79,7 +79,7 @@ impl Grid {
             year: None,
             line_loss: None,
             source: "the command line".to_owned(),
-            verified: Verified::None,
+            verified: Verified::Own,
         })
     }
 
@@ -126,7 +126,9 @@ impl Row {
             _ => return Err(wrong("needs one rate, grams_per_kwh or lb_per_mwh")),
         };
         if !is_rate(rate) {
-            return Err(wrong("its rate is to be a number, 0 or more"));
+            return Err(wrong(
+                "its rate is to be grams a kilowatt-hour, from 0 to 1,000,000",
+            ));
         }
         if row.gwp_basis.is_some() != (row.gas == Gas::Co2e) {
             return Err(wrong("CO2e has a gwp_basis, and another gas has none"));

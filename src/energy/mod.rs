@@ -75,6 +75,9 @@ pub struct Energy {
     /// Energy of making the equipment, in none of the figures above, where the model tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embodied: Option<Joules>,
+    /// A checksum of the figures of a model of the user's own: another one may have its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<String>,
 }
 
 impl Energy {
@@ -139,6 +142,7 @@ pub fn estimate(tally: &ProtocolTally, model: &Model, grid: &Grid) -> Estimate {
             verified: Some(model.verified),
             pue: (model.pue != 1.0).then_some(model.pue),
             embodied: model.embodied(tally),
+            figures: model.figures.clone(),
         },
         carbon: Carbon {
             grams: grid.emissions(joules),
@@ -250,10 +254,14 @@ impl Library {
             error,
         })?;
         let file = path.display().to_string();
+        let before = self.models.len();
         self.add(&Named {
             file: &file,
             text: &text,
         })?;
+        for model in &mut self.models[before..] {
+            model.sign();
+        }
         Ok(())
     }
 
@@ -603,7 +611,7 @@ mod tests {
             2.0 * (10e-6 + 1140.0 * 2e-9)
         ));
         assert!(switches.energy.low.unwrap() < switches.energy.joules);
-        assert_eq!(switches.energy.verified, Some(Verified::None));
+        assert_eq!(switches.energy.verified, Some(Verified::Own));
         assert_eq!(switches.carbon.gwp_basis.as_deref(), Some("AR5"));
         let average = estimate(&traffic, library.model("my-average").unwrap(), &grid).energy;
         let figures = [
@@ -670,7 +678,7 @@ mod tests {
             ),
             (
                 &model("basis = \"messages\"\njoules_per_message = -1"),
-                "mine.toml:3: model `m`: joules_per_message is to be a number, 0 or more",
+                "mine.toml:3: model `m`: joules_per_message is to be a number, from 0",
             ),
             (
                 &model("basis = \"messages\"\njoules_per_message = 1\ndevice = \"d\""),
@@ -729,7 +737,7 @@ mod tests {
         };
         let error = model("1e10").unwrap_err().to_string();
         assert!(
-            error.contains("joules_per_byte is to be a number, 0 or more"),
+            error.contains("joules_per_byte is to be a number, from 0 to a billion"),
             "{error}"
         );
         let mut library = model("1e9").unwrap();

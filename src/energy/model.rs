@@ -182,9 +182,18 @@ pub struct Model {
     pub source: String,
     /// How they are known.
     pub verified: Verified,
+    /// A checksum of the figures of a model of the user's own.
+    #[serde(skip)]
+    pub figures: Option<String>,
 }
 
 impl Model {
+    /// Gives it the checksum of its figures, those of its devices among them.
+    pub(super) fn sign(&mut self) {
+        let all = format!("{:?} {:?}", self.class, self.basis);
+        self.figures = Some(format!("{:08x}", crc32fast::hash(all.as_bytes())));
+    }
+
     /// The same model over so many devices on the way; as it is where it does not count them.
     pub fn with_hops(mut self, hops: u32) -> Self {
         if self.hops.is_some() {
@@ -363,6 +372,7 @@ impl Row {
             year: self.year,
             source: self.source,
             verified: self.verified,
+            figures: None,
         })
     }
 
@@ -402,12 +412,12 @@ impl Row {
                 return Err(format!("{name} is no figure of its basis"));
             }
             if !is_energy(figure) {
-                return Err(format!("{name} is to be a number, 0 or more"));
+                return Err(format!("{name} is to be a number, from 0 to a billion"));
             }
         }
         match costs.into_iter().all(is_energy) {
             true => Ok(()),
-            false => Err("send and receive are to be numbers, 0 or more".to_owned()),
+            false => Err("send and receive are to be numbers, from 0 to a billion".to_owned()),
         }
     }
 }

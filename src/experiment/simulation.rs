@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fault::{Fault, FaultError, Storage, When, Who};
 use crate::algorithm::{Expected, Judgement, Phase, PropertyKind, SetupError};
 use crate::audit;
+use crate::energy::{DEFAULT_GRID, Gas, HEADLINE_MODEL};
 use crate::report::Models;
 use crate::report::simulation::{
     Promise, SIMULATION_SCHEMA, SimulatedOperations, SimulatedRow, SimulationReport, predicted,
@@ -119,7 +120,7 @@ fn report(run: &Run, models: &Models) -> SimulationReport {
         processes: scenario.n,
         rounds: scenario.rounds,
         seed: scenario.seed,
-        command: scenario.command(run.algorithm),
+        command: scenario.command(run.algorithm) + &energy_options(models),
         conditions: conditions(scenario),
         cut: run.ended == End::Limit,
         virtual_time: u64::try_from(run.time.as_nanos()).unwrap_or(u64::MAX),
@@ -134,6 +135,34 @@ fn report(run: &Run, models: &Models) -> SimulationReport {
             .map_or(Packets::ZERO, |wire| wire.undecided),
         predicted: predicted(&tally(run), models, operations.succeeded),
     }
+}
+
+/// The options that choose these models, where they are not those that need none. Files of the user's own
+/// are to be named besides.
+fn energy_options(models: &Models) -> String {
+    let Models { headline, grid, .. } = models;
+    let mut options = Vec::new();
+    if headline.name != HEADLINE_MODEL {
+        options.push(("model", headline.name.clone()));
+        options.extend(headline.hops.map(|hops| ("hops", hops.to_string())));
+    }
+    if headline.pue != 1.0 {
+        options.push(("pue", headline.pue.to_string()));
+    }
+    match grid.gas {
+        // It was given as a rate.
+        Gas::Unspecified => options.push(("grid", grid.grams_per_kwh.to_string())),
+        _ if grid.name == DEFAULT_GRID => {}
+        _ => options.push(("grid", grid.name.clone())),
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let words = options.into_iter().map(|(name, value)| {
+        match !value.is_empty() && value.chars().all(plain) {
+            true => format!(" --{name} {value}"),
+            false => format!(" --{name} '{}'", value.replace('\'', r"'\''")),
+        }
+    });
+    words.collect()
 }
 
 fn conditions(scenario: &Scenario) -> String {

@@ -349,16 +349,18 @@ fn changes(begun: &Grid, given: &Grid) -> Vec<String> {
         grid.get(name)
             .map_or_else(|| "not given".to_owned(), |value| value.replace('"', ""))
     };
-    let differs = names
-        .into_iter()
-        .filter(|name| begun.get(*name) != given.get(*name));
+    let is_same = |name: &String| begun.get(name) == given.get(name);
+    let differs = names.into_iter().filter(|name| !is_same(name));
     differs
-        .map(|name| {
-            format!(
+        // Where the headline or the grid is another one, that tells more than a checksum.
+        .filter(|name| *name != "models" || is_same(&"energy".to_owned()))
+        .map(|name| match &**name {
+            "models" => "figures of models are not the same (--models, --hops or --pue)".to_owned(),
+            _ => format!(
                 "{name} was {} and is {}",
                 value(&begun, name),
                 value(&given, name)
-            )
+            ),
         })
         .collect()
 }
@@ -758,8 +760,12 @@ impl Grid {
             1.0 => String::new(),
             pue => format!(" with a PUE of {pue}"),
         };
+        let figures = &models.headline.figures;
+        let figures = figures.as_ref().map_or_else(String::new, |checksum| {
+            format!(" (your own figures, checksum {checksum})")
+        });
         let words = format!(
-            "energy by {}{pue}, grid {} ({}), as if on the wire",
+            "energy by {}{figures}{pue}, grid {} ({}), as if on the wire",
             models.headline.name,
             models.grid.name,
             rate(models.grid.grams_per_kwh),

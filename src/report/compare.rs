@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::number::{grouped, modelled};
+use super::number::{counted, grouped, mean, modelled, rate};
 use super::table::{Align, Style, Table, wrapped};
-use super::{Report, RunCost, is_marker, text, time};
+use super::{Report, RunCost, RunSummary, is_marker, text, time};
+use crate::energy::Gas;
 use crate::tally::{LayerBytes, ProtocolTally};
-use crate::units::{Joules, LinkType, Mtu};
+use crate::units::{Joules, LinkType, Messages, Mtu};
 
 /// Reports beside each other, the first of which the others are held against.
 #[derive(Debug, Clone)]
@@ -35,6 +36,12 @@ pub(super) struct Side {
     is_run: bool,
     connections: u64,
     model: Option<String>,
+    /// The grid's name, rate and gas.
+    grid: Option<String>,
+    /// Of the model's figures, where they are the user's own.
+    figures: Option<String>,
+    grams: f64,
+    gas: Option<Gas>,
     /// What the energy depends on, where it is of projected frames.
     mtu: Option<Mtu>,
     /// What has counted, and its version.
@@ -73,6 +80,11 @@ impl Comparison {
         if differ(&|side| side.model.clone().unwrap_or_default()) {
             let by = "energy is by different models, hops or PUE, and is not compared";
             notes.push(by.to_owned());
+        } else if !same(&sides, |side| &side.figures) {
+            let by = "energy is by models of one name with different figures, and is not compared";
+            notes.push(by.to_owned());
+        } else if !same(&sides, |side| &side.grid) {
+            notes.push("CO2 is by different grids, and is not compared".to_owned());
         }
         if !same(&sides, |side| side.mtu) && same(&sides, |side| &side.model) {
             let mtus: BTreeSet<Mtu> = sides.iter().filter_map(|side| side.mtu).collect();
@@ -81,6 +93,16 @@ impl Comparison {
                 "energy is of frames with MTUs of {}, and is not compared",
                 mtus.join(" and ")
             ));
+        }
+        let works: BTreeSet<[String; 3]> = reports
+            .iter()
+            .filter_map(|(_, report)| report.run.as_ref().and_then(work))
+            .collect();
+        if works.len() > 1 {
+            notes.push(
+                "the runs had different work, rounds, payload or options: their totals are not of the same"
+                    .to_owned(),
+            );
         }
         if differ(&|side| format!("{:?}", side.link_types)) {
             notes.push("link types differ: wire bytes do not compare".to_owned());
@@ -102,7 +124,8 @@ impl Comparison {
 
     /// Totals of every side.
     pub(super) fn totals(&self) -> Vec<Figure> {
-        let same_model = same(&self.sides, |side| (&side.model, side.mtu));
+        let same_model = same(&self.sides, |side| (&side.model, &side.figures, side.mtu));
+        let same_grid = same_model && same(&self.sides, |side| &side.grid);
         let figure = |name, words, of: &dyn Fn(&Side) -> Option<f64>| Figure {
             name,
             values: self.sides.iter().map(of).collect(),
@@ -131,6 +154,32 @@ impl Comparison {
                 side.model.as_ref().map(|_| side.cost.joules.0)
             }));
         }
+        if same_grid {
+            let gas = self.sides.iter().find_map(|side| side.gas);
+            let gas = gas.map_or("emissions", Gas::label);
+            figures.push(figure(gas, |grams| modelled(grams, "g"), &|side| {
+                side.grid.as_ref().map(|_| side.grams)
+            }));
+        }
+        // A mean of one report beside none of another tells nothing.
+        let have_operations = self.sides.iter().all(|side| side.cost.succeeded > 0);
+        let differ = !same(&self.sides, |side| side.cost.succeeded);
+        if have_operations && differ {
+            let per = |side: &Side, total: f64| Some(total / side.cost.succeeded as f64);
+            figures.push(figure("messages an operation", mean, &|side| {
+                per(side, side.cost.messages.get() as f64)
+            }));
+            figures.push(figure("IP bytes an operation", mean, &|side| {
+                per(side, side.cost.ip.get() as f64)
+            }));
+            if same_model {
+                let joules = |joules| modelled(joules, "J");
+                figures.push(figure("energy an operation", joules, &|side| {
+                    side.model.as_ref()?;
+                    per(side, side.cost.joules.0)
+                }));
+            }
+        }
         figures.push(figure(
             "time of all operations",
             |nanos| time::span(nanos as i64),
@@ -140,11 +189,16 @@ impl Comparison {
         figures
     }
 
-    /// The kinds of message that any side has.
+    /// The kinds of message that any side has, and last, where there are kinds at all, messages that
+    /// have none: together they are all messages.
     pub(super) fn kinds(&self) -> Vec<&str> {
         let kinds = self.sides.iter().flat_map(|side| side.kinds.keys());
         let kinds: BTreeSet<&str> = kinds.map(String::as_str).collect();
-        kinds.into_iter().collect()
+        let mut named: Vec<&str> = kinds.iter().copied().filter(|k| *k != NAMELESS).collect();
+        if !named.is_empty() && kinds.contains(NAMELESS) {
+            named.push(NAMELESS);
+        }
+        named
     }
 
     /// One row a figure, one column a side; where there are two, how they differ.
@@ -223,6 +277,9 @@ impl Comparison {
     }
 }
 
+/// The row of messages whose framing names no kinds.
+const NAMELESS: &str = "(without a kind)";
+
 /// Whether something is the same of all sides.
 fn same<'a, T: PartialEq>(sides: &'a [Side], of: impl Fn(&'a Side) -> T) -> bool {
     sides.windows(2).all(|pair| of(&pair[0]) == of(&pair[1]))
@@ -292,6 +349,16 @@ impl Side {
                 let (hops, pue) = (energy.hops, energy.pue);
                 format!("{} {hops:?} {pue:?} {}", energy.model, energy.boundary)
             }),
+            grid: seen.first().map(|protocol| {
+                let carbon = &protocol.carbon;
+                let (grid, gas) = (&carbon.grid, carbon.gas.label());
+                format!("{grid} {} {gas}", rate(carbon.grams_per_kwh))
+            }),
+            figures: seen
+                .first()
+                .and_then(|protocol| protocol.energy.figures.clone()),
+            gas: seen.first().map(|protocol| protocol.carbon.gas),
+            grams: seen.iter().map(|protocol| protocol.carbon.grams.0).sum(),
             mtu: seen
                 .first()
                 .filter(|protocol| protocol.energy.is_of_frames())
@@ -315,6 +382,11 @@ impl Side {
                 };
                 *side.kinds.entry(name).or_default() += messages.get();
             }
+            let named: Messages = tally.messages_by_kind.values().copied().sum();
+            let nameless = tally.messages.get().saturating_sub(named.get());
+            if nameless > 0 {
+                *side.kinds.entry(NAMELESS.to_owned()).or_default() += nameless;
+            }
         }
         side
     }
@@ -325,17 +397,36 @@ impl Side {
     }
 }
 
+/// How often a run repeats its operations, the payload beside each body and the algorithm's options,
+/// where it says so.
+fn work(run: &RunSummary) -> Option<[String; 3]> {
+    let setup = run.setup.as_ref()?;
+    let options = setup.options.iter();
+    let options: Vec<String> = options
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    Some([
+        counted(setup.rounds.into(), "round"),
+        format!("{} of payload", counted(setup.payload, "byte")),
+        options.join(" "),
+    ])
+}
+
 /// What tells each report from the others: what is not the same in all runs, and the name where that
 /// is not enough.
 fn labels(reports: &[(String, &Report)]) -> Vec<String> {
     let facts = |report: &Report| -> Vec<String> {
         let Some(run) = &report.run else {
-            return vec![String::new(); 4];
+            return vec![String::new(); 7];
         };
+        let [rounds, payload, options] = work(run).unwrap_or_default();
         let faults: Vec<&str> = run.faults.iter().map(|fault| &*fault.fault).collect();
         vec![
             run.algorithm.clone(),
             format!("N {}", run.processes),
+            rounds,
+            payload,
+            options,
             run.connections.clone(),
             match faults[..] {
                 [] => "without faults".to_owned(),

@@ -32,12 +32,19 @@ pub fn grouped(n: u64) -> String {
 /// Two significant digits with an SI prefix: `8.6 µJ`, `86 µJ`, `860 µJ`. Modelled figures are not
 /// known better.
 pub fn modelled(value: f64, unit: &str) -> String {
+    significant(value, 2, unit)
+}
+
+/// As [`modelled`], with so many significant digits, from 2: for figures whose difference is known
+/// better than they are.
+pub fn significant(value: f64, wanted: usize, unit: &str) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value} {unit}");
     }
+    let last = i32::try_from(wanted).unwrap_or(i32::MAX) - 1;
     let mut exponent = value.abs().log10().floor() as i32;
-    let mut digits = (value / 10_f64.powi(exponent - 1)).round();
-    if digits.abs() >= 100.0 {
+    let mut digits = (value / 10_f64.powi(exponent - last)).round();
+    if digits.abs() >= 10_f64.powi(last + 1) {
         digits /= 10.0;
         exponent += 1;
     }
@@ -45,8 +52,8 @@ pub fn modelled(value: f64, unit: &str) -> String {
     let (power, prefix) = PREFIXES[usize::try_from((power + 24) / 3)
         .unwrap_or(0)
         .min(PREFIXES.len() - 1)];
-    let scaled = digits * 10_f64.powi(exponent - 1 - power);
-    let decimals = usize::try_from(1 - (exponent - power)).unwrap_or(0);
+    let scaled = digits * 10_f64.powi(exponent - last - power);
+    let decimals = usize::try_from(last - (exponent - power)).unwrap_or(0);
     format!("{scaled:.decimals$} {prefix}{unit}")
 }
 
@@ -170,6 +177,9 @@ mod tests {
             (1.5e13, "15000 GJ"),
             (2.3e-19, "230 zJ"),
         ];
+        assert_eq!(significant(12.861e-6, 3, "J"), "12.9 µJ");
+        assert_eq!(significant(999.96e-6, 4, "J"), "1.000 mJ");
+        assert_eq!(significant(128.61e-6, 3, "J"), "129 µJ");
         for (value, text) in cases {
             assert_eq!(modelled(value, "J"), text);
         }

@@ -160,7 +160,7 @@ mod tests {
         assert!(close(score.grams.0, 18.0), "{score:?}");
         assert_eq!(
             score.words(),
-            "SCI per commit: 18 g gas = E 110 kJ x I 500.0 g/kWh + M 3.3 g"
+            "SCI per commit: 18 g CO2(e) = E 110 kJ x I 500.0 g/kWh + M 3.3 g"
         );
         assert!(score.methodology.contains("did not specify"), "{score:?}");
     }

@@ -239,6 +239,15 @@ pub fn simulated(report: &SimulationReport, style: Style) -> String {
         lines.extend(wrapped(&text, INDENT, 2, style.width));
     }
     lines.push(String::new());
+    lines.push("what the model includes".to_owned());
+    let score = report.predicted.sci.iter().map(Sci::ground);
+    for note in text::model_notes(&report.predicted)
+        .into_iter()
+        .chain(score)
+    {
+        lines.extend(wrapped(&note, INDENT, 2, style.width));
+    }
+    lines.push(String::new());
     lines.join("\n")
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::number::{counted, grouped, mean, modelled};
+use super::number::{counted, grouped, mean, significant};
 use super::table::{Align, Style, Table, wrapped};
 use super::{Report, RunCost, Tool, compare, tables, text, time};
 use crate::audit::{Expected, Row, Verdict};
@@ -220,6 +220,17 @@ impl Spread {
                 figure(self.greatest)
             ),
         }
+    }
+
+    /// Energy with two digits, or as many more as tell the least from the greatest.
+    fn energy(&self) -> String {
+        let differ = |digits: &usize| {
+            let [least, greatest] =
+                [self.least, self.greatest].map(|joules| significant(joules, *digits, "J"));
+            self.least == self.greatest || least != greatest
+        };
+        let digits = (2..10).find(differ).unwrap_or(2);
+        self.cell(|joules| significant(joules, digits, "J"))
     }
 }
 
@@ -458,7 +469,7 @@ impl SweepReport {
             costs.row(vec![
                 point.algorithm.clone(),
                 point.n.to_string(),
-                cell(|m| m.joules, &|joules| modelled(joules, "J")),
+                measured.map_or_else(dash, |measured| measured.joules.energy()),
                 took.map_or_else(dash, |took| took.cell(span)),
             ]);
         }
@@ -566,6 +577,22 @@ pub mod tests {
         assert_eq!(spread(&[9.0, 1.0]), Some((1.0, 5.0, 9.0)));
         assert_eq!(spread(&[30.0, 1.0, 2.0]), Some((1.0, 2.0, 30.0)));
         assert_eq!(spread(&[4.0, 1.0, 100.0, 3.0]), Some((1.0, 3.5, 100.0)));
+    }
+
+    /// Two digits of 12.81 µJ and 12.83 µJ are the same, and would show a spread that seems to be none.
+    #[test]
+    fn a_spread_of_energy_has_the_digits_that_show_it() {
+        let told = |joules: &[f64]| Spread::of(joules.iter().copied()).unwrap().energy();
+        assert_eq!(told(&[12.84e-6]), "13 µJ");
+        assert_eq!(told(&[12.84e-6, 16e-6, 14e-6]), "14 µJ (13 µJ..16 µJ)");
+        assert_eq!(
+            told(&[12.81e-6, 12.81e-6, 12.83e-6]),
+            "12.81 µJ (12.81 µJ..12.83 µJ)"
+        );
+        assert_eq!(
+            told(&[12.94e-6, 12.96e-6, 12.94e-6]),
+            "12.9 µJ (12.9 µJ..13.0 µJ)"
+        );
     }
 
     /// A run of a ring of three.

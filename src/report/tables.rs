@@ -242,6 +242,7 @@ fn figure_word(verified: Option<Verified>) -> &'static str {
         Some(Verified::Quoted) => "quoted",
         Some(Verified::Recalled) => "not verified",
         Some(Verified::None) => "no ground",
+        Some(Verified::Own) => "your own",
         None => "-",
     }
 }

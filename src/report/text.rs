@@ -519,9 +519,16 @@ pub(super) fn sensitivity_note(protocol: &ProtocolReport) -> String {
         .filter(|estimate| estimate.energy.verified == Some(Verified::Recalled))
         .map(|estimate| format!(" {}: {}.", estimate.energy.model, Verified::Recalled.word()))
         .collect();
+    // It need not be in the headline, whose model may be an average.
+    let pue = tables::estimates(protocol)
+        .iter()
+        .find_map(|estimate| estimate.energy.pue);
+    let pue = pue.map_or_else(String::new, |pue| {
+        format!(" Those of devices are times {pue} for what the building takes (PUE).")
+    });
     format!(
         "Figures of different classes do not compare: an average shares out a network's whole energy, \
-         a marginal figure is what one more packet costs.{} `wirewatt list models` tells boundaries \
+         a marginal figure is what one more packet costs.{pue}{} `wirewatt list models` tells boundaries \
          and sources.",
         recalled.concat()
     )
@@ -532,6 +539,14 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
     let Some(protocol) = report.seen_protocols().next() else {
         return Vec::new();
     };
+    let mut notes = model_notes(protocol);
+    let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
+    notes.extend(scores.map(Sci::ground).next());
+    notes
+}
+
+/// What the headline model of a protocol includes, its grid, and its frames.
+pub(super) fn model_notes(protocol: &ProtocolReport) -> Vec<String> {
     let energy = &protocol.energy;
     let mut notes = vec![
         format!(
@@ -545,8 +560,6 @@ pub(super) fn cost_notes(report: &Report) -> Vec<String> {
         grid_note(&protocol.carbon),
     ];
     notes.extend(frames_note(protocol.tally.projection.mtu));
-    let scores = report.seen_protocols().filter_map(|p| p.sci.as_ref());
-    notes.extend(scores.map(Sci::ground).next());
     notes
 }
 

@@ -142,8 +142,9 @@ pub struct Latency {
     #[serde(skip_serializing_if = "Distribution::is_empty")]
     pub turnaround: Distribution,
     /// Of each message of our own nodes that another answers: from the packet that completed it to the
-    /// one that completed the next message of the same operation from its receiver to its sender,
-    /// whatever connections carried them. Only where messages were kept one by one.
+    /// one that completed the next message of the same operation from its receiver to its sender that is
+    /// of another kind and has a later Lamport timestamp, whatever connections carried them. Only
+    /// where messages were kept one by one.
     #[serde(skip_serializing_if = "Distribution::is_empty")]
     pub reply: Distribution,
 }
