@@ -531,3 +531,62 @@ fn every_column_is_documented() {
         assert!(section.contains(table.about), "{}", table.name);
     }
 }
+
+/// What `run --json` prints of several algorithms, and what it leaves.
+#[test]
+fn several_runs_are_exported_from_their_array_and_from_their_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let several = path.join("several");
+    let report = fs::read_to_string("captures/ring.report.json").unwrap();
+    for run in ["a", "b"] {
+        fs::create_dir_all(several.join(run)).unwrap();
+        fs::write(several.join(run).join("report.json"), &report).unwrap();
+    }
+    let array = path.join("two.json");
+    fs::write(&array, format!("[{report}, {report}]")).unwrap();
+    for (from, names) in [
+        (&several, ["several/a", "several/b"]),
+        (&array, ["two.json/1", "two.json/2"]),
+    ] {
+        let tables = tempfile::tempdir().unwrap();
+        let finished = run(wirewatt()
+            .arg("export")
+            .arg(from)
+            .arg("--csv")
+            .arg(tables.path()));
+        assert_eq!(finished.status.code(), Some(0), "{finished}");
+        let rows = csv(tables.path(), "reports");
+        let wanted = names.map(|name| path.join(name).display().to_string());
+        assert_eq!(
+            rows.iter().map(|row| &*row["report"]).collect::<Vec<_>>(),
+            wanted
+        );
+    }
+    let nothing = run(wirewatt()
+        .arg("export")
+        .arg(path)
+        .arg("--csv")
+        .arg(path.join("tables")));
+    assert_eq!(nothing.status.code(), Some(2), "{nothing}");
+    assert!(
+        nothing.stderr.contains("no report.json or sweep.json"),
+        "{nothing}"
+    );
+}
+
+#[test]
+fn a_folder_that_is_a_file_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let refused = run(wirewatt()
+        .args(["export", "captures/ring.report.json", "--csv"])
+        .arg(&file));
+    assert_eq!(refused.status.code(), Some(2), "{refused}");
+    assert!(
+        refused.stderr.contains("it is there, and is no folder"),
+        "{refused}"
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}

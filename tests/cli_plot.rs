@@ -326,3 +326,46 @@ fn runs_of_different_numbers_of_operations_are_compared_by_operation() {
         ["12", "12", "+0", "×1.00"]
     );
 }
+
+/// What `run --json` prints of several algorithms.
+#[test]
+fn an_array_of_reports_is_drawn_and_so_is_a_folder_that_is_a_file_refused() {
+    let folder = folder();
+    let path = folder.path();
+    let report = std::fs::read_to_string("captures/ring.report.json").expect("a report");
+    let two = path.join("two.json");
+    std::fs::write(&two, format!("[{report}, {report}]")).expect("written");
+    let out = path.join("charts");
+    let plotted = ended_with(plot(&[&two], &out, &[]), 0);
+    assert_eq!(row(&plotted, "messages  "), ["4", "4", "+0", "×1.00"]);
+    assert_drawn(&out, "totals-compared");
+    std::fs::write(&two, "[]").expect("written");
+    let refused = ended_with(plot(&[&two], &out, &[]), 2);
+    assert!(
+        refused.stderr.contains("there is no report in it"),
+        "{refused}"
+    );
+
+    let report = Path::new("captures/ring.report.json");
+    let refused = ended_with(plot(&[report], &two, &[]), 2);
+    assert!(
+        refused.stderr.contains("it is there, and is no folder"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn runs_of_a_folder_stand_in_the_order_in_which_they_began() {
+    let folder = folder();
+    let several = folder.path().join("several");
+    // By name they stand the other way round.
+    for name in ["second", "first"] {
+        make_run(&several.join(name), &[]);
+    }
+    let plotted = ended_with(plot(&[&several], &folder.path().join("charts"), &[]), 0);
+    assert_eq!(
+        row(&plotted, "figure")[..2],
+        ["second", "first"],
+        "{plotted}"
+    );
+}

@@ -998,6 +998,8 @@ struct Classic {
     link_type: LinkType,
     snaplen: u32,
     limit: u32,
+    /// Captured lengths below this need no second look.
+    usual: u64,
 }
 
 impl Classic {
@@ -1019,14 +1021,24 @@ impl Classic {
             });
         }
         let snaplen = order.u32(header, 16);
-        Ok(Self {
+        let limit = record_limit(snaplen);
+        let mut classic = Self {
             variant,
             minor,
             // The upper bits tell of frame check sequences and are not part of the type.
             link_type: LinkType((order.u32(header, 20) & 0xffff) as u16),
             snaplen,
-            limit: record_limit(snaplen),
-        })
+            limit,
+            usual: 0,
+        };
+        if !classic.may_swap_lengths() {
+            let most = match classic.may_be_old() {
+                true => snaplen.min(limit),
+                false => limit,
+            };
+            classic.usual = u64::from(most) + 1;
+        }
+        Ok(classic)
     }
 
     #[inline]
@@ -1043,23 +1055,11 @@ impl Classic {
         let fraction = order.u32(fields, 4);
         let mut captured = order.u32(fields, 8);
         let mut original = order.u32(fields, 12);
-        // The two lengths changed places in version 2.3 (libpcap's sf-pcap.c).
-        if self.minor < 4 && (self.minor < 3 || captured > original) {
-            std::mem::swap(&mut captured, &mut original);
-        }
-        if captured > self.snaplen && captured >= 8 && self.may_be_old() {
-            let Some(further) = bytes.first_chunk() else {
-                return Decoded::Need(Self::OLD_HEADER);
+        if u64::from(captured) >= self.usual {
+            (captured, original) = match self.unusual_lengths(captured, original, bytes) {
+                Ok(lengths) => lengths,
+                Err(decoded) => return decoded,
             };
-            if let Some(extra) = self.old_variant(further) {
-                return Decoded::Damaged(Damage::OldVariant { extra });
-            }
-        }
-        if captured > self.limit {
-            return Decoded::Damaged(Damage::TooLong {
-                claimed: FileBytes(u64::from(captured)),
-                limit: FileBytes(u64::from(self.limit)),
-            });
         }
         let record = header + captured as usize;
         let Some(data) = bytes.get(header..record) else {
@@ -1074,6 +1074,42 @@ impl Classic {
             data,
         };
         Decoded::Packet(packet, record)
+    }
+}
+
+impl Classic {
+    /// The two lengths changed places in version 2.3 (libpcap's sf-pcap.c).
+    fn may_swap_lengths(&self) -> bool {
+        self.minor < 4
+    }
+
+    /// The captured and the original length of a record in which one or the other may stand first, or
+    /// whose captured length is more than the file announces.
+    #[cold]
+    fn unusual_lengths<'a>(
+        &self,
+        mut captured: u32,
+        mut original: u32,
+        bytes: &[u8],
+    ) -> Result<(u32, u32), Decoded<'a>> {
+        if self.may_swap_lengths() && (self.minor < 3 || captured > original) {
+            std::mem::swap(&mut captured, &mut original);
+        }
+        if captured > self.snaplen && captured >= 8 && self.may_be_old() {
+            let Some(further) = bytes.first_chunk() else {
+                return Err(Decoded::Need(Self::OLD_HEADER));
+            };
+            if let Some(extra) = self.old_variant(further) {
+                return Err(Decoded::Damaged(Damage::OldVariant { extra }));
+            }
+        }
+        if captured > self.limit {
+            return Err(Decoded::Damaged(Damage::TooLong {
+                claimed: FileBytes(u64::from(captured)),
+                limit: FileBytes(u64::from(self.limit)),
+            }));
+        }
+        Ok((captured, original))
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
-use super::{Outcome, tell, warn};
+use super::{Outcome, saved, tell, warn};
 use crate::analysis::{ConnectionLog, MOST_MESSAGES, MessageLog};
 use crate::experiment;
 use crate::report::export::{
@@ -27,6 +27,7 @@ use crate::report::{Report, SCHEMA, json};
   wirewatt export wirewatt-runs/20260102-030405-ring --csv tables
   wirewatt export wirewatt-runs/20260102-030405-ring --messages --csv tables
   wirewatt export wirewatt-runs/20260102-030405-ring --parquet tables
+  wirewatt export wirewatt-runs/20260102-030405 --csv tables    a folder of several runs
   wirewatt export study --csv tables              the points and runs of a sweep
   wirewatt export monday.json tuesday.json --csv tables --json tables
   wirewatt analyze --json capture.pcapng | wirewatt export - --csv tables")]
@@ -59,15 +60,21 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
         return Err(format!("--parquet: {NO_PARQUET}").into());
     }
     let (mut reports, mut sweeps) = (Vec::new(), Vec::new());
+    let mut named = Vec::new();
     for name in &args.reports {
-        match read(name)? {
-            Saved::Report(report) => reports.push((name.clone(), *report)),
-            Saved::Sweep(sweep) => sweeps.push((name.clone(), *sweep)),
+        named.extend(with_runs_below(name)?);
+    }
+    for name in &named {
+        for (name, saved) in read(name)? {
+            match saved {
+                Saved::Report(report) => reports.push((name, *report)),
+                Saved::Sweep(sweep) => sweeps.push((name, *sweep)),
+            }
         }
     }
     let mut logs = Vec::new();
     if args.messages || args.parquet.is_some() {
-        for name in &args.reports {
+        for name in &named {
             logs.push(log_of(name)?);
         }
     }
@@ -166,7 +173,23 @@ enum Saved {
     Sweep(Box<SweepReport>),
 }
 
-fn read(name: &str) -> Result<Saved, Box<dyn Error>> {
+/// The runs in a folder of several, or what was named.
+fn with_runs_below(name: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let path = Path::new(name);
+    let own = ["sweep.json", "sweep.toml", "report.json"];
+    if !path.is_dir() || own.iter().any(|file| path.join(file).exists()) {
+        return Ok(vec![name.to_owned()]);
+    }
+    let below = saved::runs_below(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    if below.is_empty() {
+        return Err(format!("{name}: there is no report.json or sweep.json in it").into());
+    }
+    let below = below.iter();
+    Ok(below.map(|path| path.display().to_string()).collect())
+}
+
+/// What is saved under a name: a report, or several with a name for each.
+fn read(name: &str) -> Result<Vec<(String, Saved)>, Box<dyn Error>> {
     let path = match Path::new(name) {
         folder if folder.join("sweep.json").exists() => folder.join("sweep.json"),
         folder if folder.is_dir() => folder.join("report.json"),
@@ -183,16 +206,28 @@ fn read(name: &str) -> Result<Saved, Box<dyn Error>> {
             "{shown}: cannot be read: {error}; name reports as JSON, or folders of runs and sweeps"
         )
     })?;
+    let shown = shown.to_string();
+    let Some(several) = saved::reports_of_array(&text) else {
+        return Ok(vec![(name.to_owned(), report_of(&text, &shown)?)]);
+    };
+    if several.is_empty() {
+        return Err(format!("{shown}: there is no report in it").into());
+    }
+    let named = several.into_iter();
+    named
+        .map(|(of, text)| Ok((format!("{name}/{of}"), report_of(&text, &shown)?)))
+        .collect()
+}
+
+fn report_of(text: &[u8], shown: &str) -> Result<Saved, Box<dyn Error>> {
     let wrong = |error: serde_json::Error| {
         format!("{shown}: not a report: {error}; name files that `analyze --json` wrote")
     };
-    let schema: Schema = serde_json::from_slice(&text).map_err(wrong)?;
+    let schema: Schema = serde_json::from_slice(text).map_err(wrong)?;
     match schema.schema.as_str() {
-        SCHEMA => Ok(Saved::Report(Box::new(
-            json::read(&text[..]).map_err(wrong)?,
-        ))),
+        SCHEMA => Ok(Saved::Report(Box::new(json::read(text).map_err(wrong)?))),
         SWEEP_SCHEMA => Ok(Saved::Sweep(Box::new(
-            serde_json::from_slice(&text).map_err(wrong)?,
+            serde_json::from_slice(text).map_err(wrong)?,
         ))),
         found => Err(format!(
             "{shown}: its schema is '{found}', and '{SCHEMA}' and '{SWEEP_SCHEMA}' are read"

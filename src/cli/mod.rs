@@ -18,6 +18,7 @@ mod options;
 mod plot;
 mod progress;
 mod run;
+mod saved;
 mod simulate;
 mod sniff;
 mod split;

@@ -14,7 +14,7 @@ use crate::capture::{CaptureFile, Part};
 use crate::energy::{self, EnergyError, Library};
 use crate::node::MAX_PAYLOAD;
 use crate::report::chart::{self, ChartError};
-use crate::report::{Models, Report, Style, json, text};
+use crate::report::{self, Models, Report, Style, json, text};
 use crate::units::Mtu;
 pub(super) use crate::units::duration;
 
@@ -215,6 +215,15 @@ impl ChartOptions {
     /// Whether the messages of the capture have to be kept, which the space-time diagram draws.
     pub fn need_messages(&self) -> bool {
         self.charts.is_some()
+    }
+
+    /// Makes the folder, which is to be known to be possible before the work that is to be drawn.
+    pub fn make_folder(&self) -> Result<(), String> {
+        let Some(folder) = &self.charts else {
+            return Ok(());
+        };
+        report::make_folder(folder)
+            .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))
     }
 
     /// Draws what was asked for.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::options::style;
-use super::{Outcome, print, tell, warn};
+use super::{Outcome, print, saved, tell, warn};
 use crate::experiment;
 use crate::report::chart::{self, Chart};
 use crate::report::compare::{self, Comparison};
@@ -208,12 +208,12 @@ fn charts_of(saved: &Saved) -> Vec<Chart> {
 fn read(path: &Path) -> Result<Vec<(PathBuf, Saved)>, Box<dyn Error>> {
     let is_file = path.is_file();
     if is_file || !path.exists() {
-        return Ok(vec![(path.to_owned(), read_file(path, None)?)]);
+        return read_file(path, None);
     }
     for name in ["sweep.json", "report.json"] {
         let file = path.join(name);
         if file.exists() {
-            return Ok(vec![(path.to_owned(), read_file(&file, Some(path))?)]);
+            return read_file(&file, Some(path));
         }
     }
     if path.join("sweep.toml").exists() {
@@ -223,32 +223,42 @@ fn read(path: &Path) -> Result<Vec<(PathBuf, Saved)>, Box<dyn Error>> {
         )
         .into());
     }
-    let mut below: Vec<PathBuf> = fs::read_dir(path)
-        .map_err(|error| cannot_read(path, &error))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("report.json").exists())
-        .collect();
-    below.sort();
+    let below = saved::runs_below(path).map_err(|error| cannot_read(path, &error))?;
     if below.is_empty() {
         let path = path.display();
         return Err(format!("{path}: there is no report.json or sweep.json in it").into());
     }
-    let read_below = |path: PathBuf| {
-        let saved = read_file(&path.join("report.json"), Some(&path))?;
-        Ok((path, saved))
-    };
-    below.into_iter().map(read_below).collect()
+    let mut saved = Vec::new();
+    for path in below {
+        saved.extend(read_file(&path.join("report.json"), Some(&path))?);
+    }
+    Ok(saved)
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> String {
     format!("cannot read {}: {error}", path.display())
 }
 
-/// A report by what its schema says it is; of a run, where the folder is one's.
-fn read_file(file: &Path, folder: Option<&Path>) -> Result<Saved, Box<dyn Error>> {
+/// What is saved in a file, which is the folder's where there is one: a report, or several.
+fn read_file(file: &Path, folder: Option<&Path>) -> Result<Vec<(PathBuf, Saved)>, Box<dyn Error>> {
     let text = fs::read(file).map_err(|error| cannot_read(file, &error))?;
+    let path = folder.unwrap_or(file);
+    let Some(several) = saved::reports_of_array(&text) else {
+        return Ok(vec![(path.to_owned(), read_report(&text, file, folder)?)]);
+    };
+    if several.is_empty() {
+        return Err(format!("{}: there is no report in it", file.display()).into());
+    }
+    let named = several.into_iter();
+    named
+        .map(|(name, text)| Ok((path.join(name), read_report(&text, file, None)?)))
+        .collect()
+}
+
+/// A report by what its schema says it is; of a run, where the folder is one's.
+fn read_report(text: &[u8], file: &Path, folder: Option<&Path>) -> Result<Saved, Box<dyn Error>> {
     let wrong = |problem: String| format!("{}: {problem}", file.display());
-    let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
+    let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| {
         wrong(format!(
             "not a report: {error}; name files that `analyze --json` wrote, or folders of runs \
                  and sweeps"
@@ -257,13 +267,13 @@ fn read_file(file: &Path, folder: Option<&Path>) -> Result<Saved, Box<dyn Error>
     let read = |error: serde_json::Error| wrong(error.to_string());
     match value.get("schema").and_then(|schema| schema.as_str()) {
         Some(SWEEP_SCHEMA) => {
-            let report = serde_json::from_slice(&text).map_err(read)?;
+            let report = serde_json::from_slice(text).map_err(read)?;
             Ok(Saved::Sweep(Box::new(report)))
         }
         Some(SCHEMA) => {
             let is_runs = |folder: &&Path| folder.join("run.toml").exists();
             Ok(Saved::Run {
-                report: Box::new(serde_json::from_slice(&text).map_err(read)?),
+                report: Box::new(serde_json::from_slice(text).map_err(read)?),
                 folder: folder.or(file.parent()).filter(is_runs).map(Path::to_owned),
             })
         }

@@ -356,7 +356,7 @@ impl RunArgs {
         {
             return Err(format!("the scenario is for {name} alone").into());
         } else {
-            algorithms = algorithms_named(&self.algorithms)?;
+            algorithms = algorithms_named(&self.algorithms, "use --rounds to repeat it")?;
         }
         for algorithm in &algorithms {
             algorithm.check(plan.n, plan.rounds, &Options::default())?;
@@ -383,6 +383,7 @@ impl RunArgs {
 /// Algorithms by name, or all of them.
 pub(super) fn algorithms_named(
     names: &[String],
+    again: &str,
 ) -> Result<Vec<&'static Algorithm>, Box<dyn Error>> {
     if names == ["all"] {
         return Ok(catalog::all().collect());
@@ -391,7 +392,7 @@ pub(super) fn algorithms_named(
     for name in names {
         let algorithm = catalog::by_name(name)?;
         if algorithms.iter().any(|other| other.name == algorithm.name) {
-            return Err(format!("{name} is named twice: use --rounds to repeat it").into());
+            return Err(format!("{name} is named twice: {again}").into());
         }
         algorithms.push(algorithm);
     }

@@ -137,6 +137,7 @@ pub(super) fn run(args: &SniffArgs) -> Outcome {
             "the capture cannot be proven complete: {unproven}"
         ));
     }
+    args.charts.make_folder()?;
     tell(&format_args!(
         "capturing on {}, Ctrl-C ends it",
         args.interface

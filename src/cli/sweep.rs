@@ -103,6 +103,9 @@ pub(super) struct SweepArgs {
     pub report: ReportOptions,
 }
 
+/// What is meant by an algorithm that is named twice.
+const AGAIN: &str = "--repeat runs it as often as you say";
+
 /// Numbers of processes, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Numbers(Vec<u32>);
@@ -177,7 +180,7 @@ fn go(args: &SweepArgs, resumed: Option<&Path>, command: Vec<String>) -> Outcome
     let cancel = interrupted_flag()?;
     let folder = SweepFolder::begin(&path, &grid, command)?;
     let most = grid.n.last().copied().unwrap_or_default();
-    for algorithm in algorithms_named(&grid.algorithms)? {
+    for algorithm in algorithms_named(&grid.algorithms, AGAIN)? {
         let own = *algorithm.protocol().ports.start();
         warn_of_ephemeral_ports(grid.base_port.unwrap_or(own), (algorithm.processes)(most));
     }
@@ -222,7 +225,7 @@ impl SweepArgs {
     }
 
     fn grid(&self, models: &Models) -> Result<Grid, Box<dyn Error>> {
-        let algorithms = algorithms_named(&self.algorithms)?;
+        let algorithms = algorithms_named(&self.algorithms, AGAIN)?;
         let options = options_of_each(&algorithm_options(&self.options)?, &algorithms);
         let (energy, checksum) = Grid::energy_of(models);
         let named = algorithms.iter().map(|algorithm| algorithm.name.to_owned());

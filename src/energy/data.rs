@@ -35,6 +35,16 @@ impl Verified {
     }
 }
 
+/// Whether a terminal only shows these words, and is not told to do anything. Prose has lines.
+pub(super) fn is_plain(name: &str, prose: &[&str]) -> bool {
+    let is_word = |c: char| !c.is_control();
+    let is_prose = |c: char| is_word(c) || c == '\n' || c == '\t';
+    name.chars().all(is_word) && prose.iter().all(|words| words.chars().all(is_prose))
+}
+
+/// What is said of those that are not.
+pub(super) const NOT_PLAIN: &str = "a control character is in its name or words";
+
 /// A mistake in a data file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {problem}")]
@@ -63,6 +73,22 @@ impl Named<'_> {
             line: 1 + before.filter(|byte| **byte == b'\n').count(),
             problem: problem.to_string(),
         }
+    }
+
+    /// That something is wrong in the table that begins at this byte offset: at the line of the key with
+    /// which the words begin, where the table has it.
+    pub fn error_in_table(&self, offset: usize, of: &str, problem: &str) -> DataError {
+        let key = problem.split(' ').next().unwrap_or_default();
+        let mut at = offset;
+        let lines = self.text[offset..].split_inclusive('\n').enumerate();
+        for (i, line) in lines.take_while(|(i, line)| *i == 0 || !line.starts_with('[')) {
+            let name = line.split('=').next().unwrap_or_default();
+            if i > 0 && name.trim() == key {
+                return self.error(at, format_args!("{of}: {problem}"));
+            }
+            at += line.len();
+        }
+        self.error(offset, format_args!("{of}: {problem}"))
     }
 
     /// That the parser has found something wrong.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Verified;
-use super::data::{DataError, Named};
+use super::data::{DataError, NOT_PLAIN, Named, is_plain};
 use crate::units::{Grams, Joules, WattHours};
 
 /// One avoirdupois pound in grams, exactly.
@@ -119,7 +119,8 @@ impl Row {
     pub(super) fn grid(row: Spanned<Self>, file: &Named<'_>) -> Result<Grid, DataError> {
         let at = row.span().start;
         let row = row.into_inner();
-        let wrong = |problem: &str| file.error(at, format_args!("grid `{}`: {problem}", row.name));
+        let wrong =
+            |problem: &str| file.error_in_table(at, &format!("grid {:?}", row.name), problem);
         let rate = match (row.grams_per_kwh, row.lb_per_mwh) {
             (Some(grams), None) => grams,
             (None, Some(pounds)) => grams_per_kwh(pounds),
@@ -127,7 +128,7 @@ impl Row {
         };
         if !is_rate(rate) {
             return Err(wrong(
-                "its rate is to be grams a kilowatt-hour, from 0 to 1,000,000",
+                "grams_per_kwh (or lb_per_mwh) is to be a rate, from 0 to 1,000,000 g/kWh",
             ));
         }
         if row.gwp_basis.is_some() != (row.gas == Gas::Co2e) {
@@ -140,7 +141,10 @@ impl Row {
             return Err(wrong("line_loss is a share, from 0 to less than 1"));
         }
         if row.name.is_empty() || row.name.parse::<f64>().is_ok() {
-            return Err(wrong("its name reads as a rate, or is empty"));
+            return Err(wrong("name reads as a rate, or is empty"));
+        }
+        if !is_plain(&format!("{}{}", row.name, row.title), &[&row.source]) {
+            return Err(wrong(NOT_PLAIN));
         }
         Ok(Grid {
             name: row.name,

@@ -170,21 +170,27 @@ pub struct Library {
 #[derive(Debug, thiserror::Error)]
 pub enum EnergyError {
     /// No model has this name.
-    #[error("no energy model is called `{name}`; `wirewatt list models` tells all: {known}")]
+    #[error(
+        "no energy model is called `{name}`{nearest}; `wirewatt list models` tells all: {known}"
+    )]
     UnknownModel {
         /// The name that was asked for.
         name: String,
+        /// What may have been meant, in words.
+        nearest: String,
         /// The names that exist.
         known: String,
     },
     /// Neither a grid's name nor a rate.
     #[error(
-        "`{given}` is neither a grid nor a rate in g/kWh (0 to 1,000,000); `wirewatt list grids` tells \
+        "`{given}` is neither a grid nor a rate in g/kWh (0 to 1,000,000){nearest}; `wirewatt list grids` tells \
          all, such as {known}"
     )]
     UnknownGrid {
         /// What was asked for.
         given: String,
+        /// What may have been meant, in words.
+        nearest: String,
         /// Names that exist.
         known: String,
     },
@@ -320,6 +326,7 @@ impl Library {
             .find(|model| model.name == name)
             .ok_or_else(|| EnergyError::UnknownModel {
                 name: name.to_owned(),
+                nearest: nearest(name, self.models.iter().map(|model| &*model.name)),
                 known: names(self.models.iter().map(|model| &model.name)),
             })
     }
@@ -335,6 +342,7 @@ impl Library {
                 let national = |grid: &&Grid| grid.name.matches('-').count() == 1;
                 EnergyError::UnknownGrid {
                     given: name_or_rate.to_owned(),
+                    nearest: nearest(name_or_rate, self.grids.iter().map(|grid| &*grid.name)),
                     known: names(self.grids.iter().filter(national).map(|grid| &grid.name)),
                 }
             })
@@ -367,6 +375,45 @@ impl Default for Library {
     fn default() -> Self {
         Self::built_in()
     }
+}
+
+/// `: perhaps A or B?`, the names that are nearly this one; nothing where none is.
+fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 3;
+    // No name is so long; and time grows with the length.
+    let given: String = given.chars().take(80).collect();
+    let most = given.chars().count() / 4;
+    let mut near: Vec<(usize, &str)> = names
+        .filter_map(|name| {
+            let distance = match !given.is_empty() && name.starts_with(&given) {
+                true => 0,
+                false => edits(&given, name),
+            };
+            (distance <= most).then_some((distance, name))
+        })
+        .collect();
+    near.sort_by_key(|(distance, _)| *distance);
+    let near: Vec<&str> = near.iter().take(MOST).map(|(_, name)| *name).collect();
+    match near.is_empty() {
+        true => String::new(),
+        false => format!(": perhaps {}?", near.join(" or ")),
+    }
+}
+
+/// The least number of characters to add, take away or replace (Levenshtein 1966).
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, from) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[to.len()]
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
@@ -674,29 +721,29 @@ mod tests {
             ),
             (
                 &model("basis = \"messages\""),
-                "mine.toml:3: model `m`: joules_per_message is missing",
+                "mine.toml:3: model \"m\": joules_per_message is missing",
             ),
             (
                 &model("basis = \"messages\"\njoules_per_message = -1"),
-                "mine.toml:3: model `m`: joules_per_message is to be a number, from 0",
+                "mine.toml:9: model \"m\": joules_per_message is to be a number, from 0",
             ),
             (
                 &model("basis = \"messages\"\njoules_per_message = 1\ndevice = \"d\""),
-                "mine.toml:3: model `m`: device is no figure of its basis",
+                "mine.toml:10: model \"m\": device is no figure of its basis",
             ),
             (
                 &model("basis = \"messages\"\njoules_per_message = 1\nlow = 2\nhigh = 3"),
-                "mine.toml:3: model `m`: low and high go together, with the figure between them",
+                "mine.toml:10: model \"m\": low and high go together, with the figure between them",
             ),
             (
                 &model("basis = \"projection\"\ndevice = \"d\""),
-                "mine.toml:3: model `m`: there is no [[device]] `d`",
+                "mine.toml:3: model \"m\": there is no [[device]] `d`",
             ),
             (
                 &model(
                     "basis = \"radio\"\nsend = { joules_per_packet = 1, joules_per_byte = nan }",
                 ),
-                "mine.toml:3: model `m`: send and receive are to be numbers",
+                "mine.toml:9: model \"m\": send and receive are to be numbers",
             ),
             (
                 average,
@@ -704,24 +751,58 @@ mod tests {
             ),
             (
                 &grid("gas = \"CO2\""),
-                "mine.toml:1: grid `g`: needs one rate",
+                "mine.toml:1: grid \"g\": needs one rate",
             ),
             (
                 &grid("gas = \"CO2e\"\ngrams_per_kwh = 1"),
-                "mine.toml:1: grid `g`: CO2e has a gwp_basis",
+                "mine.toml:1: grid \"g\": CO2e has a gwp_basis",
             ),
             (
                 &grid("gas = \"CO3\"\ngrams_per_kwh = 1"),
                 "mine.toml:5: unknown variant `CO3`",
             ),
             (
+                "[[grid]]\ntitle = \"t\"\nname = \"385\"\nsource = \"s\"\ngas = \"CO2\"\ngrams_per_kwh = 1\n",
+                "mine.toml:3: grid \"385\": name reads as a rate",
+            ),
+            (
+                "[[grid]]\nname = \"g\\u001b[31m\"\ntitle = \"t\"\nsource = \"s\"\ngas = \"CO2\"\ngrams_per_kwh = 1\n",
+                "mine.toml:1: grid \"g\\u{1b}[31m\": a control character",
+            ),
+            (
+                &model("basis = \"messages\"\njoules_per_message = 1\nscope = \"\\u0007\""),
+                "mine.toml:3: model \"m\": a control character",
+            ),
+            (
                 &grid("gas = \"CO2\"\ngrams_per_kwh = inf"),
-                "mine.toml:1: grid `g`: its rate",
+                "mine.toml:6: grid \"g\": grams_per_kwh",
             ),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.starts_with(start), "{text}\n{error}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_one_has_the_nearest_beside_it() {
+        for (from, to, wanted) in [("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ab", 0)] {
+            assert_eq!(edits(from, to), wanted, "{from} {to}");
+        }
+        let library = Library::built_in();
+        let told = |name: &str| library.grid(name).unwrap_err().to_string();
+        assert!(
+            told("us-2022-camz")
+                .contains(": perhaps us-2022-camx or us-2020-camx or us-2021-camx?;"),
+            "{}",
+            told("us-2022-camz")
+        );
+        assert!(!told("nowhere").contains("perhaps"));
+        assert!(!told("").contains("perhaps"));
+        let error = library.model("cisco-8201").unwrap_err().to_string();
+        assert!(
+            error.contains("`cisco-8201`: perhaps cisco-8201-32fh?;"),
+            "{error}"
+        );
     }
 
     /// Infinite figures are null in JSON, and such a report cannot be read again.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Verified;
-use super::data::{DataError, Named};
+use super::data::{DataError, NOT_PLAIN, Named, is_plain};
 use crate::tally::{Projection, ProtocolTally};
 use crate::units::Joules;
 
@@ -319,7 +319,7 @@ impl Row {
         let row = row.into_inner();
         let name = row.name.clone();
         row.build(devices)
-            .map_err(|problem| file.error(at, format_args!("model `{name}`: {problem}")))
+            .map_err(|problem| file.error_in_table(at, &format!("model {name:?}"), &problem))
     }
 
     fn build(self, devices: &[Device]) -> Result<Model, String> {
@@ -357,7 +357,13 @@ impl Row {
             return Err("hops and interfaces_per_hop are 1 or more".to_owned());
         }
         if self.name.is_empty() {
-            return Err("its name is empty".to_owned());
+            return Err("name is empty".to_owned());
+        }
+        if !is_plain(
+            &format!("{}{}", self.name, self.scope),
+            &[&self.boundary, &self.source],
+        ) {
+            return Err(NOT_PLAIN.to_owned());
         }
         Ok(Model {
             name: named(&self.name, hops),
@@ -443,13 +449,23 @@ fn is_energy(figure: f64) -> bool {
 pub(super) fn device(row: Spanned<Device>, file: &Named<'_>) -> Result<Device, DataError> {
     let at = row.span().start;
     let device = row.into_inner();
-    match is_energy(device.joules_per_packet) && is_energy(device.joules_per_byte) {
-        true => Ok(device),
-        false => Err(file.error(
-            at,
-            format_args!("device `{}`: figures are numbers, 0 or more", device.name),
-        )),
+    let wrong = |problem: &str| {
+        let device = format!("device {:?}", device.name);
+        Err(file.error_in_table(at, &device, problem))
+    };
+    if !is_energy(device.joules_per_packet) {
+        return wrong("joules_per_packet is to be a number, from 0 to a billion");
     }
+    if !is_energy(device.joules_per_byte) {
+        return wrong("joules_per_byte is to be a number, from 0 to a billion");
+    }
+    if !is_plain(
+        &format!("{}{}", device.name, device.title),
+        &[&device.source],
+    ) {
+        return wrong(NOT_PLAIN);
+    }
+    Ok(device)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::fleet::{Death, Injected};
 use crate::algorithm::{Event, Options};
 use crate::energy::HostEnergy;
 use crate::node::control::Connections;
+use crate::report::make_folder;
 use crate::units::{Mtu, Packets, Timestamp};
 
 /// The version of `run.toml`.
@@ -81,7 +82,7 @@ impl RunFolder {
         let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made = path.ancestors().take_while(is_new).map(Path::to_owned);
         let made = made.collect();
-        fs::create_dir_all(path).map_err(cannot)?;
+        make_folder(path).map_err(cannot)?;
         // Nodes write their ledger from wherever they are.
         let path_of_all = path.canonicalize().map_err(cannot)?;
         let folder = Self {

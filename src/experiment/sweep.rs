@@ -24,7 +24,7 @@ use crate::algorithm::{Algorithm, Options, SetupError, catalog};
 use crate::ledger;
 use crate::node::control::Connections;
 use crate::report::sweep::{Conditions, Predicted, Skipped, SweepCell, SweepReport};
-use crate::report::{Models, rate, text};
+use crate::report::{Models, make_folder, rate, text};
 use crate::simulation::{Scenario, Watch, WireOptions};
 use crate::units::{Mtu, Timestamp, duration_text};
 
@@ -218,7 +218,7 @@ impl SweepFolder {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(cannot)?;
+        make_folder(path).map_err(cannot)?;
         if fs::read_dir(path).map_err(cannot)?.next().is_some() {
             return Err(SweepError::NotEmpty(path.to_owned()));
         }

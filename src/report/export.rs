@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Report;
 use super::sweep::SweepReport;
+use super::{Report, make_folder};
 
 /// A table of the export.
 #[derive(Debug, Clone, Copy)]
@@ -606,7 +606,7 @@ fn write_tables<R: Serialize>(
     if let Some(taken) = tables.iter().map(file).find(|path| path.exists()) {
         return Err(ExportError::Taken(taken));
     }
-    fs::create_dir_all(folder).map_err(ExportError::cannot_write(folder))?;
+    make_folder(folder).map_err(ExportError::cannot_write(folder))?;
     for table in tables {
         let path = file(table);
         let written = File::create_new(&path).and_then(|file| {
@@ -619,9 +619,20 @@ fn write_tables<R: Serialize>(
             }
             file.flush()
         });
-        written.map_err(ExportError::cannot_write(&path))?;
+        without_remains(written, &path).map_err(ExportError::cannot_write(&path))?;
     }
     Ok(())
+}
+
+/// Takes away what was begun of a new file that could not be written to its end: it would look whole.
+/// One that was there before is left alone.
+fn without_remains(written: io::Result<()>, path: &Path) -> io::Result<()> {
+    let is_new = |error: &io::Error| error.kind() != io::ErrorKind::AlreadyExists;
+    written.inspect_err(|error| {
+        if is_new(error) {
+            let _ = fs::remove_file(path);
+        }
+    })
 }
 
 /// The rows of a table in all reports: the report's name, and the columns' values.

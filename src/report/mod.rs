@@ -22,6 +22,9 @@ pub mod text;
 mod time;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -469,6 +472,18 @@ impl<'a> Compared<'a> {
         all.filter(|entry| entry.tally.name == self.protocol)
             .min_by_key(|entry| entry.tally.foreign)
     }
+}
+
+/// Makes a folder, and those that it is in, where they are not there yet.
+///
+/// # Errors
+///
+/// The system's; and that it is no folder, which the system calls "File exists".
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path).map_err(|error| match path.exists() && !path.is_dir() {
+        true => io::Error::new(error.kind(), "it is there, and is no folder"),
+        false => error,
+    })
 }
 
 /// Whether the entry counts WireWatt's own marker datagrams.

@@ -25,7 +25,7 @@ use plotters::prelude::*;
 use plotters_bitmap::BitMapBackend;
 
 use super::number::counted;
-use super::{Compared, ProtocolReport, Report};
+use super::{Compared, ProtocolReport, Report, make_folder};
 use crate::analysis::MessageLog;
 use canvas::{Backend, Canvas, DENSITY, Drawn, MARGIN, WIDTH, lines_of, printable, text};
 
@@ -148,7 +148,7 @@ pub fn write_all(charts: &[Chart], folder: &Path) -> Result<(), ChartError> {
         move |source| ChartError::Write { path, source }
     };
     if !charts.is_empty() {
-        fs::create_dir_all(folder).map_err(cannot(folder))?;
+        make_folder(folder).map_err(cannot(folder))?;
     }
     for chart in charts {
         for (extension, content) in [

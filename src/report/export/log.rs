@@ -4,20 +4,21 @@
 //! list of columns that is here.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
-use super::{ExportError, ExportFormat, defused};
+use super::{ExportError, ExportFormat, defused, without_remains};
 use crate::analysis::{
     ConnectionCounted, ConnectionLog, ConnectionSeen, MessageLog, MessageSeen, WayCounted,
 };
 use crate::flow::TransportKind;
 use crate::message::Way;
 use crate::protocols;
+use crate::report::make_folder;
 use crate::units::Timestamp;
 
 /// The messages and connections of a capture, one by one.
@@ -480,7 +481,7 @@ pub fn export_logs(
     if let Some(taken) = files.iter().find(|path| path.exists()) {
         return Err(ExportError::Taken(taken.clone()));
     }
-    fs::create_dir_all(folder).map_err(ExportError::cannot_write(folder))?;
+    make_folder(folder).map_err(ExportError::cannot_write(folder))?;
     let [to_messages, to_connections] = &files;
     export_messages(logs, format, to_messages)?;
     export_connections(logs, format, to_connections)?;
@@ -503,7 +504,7 @@ pub fn export_messages(
         messages.map(move |message| MessageRow { report, message })
     });
     let written = write(&MESSAGES, rows, |row, of| of(row), format, path);
-    written.map_err(ExportError::cannot_write(path))
+    without_remains(written, path).map_err(ExportError::cannot_write(path))
 }
 
 /// Writes the connections of these captures as a table into a new file.
@@ -525,7 +526,7 @@ pub fn export_connections(
         })
     });
     let written = write(&CONNECTIONS, rows, |row, of| of(row), format, path);
-    written.map_err(ExportError::cannot_write(path))
+    without_remains(written, path).map_err(ExportError::cannot_write(path))
 }
 
 /// Writes a table of these rows. `cell` is a row's value in a column.

@@ -456,6 +456,10 @@ fn command(page: &mut Page, words: &[String]) {
 fn repeat(page: &mut Page, report: &Report) {
     page.section("repeat", "To repeat this");
     command(page, &report.command);
+    let is_out = |word: &String| word == "--out" || word.starts_with("--out=");
+    if report.run.is_some() && report.command.iter().any(is_out) {
+        page.paragraph("With another folder behind --out where this one is there still.");
+    }
     let mut facts: Vec<Fact> = vec![("program", made_by(report))];
     if let Some(setup) = report.run.as_ref().and_then(|run| run.setup.as_ref()) {
         facts.push(("started", time::rfc3339(setup.started)));
