@@ -129,6 +129,8 @@ fn runs_compare_on_one_page() {
     keep("comparison.html", &page);
     assert_eq!(page.matches("<figure").count(), 3);
     assert!(page.ends_with("</html>\n"));
+    assert_eq!(page.matches("<dd>two-phase-commit: ").count(), 1);
+    assert_eq!(page.matches("<dt>program</dt><dd>wirewatt ").count(), 1);
     let banner = page
         .lines()
         .find(|line| line.contains("<p class=\"verdict"));

@@ -78,6 +78,25 @@ pub fn comparison(runs: &[Compared<'_>]) -> Result<String, ChartError> {
     };
     page.section("models", "What the model includes");
     page.notes(&text::cost_notes(run.report));
+    page.section("completeness", "Completeness of the captures");
+    let state = |run: &Compared<'_>| text::state_word(run.report.completeness.state);
+    let states = runs.iter().enumerate().map(|(place, run)| {
+        let label = if place == 0 { "captures" } else { "" };
+        (label, format!("{}: {}", run.protocol, state(run)))
+    });
+    let states: Vec<Fact> = states.collect();
+    page.facts(&states);
+    page.section("repeat", "To repeat this");
+    let mut told: Vec<&[String]> = Vec::new();
+    for run in runs {
+        if !told.contains(&&*run.report.command) {
+            told.push(&run.report.command);
+            command(&mut page, &run.report.command);
+        }
+    }
+    let mut programs: Vec<String> = runs.iter().map(|run| made_by(run.report)).collect();
+    programs.dedup();
+    page.facts(&[("program", programs.join("; "))]);
     Ok(page.finish(&made_by(run.report)))
 }
 
