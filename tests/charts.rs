@@ -12,6 +12,7 @@ use wirewatt::analysis::{Completeness, MessageLog, MessageSeen, SourceLosses};
 use wirewatt::energy::Library;
 use wirewatt::message::{Label, Way};
 use wirewatt::report::chart::{self, Chart, Shape};
+use wirewatt::report::compare::Comparison;
 use wirewatt::report::{Compared, Models, Report, Source};
 use wirewatt::tally::{Bucket, LayerBytes, Pair, PairTally, ProtocolTally, Series};
 use wirewatt::units::{
@@ -486,4 +487,41 @@ fn analyze_draws_what_a_capture_shows() {
     );
     assert!(drawn.contains("12 messages between 4 processes of two-phase-commit"));
     assert!(drawn.contains("No Lamport timestamp contradicts another."));
+}
+
+#[test]
+fn of_several_runs_kinds_that_one_alone_has_are_counted_and_not_drawn() {
+    let report = |kinds: &[&str]| {
+        let mut tally = two_phase_commit();
+        tally.messages_by_kind = kinds
+            .iter()
+            .map(|kind| ((*kind).to_owned(), Messages::new(2)))
+            .collect();
+        report_of(vec![tally], &models())
+    };
+    let all = [
+        report(&["vote", "ack"]),
+        report(&["vote"]),
+        report(&["token"]),
+    ];
+    let named = |n: usize| -> Vec<(String, &Report)> {
+        let names = ["a", "b", "c"].into_iter().map(str::to_owned);
+        names.zip(&all).take(n).collect()
+    };
+    let kinds = |n| {
+        let charts = chart::compared(&Comparison::of(&named(n)));
+        let found = charts.iter().find(|chart| chart.id == "kinds-compared");
+        found.unwrap().svg().unwrap().svg
+    };
+    let three = kinds(3);
+    assert!(three.contains("Not drawn: 2 kinds that one run alone has."));
+    assert!(three.contains("vote") && !three.contains("token"));
+    let two = kinds(2);
+    assert!(two.contains("ack") && !two.contains("Not drawn"));
+    let totals = &chart::compared(&Comparison::of(&named(2)))[0];
+    let svg = totals.svg().unwrap().svg;
+    assert!(
+        svg.contains("Energy by datacenter-3-hops") || svg.contains("datacenter-3-hops (marginal")
+    );
+    assert!(svg.contains("grid us-2018"));
 }

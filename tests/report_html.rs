@@ -8,7 +8,7 @@ use report_fixture::{
 };
 use wirewatt::analysis::{Completeness, SourceLosses};
 use wirewatt::report::Compared;
-use wirewatt::report::{Report, Source, chart, html};
+use wirewatt::report::{FaultCost, Report, RunCost, Source, chart, html};
 use wirewatt::tally::{Bucket, ProtocolTally, Series};
 use wirewatt::units::{Packets, TunnelHeaderBytes};
 
@@ -171,4 +171,37 @@ fn odd_series_are_drawn() {
             !starts.is_empty()
         );
     }
+}
+
+#[test]
+fn the_head_of_a_page_tells_what_failed_and_by_which_model_energy_is() {
+    let mut report = faulty_run();
+    let cost = RunCost::of(&report).unwrap();
+    report.fault_cost = Some(FaultCost {
+        without: cost.clone(),
+        with: cost,
+    });
+    let run = report.run.as_mut().unwrap();
+    (run.operations, run.succeeded) = (3, 1);
+    let page = page_of(&report);
+    let (head, rest) = page.split_once("</header>").unwrap();
+    assert!(
+        head.contains("; 1 of 3 operations succeeded</span>"),
+        "{head}"
+    );
+    assert!(
+        head.contains("by datacenter-3-hops (marginal device)"),
+        "{head}"
+    );
+    assert!(head.contains("grid us-2018"), "{head}");
+    // Bytes, joules and seconds in one column have no order.
+    let (before, _) = rest
+        .split_once("The run with its fault and without")
+        .unwrap();
+    let table = before.rsplit_once("<table").unwrap().1;
+    assert!(table.starts_with(" class=\"as-written\">"), "{table}");
+    let run = report.run.as_mut().unwrap();
+    run.succeeded = 3;
+    let page = page_of(&report);
+    assert!(!page.contains("operations succeeded</span>"));
 }

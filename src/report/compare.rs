@@ -36,6 +36,8 @@ pub(super) struct Side {
     is_run: bool,
     connections: u64,
     model: Option<String>,
+    /// The model's and the grid's names in words.
+    by: [Option<String>; 2],
     /// The grid's name, rate and gas.
     grid: Option<String>,
     /// Of the model's figures, where they are the user's own.
@@ -120,6 +122,19 @@ impl Comparison {
     /// What keeps figures from being compared, in words.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// By which model and grid the totals are that have them, in words.
+    pub(super) fn energy_by(&self) -> Option<String> {
+        let told = self.totals();
+        let has = |what: &dyn Fn(&Figure) -> bool| told.iter().any(what);
+        let side = self.sides.iter().find(|side| side.model.is_some())?;
+        let [energy, grid] = &side.by;
+        let energy = energy.as_ref().filter(|_| has(&|one| one.name == "energy"));
+        let gas = self.sides.iter().find_map(|side| side.gas).map(Gas::label);
+        let grid = grid.as_ref().filter(|_| has(&|one| Some(one.name) == gas));
+        let words: Vec<&str> = energy.into_iter().chain(grid).map(String::as_str).collect();
+        (!words.is_empty()).then(|| format!("{}.", words.join(", ")))
     }
 
     /// Totals of every side.
@@ -349,6 +364,14 @@ impl Side {
                 let (hops, pue) = (energy.hops, energy.pue);
                 format!("{} {hops:?} {pue:?} {}", energy.model, energy.boundary)
             }),
+            by: [
+                seen.first()
+                    .map(|one| format!("Energy by {} ({})", one.energy.model, one.energy.class)),
+                seen.first().map(|one| {
+                    let carbon = &one.carbon;
+                    format!("{} by grid {}", carbon.gas.label(), carbon.grid)
+                }),
+            ],
             grid: seen.first().map(|protocol| {
                 let carbon = &protocol.carbon;
                 let (grid, gas) = (&carbon.grid, carbon.gas.label());

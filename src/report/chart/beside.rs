@@ -5,9 +5,10 @@ use plotters::style::RGBColor;
 use super::canvas::{Canvas, Drawn, MARGIN, WIDTH, centred, colour, cut, legend_height, width_of};
 use super::growth::Axis;
 use super::{Chart, Picture};
+use crate::energy::Energy;
 use crate::report::compare::{Comparison, LAYERS, Side, ratio};
 use crate::report::cost::FaultCost;
-use crate::report::number::grouped;
+use crate::report::number::{counted, grouped};
 
 const COLOURS: [RGBColor; 6] = [
     colour::BLUE,
@@ -82,8 +83,8 @@ impl Row {
     }
 }
 
-/// What a run with faults cost beside the same run without.
-pub fn fault_cost(cost: &FaultCost) -> Chart {
+/// What a run with faults cost beside the same run without; the energy, by the model of this.
+pub fn fault_cost(cost: &FaultCost, energy: Option<&Energy>) -> Chart {
     let rows = cost
         .figures()
         .into_iter()
@@ -93,11 +94,16 @@ pub fn fault_cost(cost: &FaultCost) -> Chart {
         rows: rows.collect(),
         shared: None,
     }
-    .chart("fault-cost", "What the fault cost")
+    .chart(
+        "fault-cost",
+        "What the fault cost",
+        energy.map(|energy| format!("Energy by {} ({}).", energy.model, energy.class)),
+    )
 }
 
 /// Totals, messages by kind and bytes by layer of runs beside each other.
 pub fn compared(comparison: &Comparison) -> Vec<Chart> {
+    let by = comparison.energy_by();
     let sides = || {
         named(
             comparison
@@ -114,11 +120,24 @@ pub fn compared(comparison: &Comparison) -> Vec<Chart> {
         let values = comparison.sides.iter().map(|side| Some(of(side) as f64));
         Row::with_ratios(name, &values.collect::<Vec<_>>(), whole)
     };
-    let kinds = comparison.kinds().into_iter().map(|kind| {
-        row(kind, &|side| {
-            side.kinds.get(kind).copied().unwrap_or_default()
-        })
+    let of_kind = |side: &Side, kind: &str| side.kinds.get(kind).copied().unwrap_or_default();
+    // Among several runs what one alone has fills the chart with noughts, and compares nothing.
+    let many = comparison.sides.len() > 2;
+    let have = |kind: &str| {
+        let sides = comparison.sides.iter();
+        sides.filter(|side| of_kind(side, kind) > 0).count()
+    };
+    let (kinds, alone): (Vec<_>, Vec<_>) = comparison
+        .kinds()
+        .into_iter()
+        .partition(|kind| !many || have(kind) > 1);
+    let alone = (!alone.is_empty()).then(|| {
+        let kinds = counted(alone.len() as u64, "kind");
+        format!("Not drawn: {kinds} that one run alone has.")
     });
+    let kinds = kinds
+        .into_iter()
+        .map(|kind| row(kind, &|side| of_kind(side, kind)));
     let layers = LAYERS
         .iter()
         .map(|(name, of)| row(name, &|side| of(&side.bytes)));
@@ -153,7 +172,15 @@ pub fn compared(comparison: &Comparison) -> Vec<Chart> {
                 rows,
                 shared,
             }
-            .chart(id, title)
+            .chart(
+                id,
+                title,
+                match id {
+                    "totals-compared" => by.clone(),
+                    "kinds-compared" => alone.clone(),
+                    _ => None,
+                },
+            )
         })
         .collect()
 }
@@ -164,7 +191,7 @@ fn named(sides: Vec<String>) -> Vec<(String, RGBColor)> {
 }
 
 impl Beside {
-    fn chart(self, id: &'static str, title: &str) -> Chart {
+    fn chart(self, id: &'static str, title: &str, more: Option<String>) -> Chart {
         let words: Vec<String> = self
             .rows
             .iter()
@@ -176,6 +203,10 @@ impl Beside {
                  ratio to the first."
             }
             Some(_) => "In parentheses: ratio to the first.",
+        };
+        let note = match more {
+            Some(more) => format!("{note} {more}"),
+            None => note.to_owned(),
         };
         Chart::new(id, title, words.join(" "), self).with_note(note)
     }
@@ -228,7 +259,9 @@ impl Picture for Beside {
                     canvas.words("none", (left + 4, y + 2), 11)?;
                     continue;
                 };
-                let end = axis.at(*figure).unwrap_or(left);
+                // However little, it is seen beside nothing.
+                let least = if *figure > 0.0 { left + 3 } else { left };
+                let end = axis.at(*figure).unwrap_or(left).max(least);
                 let place = [(left, y), (end, y + BAR - 2)];
                 canvas.rectangle(place, *colour)?;
                 let room = WIDTH - MARGIN - end - 6;

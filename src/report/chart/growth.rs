@@ -180,6 +180,12 @@ impl Quantity {
         if curves.iter().any(|curve| !curve.expected.is_empty()) {
             note += &format!(" Dashed: what {} expects.", self.by);
         }
+        if let Unit::Joules = self.unit {
+            let by = &report.conditions.energy;
+            let by =
+                by.get(..1).map_or(String::new(), str::to_uppercase) + by.get(1..).unwrap_or("");
+            note += &format!(" {by}.");
+        }
         let growth = Growth {
             unit: self.unit,
             axis: name,

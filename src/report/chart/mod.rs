@@ -197,7 +197,10 @@ pub fn of_report(report: &Report, log: Option<&MessageLog>) -> Vec<Chart> {
                 .push_str(&format!(" Left out: {others} with fewer bytes."));
         }
     }
-    charts.extend(report.fault_cost.as_ref().map(fault_cost));
+    charts.extend(report.fault_cost.as_ref().map(|cost| {
+        let mut seen = report.seen_protocols().map(|protocol| &protocol.energy);
+        fault_cost(cost, seen.next())
+    }));
     charts
 }
 

@@ -133,11 +133,17 @@ pub fn sweep(report: &SweepReport, charts: &[Chart]) -> Result<String, ChartErro
     Ok(page.finish(&made_by))
 }
 
+/// Of more algorithms a heading names the first.
+const MOST_NAMES: usize = 6;
+
 /// The algorithms that were run.
 fn names(runs: &[Compared<'_>]) -> String {
     let mut names: Vec<&str> = runs.iter().map(|run| run.protocol).collect();
     names.dedup();
-    names.join(", ")
+    match names.len() {
+        ..=MOST_NAMES => names.join(", "),
+        n => format!("{} and {} more", names[..3].join(", "), n - 3),
+    }
 }
 
 /// The worst verdict of the runs, and how many have which.
@@ -199,13 +205,30 @@ fn verdict(page: &mut Page, report: &Report) {
         (Some(audit), Some((word, looks))) => {
             let meaning = text::verdict_meaning(audit.verdict);
             let (_, caveat) = text::caveat(report);
-            page.verdict(&looks.to_string(), &word, &format!("{meaning}{caveat}"));
+            let failed = failed_operations(report);
+            page.verdict(
+                &looks.to_string(),
+                &word,
+                &format!("{meaning}{caveat}{failed}"),
+            );
         }
         _ => page.verdict(
             "none",
             "no audit",
             "no formula and no counters were given to hold the wire against",
         ),
+    }
+}
+
+/// That not every operation succeeded, which a verdict on counts does not say.
+fn failed_operations(report: &Report) -> String {
+    match &report.run {
+        Some(run) if run.succeeded < run.operations => format!(
+            "; {} of {} succeeded",
+            grouped(run.succeeded),
+            counted(run.operations, "operation")
+        ),
+        _ => String::new(),
     }
 }
 
@@ -227,23 +250,32 @@ fn key_figures(report: &Report) -> Vec<[String; 3]> {
             }
             _ => String::new(),
         };
+        let by = |range: String, by: String| match range.is_empty() {
+            true => by,
+            false => format!("{range}, {by}"),
+        };
+        let energy_range = range(
+            energy.low.map(|low| low.0),
+            energy.high.map(|high| high.0),
+            "J",
+        );
         figures.push([
             "energy".to_owned(),
             modelled(energy.joules.0, "J"),
-            range(
-                energy.low.map(|low| low.0),
-                energy.high.map(|high| high.0),
-                "J",
+            by(
+                energy_range,
+                format!("by {} ({})", energy.model, energy.class),
             ),
         ]);
+        let carbon_range = range(
+            carbon.low.map(|low| low.0),
+            carbon.high.map(|high| high.0),
+            "g",
+        );
         figures.push([
             carbon.gas.label().to_owned(),
             modelled(carbon.grams.0, "g"),
-            range(
-                carbon.low.map(|low| low.0),
-                carbon.high.map(|high| high.0),
-                "g",
-            ),
+            by(carbon_range, format!("grid {}", carbon.grid)),
         ]);
     } else {
         figures.push(figure("protocols", grouped(seen.len() as u64)));
@@ -269,7 +301,7 @@ fn outcome(page: &mut Page, report: &Report) {
     page.section("outcome", "What happened");
     page.facts(&facts);
     if let Some(cost) = &report.fault_cost {
-        page.table("The run with its fault and without", &cost.table());
+        page.table_as_written("The run with its fault and without", &cost.table());
     }
 }
 

@@ -190,15 +190,20 @@ impl Page {
     /// A table; nothing where it has no row. A last row named `all` is its foot, which stays where
     /// it is when the others are sorted.
     pub fn table(&mut self, caption: &str, table: &Table) {
-        self.any_table(caption, table, false);
+        self.any_table(caption, table, false, true);
+    }
+
+    /// A table whose columns are of several units: it keeps its order.
+    pub fn table_as_written(&mut self, caption: &str, table: &Table) {
+        self.any_table(caption, table, false, false);
     }
 
     /// The table of all models, in which one is marked as the headline.
     pub fn sensitivity(&mut self, caption: &str, table: &Table) {
-        self.any_table(caption, table, true);
+        self.any_table(caption, table, true, true);
     }
 
-    fn any_table(&mut self, caption: &str, table: &Table, is_marked: bool) {
+    fn any_table(&mut self, caption: &str, table: &Table, is_marked: bool, is_sortable: bool) {
         let Some((last, others)) = table.rows().split_last() else {
             return;
         };
@@ -218,10 +223,15 @@ impl Page {
         put(
             html,
             format_args!(
-                "<div class=\"scroll{long}\" role=\"region\" aria-labelledby=\"t{0}\">\n<table>\n\
+                "<div class=\"scroll{long}\" role=\"region\" aria-labelledby=\"t{0}\">\n<table{2}>\n\
                  <caption id=\"t{0}\"{said}>{1}</caption>\n<thead><tr>",
                 self.tables,
-                escaped(caption)
+                escaped(caption),
+                if is_sortable {
+                    ""
+                } else {
+                    " class=\"as-written\""
+                },
             ),
         );
         for (heading, align) in table.columns() {

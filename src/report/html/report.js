@@ -20,7 +20,7 @@
   const sortable = (table) => {
     const body = table.tBodies[0];
     const written = [...body.rows];
-    if (written.length < 2) return;
+    if (written.length < 2 || table.classList.contains("as-written")) return;
     const headings = [...table.tHead.rows[0].cells];
     headings.forEach((heading, column) => {
       const button = document.createElement("button");
