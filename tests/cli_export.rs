@@ -190,7 +190,10 @@ fn what_is_no_report_is_refused() {
     for (name, part) in [
         ("captures/ring.pcapng", "not a report"),
         ("/nowhere.json", "cannot be read"),
-        ("captures", "captures/report.json: cannot be read"),
+        (
+            "captures",
+            "captures: there is no report.json or sweep.json in it",
+        ),
     ] {
         let finished = run(wirewatt().args(["export", name, "--csv"]).arg(&out));
         assert_eq!(finished.status.code(), Some(2), "{finished}");

@@ -496,3 +496,20 @@ fn a_run_on_a_loopback_that_is_down_says_so() {
     assert!(finished.stderr.contains("ip link set lo up"), "{finished}");
     assert!(!out.exists());
 }
+
+/// And not once the capture is over.
+#[test]
+fn charts_that_have_no_place_are_known_before_the_capture() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    let refused = run(wirewatt()
+        .args(["sniff", "--for", "1s", "--charts"])
+        .arg(&file));
+    assert_eq!(refused.status.code(), Some(2), "{refused}");
+    assert!(
+        refused.stderr.contains("it is there, and is no folder"),
+        "{refused}"
+    );
+    assert!(!refused.stderr.contains("capturing on"), "{refused}");
+}

@@ -760,12 +760,13 @@ impl Grid {
             1.0 => String::new(),
             pue => format!(" with a PUE of {pue}"),
         };
+        let hops = text::hops_words(&models.headline.name, models.headline.hops);
         let figures = &models.headline.figures;
         let figures = figures.as_ref().map_or_else(String::new, |checksum| {
             format!(" (your own figures, checksum {checksum})")
         });
         let words = format!(
-            "energy by {}{figures}{pue}, grid {} ({}), as if on the wire",
+            "energy by {}{figures}{hops}{pue}, grid {} ({}), as if on the wire",
             models.headline.name,
             models.grid.name,
             rate(models.grid.grams_per_kwh),

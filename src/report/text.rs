@@ -78,8 +78,9 @@ pub(super) fn comparison_note(runs: &[Compared<'_>]) -> Option<String> {
     let frames = frames_note(protocol.tally.projection.mtu);
     let frames = frames.map_or_else(String::new, |frames| format!("; {frames}"));
     Some(format!(
-        "energy by {} ({}), as if on the wire{}{frames}; {}",
+        "energy by {}{} ({}), as if on the wire{}{frames}; {}",
         protocol.energy.model,
+        hops_words(&protocol.energy.model, protocol.energy.hops),
         protocol.energy.class,
         pue_words(protocol.energy.pue),
         grid_note(&protocol.carbon)
@@ -563,6 +564,15 @@ pub(super) fn model_notes(protocol: &ProtocolReport) -> Vec<String> {
     notes
 }
 
+/// Over how many devices or links a figure is added up, where the model's name does not tell.
+pub fn hops_words(model: &str, hops: Option<u32>) -> String {
+    let told = |hops: u32| model.contains(&format!("{hops}-hop"));
+    match hops {
+        Some(hops) if hops > 1 && !told(hops) => format!(" over {hops} hops"),
+        _ => String::new(),
+    }
+}
+
 /// What a building adds, where that is in the figure.
 pub(super) fn pue_words(pue: Option<f64>) -> String {
     pue.map_or_else(String::new, |pue| {
@@ -846,4 +856,17 @@ fn rest_lines(report: &Report, style: Style) -> Vec<String> {
     }
     lines.extend(fact_lines(&rest, style));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_are_told_where_the_models_name_does_not() {
+        assert_eq!(hops_words("datacenter-3-hops", Some(3)), "");
+        assert_eq!(hops_words("wifi-2-mbps", Some(2)), " over 2 hops");
+        assert_eq!(hops_words("wifi-2-mbps", Some(1)), "");
+        assert_eq!(hops_words("aslan-2015", None), "");
+    }
 }
