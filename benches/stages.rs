@@ -260,7 +260,7 @@ impl ChunkSource for Chunks {
     fn take_chunk(
         &mut self,
         chunk: &mut Vec<u8>,
-        place: impl FnMut(CapturedPacket<'_>, usize),
+        place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool {
         self.0.take_chunk(chunk, place)
     }

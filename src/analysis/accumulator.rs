@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::connection::{Connection, Counts};
+use super::connection::{Connection, Counts, Turnaround};
 use super::log::{MessageLog, MessageSeen, Repetition};
+use super::train::TrainTally;
 use crate::message::{Label, Way};
 use crate::packet::IcmpErrorKind;
 use crate::protocols;
@@ -42,8 +43,8 @@ pub(super) struct Accumulator {
 }
 
 /// Every bucket of a [`Distribution`].
-#[derive(Debug)]
-struct Turnarounds(Box<[u64; Distribution::BUCKETS]>);
+#[derive(Debug, Clone)]
+pub(super) struct Turnarounds(Box<[u64; Distribution::BUCKETS]>);
 
 impl Default for Turnarounds {
     fn default() -> Self {
@@ -51,13 +52,46 @@ impl Default for Turnarounds {
     }
 }
 
-impl Accumulator {
-    /// Enters how long an answer took, if the packet at hand is one. Without a branch: which packet is,
-    /// no processor could learn.
+impl Turnarounds {
+    /// Enters how long an answer took, if the packet at hand is one.
     #[inline(always)]
-    pub fn answer(&mut self, after: Option<u64>) {
-        let bucket = Distribution::bucket_of(after.unwrap_or(0));
-        self.turnarounds.0[bucket] += u64::from(after.is_some());
+    pub fn add(&mut self, turnaround: Turnaround) {
+        let bucket = Distribution::bucket_of(turnaround.after);
+        self.0[bucket] += u64::from(turnaround.is_answer);
+    }
+
+    /// Takes out what has been added of others.
+    pub fn take_out(&mut self, other: &Self) {
+        for (mine, others) in self.0.iter_mut().zip(&*other.0) {
+            *mine -= others;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (mine, others) in self.0.iter_mut().zip(&*other.0) {
+            *mine += others;
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.0.fill(0);
+    }
+}
+
+impl Accumulator {
+    /// See [`Turnarounds::add`].
+    #[inline(always)]
+    pub fn answer(&mut self, turnaround: Turnaround) {
+        self.turnarounds.add(turnaround);
+    }
+
+    /// Enters what trains have brought.
+    pub fn trains(&mut self, tally: &TrainTally) {
+        for (start, bucket) in &tally.ticks {
+            self.turn_to_bucket(Timestamp::from_nanos(*start));
+            self.bucket.merge(bucket);
+        }
+        self.turnarounds.merge(&tally.turnarounds);
     }
 
     /// Enters a message with a header of ours, `length` bytes in all.
@@ -105,14 +139,19 @@ impl Accumulator {
     /// Enters a packet, and the messages that it completed, into the time series.
     #[inline]
     pub fn tick(&mut self, time: Timestamp, packets: u64, messages: u64, ip: u32) {
+        self.turn_to_bucket(time);
+        self.bucket.packets += packets;
+        self.bucket.messages += messages;
+        self.bucket.ip += u64::from(ip);
+    }
+
+    #[inline(always)]
+    fn turn_to_bucket(&mut self, time: Timestamp) {
         let start = self.series.start_of(time);
         if start != self.bucket_start {
             self.flush_bucket();
             self.bucket_start = start;
         }
-        self.bucket.packets += packets;
-        self.bucket.messages += messages;
-        self.bucket.ip += u64::from(ip);
     }
 
     fn flush_bucket(&mut self) {

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 
 use super::accumulator::Accumulator;
 use super::log::{ConnectionSeen, MessageSeen};
+use super::train::Train;
 use crate::flow::{
     Arrival, Carrier, ConnectionKey, Direction, HalfStream, HoldingSpace, ProtocolIndex,
     StreamSink, TransportKind,
 };
-use crate::message::{Framer, Label, Message, MessageSink, Way, WireWatt};
+use crate::message::{Framer, Label, Message, MessageSink, Way, Whole, WireWatt};
 use crate::packet::{IcmpErrorKind, Lengths, Segment, USUAL};
 use crate::tally::{Distribution, Excess, LayerBytes, PacketClass, Series};
 use crate::units::{
@@ -27,8 +28,7 @@ use crate::units::{
 pub(super) struct Connection {
     pub streams: [HalfStream; 2],
     pub last_seen: Timestamp,
-    /// When payload last went to the listener, if none has come back since.
-    asked: Timestamp,
+    asked: Asked,
     /// While it is at work.
     pub work: Option<Box<Work>>,
     /// Whose ports the listening end has.
@@ -114,8 +114,42 @@ struct Unacknowledged {
     place: Option<usize>,
 }
 
+/// When payload last went to the listener, if none has come back since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked(Timestamp);
+
 /// No packet has this time.
-const NOT_ASKED: Timestamp = Timestamp::from_nanos(i64::MIN);
+const NOT_ASKED: Asked = Asked(Timestamp::from_nanos(i64::MIN));
+
+impl Default for Asked {
+    fn default() -> Self {
+        NOT_ASKED
+    }
+}
+
+impl Asked {
+    /// Enters that new payload goes this way, and says whether and when it answers what went to the
+    /// listener.
+    #[inline(always)]
+    pub fn turn(&mut self, way: Way, time: Timestamp) -> Turnaround {
+        let asked = self.0;
+        let is_back = way == Way::FromListener;
+        self.0 = select_unpredictable(is_back, NOT_ASKED.0, time);
+        let after = time.as_nanos().saturating_sub(asked.as_nanos()).max(0);
+        Turnaround {
+            after: after as u64,
+            is_answer: is_back & (asked != NOT_ASKED.0),
+        }
+    }
+}
+
+/// After how many nanoseconds payload answers other payload, if it does. No `Option`: which packet is an
+/// answer, no processor could learn, so that nothing should branch on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turnaround {
+    pub after: u64,
+    pub is_answer: bool,
+}
 
 /// For how many nanoseconds what comes for an ended connection is still its own: as long as Linux
 /// keeps TIME-WAIT (`TCP_TIMEWAIT_LEN`).
@@ -129,13 +163,52 @@ const MOST_UNACKNOWLEDGED: usize = 1 << 16;
 /// [settled](Work::settled): fewer numbers than [`Counts`], because these packets have so much
 /// in common.
 #[derive(Debug, Clone, Copy, Default)]
-struct Flowed {
+pub(super) struct Flowed {
     /// Those without payload and those with it.
     packets: [u64; 2],
     ip: [u64; 2],
     transport_header: u64,
     messages: u64,
     framing: u64,
+    link_trailer: u64,
+    excess: Excess,
+}
+
+impl Flowed {
+    /// Enters a segment, and the messages that its payload is, if it has any.
+    #[inline(always)]
+    pub fn enter(&mut self, mtu: Mtu, lengths: &Lengths, whole: Option<&Whole>) {
+        let with_payload = usize::from(whole.is_some());
+        self.packets[with_payload] += 1;
+        self.ip[with_payload] += u64::from(lengths.ip());
+        self.transport_header += u64::from(lengths.transport_header);
+        if let Some(whole) = whole {
+            self.messages += whole.messages.get();
+            self.framing += whole.framing.get();
+        }
+        self.link_trailer += u64::from(lengths.link_trailer);
+        let headers = lengths.ip() - lengths.payload;
+        self.excess.add_packet(mtu, headers, lengths.payload);
+    }
+
+    /// Segments, with payload or without.
+    pub fn all_packets(&self) -> u64 {
+        self.packets.iter().sum()
+    }
+
+    /// Adds those of another stretch of the same stream.
+    #[inline]
+    fn merge(&mut self, other: &Self) {
+        for with_payload in 0..2 {
+            self.packets[with_payload] += other.packets[with_payload];
+            self.ip[with_payload] += other.ip[with_payload];
+        }
+        self.transport_header += other.transport_header;
+        self.messages += other.messages;
+        self.framing += other.framing;
+        self.link_trailer += other.link_trailer;
+        self.excess.merge(&other.excess);
+    }
 }
 
 /// Counts of one way of a connection.
@@ -198,7 +271,7 @@ impl Counts {
             counts.packets[class as usize] += packets;
             counts.ip_by_class[class as usize] += ip;
         }
-        let packets: u64 = flowed.packets.iter().sum();
+        let packets = flowed.all_packets();
         let ip_header = packets * u64::from(USUAL.ip_header);
         let [ack_ip, segment_ip] = flowed.ip;
         let payload = ack_ip + segment_ip - ip_header - flowed.transport_header;
@@ -208,7 +281,9 @@ impl Counts {
         counts.bytes.payload += payload;
         counts.bytes.message += payload - flowed.framing;
         counts.bytes.framing += flowed.framing;
+        counts.bytes.link_trailer += flowed.link_trailer;
         counts.messages += flowed.messages;
+        counts.excess.merge(&flowed.excess);
         counts
     }
 
@@ -267,7 +342,7 @@ impl Connection {
             framer,
             unacknowledged: None,
             last_seen: time,
-            asked: NOT_ASKED,
+            asked: Asked::default(),
             ended: [false; 2],
             reset: None,
             refused: false,
@@ -293,15 +368,10 @@ impl Connection {
         }
     }
 
-    /// Enters that new payload goes this way, and says after how many nanoseconds it answers what went to
-    /// the listener, if it does.
+    /// See [`Asked::turn`].
     #[inline(always)]
-    pub fn turn(&mut self, way: Way, time: Timestamp) -> Option<u64> {
-        let asked = self.asked;
-        let is_back = way == Way::FromListener;
-        self.asked = select_unpredictable(is_back, NOT_ASKED, time);
-        let after = time.as_nanos().saturating_sub(asked.as_nanos()).max(0);
-        (is_back && asked != NOT_ASKED).then_some(after as u64)
+    pub fn turn(&mut self, way: Way, time: Timestamp) -> Turnaround {
+        self.asked.turn(way, time)
     }
 
     /// What a log keeps of it.
@@ -438,33 +508,56 @@ impl Connection {
         if !self.can_flow_on || self.closed || !in_step {
             return None;
         }
-        let mut messages = Messages::ZERO;
-        let with_payload = length > 0;
         let work = self.work.as_deref_mut()?;
-        let flowed = &mut work.flowed[way as usize];
-        if with_payload {
-            let end = packet.len() - lengths.link_trailer as usize;
-            let whole = self.framer.whole(way, &packet[..end], length as usize)?;
-            if !peer.acknowledge_delivered(segment.acknowledgment) {
-                return None;
+        let whole = match length {
+            0 => None,
+            _ => {
+                let end = packet.len() - lengths.link_trailer as usize;
+                Some(self.framer.whole(way, &packet[..end], length as usize)?)
             }
-            mine.take_next(sequence, length);
-            messages = whole.messages;
-            flowed.messages += whole.messages.get();
-            flowed.framing += whole.framing.get();
-        } else if !peer.acknowledge_delivered(segment.acknowledgment) {
+        };
+        if !peer.acknowledge_delivered(segment.acknowledgment) {
             return None;
         }
-        flowed.packets[usize::from(with_payload)] += 1;
-        flowed.ip[usize::from(with_payload)] += u64::from(lengths.ip());
-        flowed.transport_header += u64::from(lengths.transport_header);
-        if lengths.link_trailer > 0 {
-            let trailer = u64::from(lengths.link_trailer);
-            work.counts[way as usize].bytes.link_trailer += trailer;
+        if whole.is_some() {
+            mine.take_next(sequence, length);
         }
-        let excess = &mut work.counts[way as usize].excess;
-        excess.add_packet(mtu, lengths.ip() - length, length);
-        Some(messages)
+        work.flowed[way as usize].enter(mtu, lengths, whole.as_ref());
+        Some(whole.map_or(Messages::ZERO, |whole| whole.messages))
+    }
+
+    /// Takes and counts a train of its protocol's, if each of its packets would have [flowed
+    /// on](Connection::flows_on). Returns what its first payload answers.
+    pub fn flows_on_with(&mut self, train: &Train) -> Option<Turnaround> {
+        let ways = [Way::ToListener, Way::FromListener];
+        let streams = self.streams.iter().zip(&train.streams);
+        let goes_on = |way: Way| {
+            let brings = train.streams[way as usize].has_payload();
+            !brings || self.framer.is_between_messages(way)
+        };
+        if !self.can_flow_on
+            || self.closed
+            || self.protocol != Some(train.protocol)
+            || !streams.clone().all(|(mine, its)| mine.goes_on_with(its))
+            || !ways.into_iter().all(goes_on)
+        {
+            return None;
+        }
+        for (mine, its) in self.streams.iter_mut().zip(&train.streams) {
+            mine.go_on_with(its);
+        }
+        let work = self.work.get_or_insert_default();
+        for (mine, its) in work.flowed.iter_mut().zip(&train.flowed) {
+            mine.merge(its);
+        }
+        self.in_use = true;
+        self.last_seen = train.last;
+        let mut after = Turnaround::default();
+        if let Some((way, time)) = train.first_payload {
+            after = self.asked.turn(way, time);
+            self.asked = train.asked;
+        }
+        Some(after)
     }
 
     /// Takes the counts away.

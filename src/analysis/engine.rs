@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::accumulator::{Accumulator, add_totals};
-use super::connection::{Connection, Counts, LINGERS, Standing};
+use super::connection::{Connection, Counts, LINGERS, Standing, Turnaround};
 use super::log::{ConnectionLog, MessageLog, MessageSeen, Repetition};
 use super::merge::in_order;
 use super::observation::{Fate, Observation, Observer};
+use super::train::{Train, TrainTally};
 use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::CapturedPacket;
 use crate::flow::{
@@ -243,6 +244,62 @@ impl Analyzer {
         if !self.count_flowing(packet) {
             self.thorough_packet(packet);
         }
+    }
+
+    /// Counts all packets of a train, or none if one of them would not be counted on the shortest way. What
+    /// is in the [tally](Analyzer::tally) of trains is not entered here.
+    pub(super) fn train(&mut self, train: &Train) -> bool {
+        #[cfg(test)]
+        if self.thorough {
+            return false;
+        }
+        let found = self.recent.find(train.ends).or_else(|| {
+            let (source, destination) = train.ends.addresses();
+            let addresses = Addresses::V4 {
+                source,
+                destination,
+            };
+            let (from, to) = train.ends.ports();
+            let (key, direction) = ConnectionKey::new(&addresses, from, to, TransportKind::Tcp);
+            let slot = self.find(&key)?;
+            self.recent.remember(train.ends, slot, direction);
+            Some((slot, direction))
+        });
+        let Some((slot, direction)) = found else {
+            return false;
+        };
+        if self.is_idle(slot) {
+            self.employ(slot);
+        }
+        let Some(connection) = self.connections[slot as usize].as_mut() else {
+            return false;
+        };
+        if connection.way(direction) != train.way {
+            return false;
+        }
+        let Some(after) = connection.flows_on_with(train) else {
+            return false;
+        };
+        if let Some(row) = row_of(connection) {
+            self.rows[row].answer(after);
+        }
+        self.packets += train.packets();
+        self.first_packet = self.first_packet.min(train.earliest);
+        self.last_packet = self.last_packet.max(train.latest);
+        true
+    }
+
+    /// Enters what trains of a protocol's connections have added up to.
+    pub(super) fn tally(&mut self, ProtocolIndex(protocol): ProtocolIndex, tally: &TrainTally) {
+        self.rows[2 * usize::from(protocol)].trains(tally);
+    }
+
+    pub(super) fn plan(&self) -> &Arc<ProtocolPlan> {
+        &self.plan
+    }
+
+    pub(super) fn mtu(&self) -> Mtu {
+        self.mtu
     }
 
     #[inline(never)]
@@ -661,7 +718,7 @@ impl Analyzer {
         connection.in_use = true;
         connection.last_seen = time;
         let after = match lengths.payload {
-            0 => None,
+            0 => Turnaround::default(),
             _ => connection.turn(way, time),
         };
         if let Some(row) = row_of(connection) {
@@ -1295,7 +1352,8 @@ fn row_of(connection: &Connection) -> Option<usize> {
 fn answer(connection: &mut Connection, way: Way, time: Timestamp, row: Option<&mut Accumulator>) {
     let after = connection.turn(way, time);
     match (&mut connection.early, row) {
-        (Some(early), _) => after.into_iter().for_each(|ns| early.turnarounds.add(ns)),
+        (Some(early), _) if after.is_answer => early.turnarounds.add(after.after),
+        (Some(_), _) => {}
         (None, Some(row)) => row.answer(after),
         (None, None) => {}
     }

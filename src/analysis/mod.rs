@@ -8,6 +8,7 @@
 mod accumulator;
 mod completeness;
 mod connection;
+mod deal;
 mod engine;
 mod log;
 mod merge;
@@ -15,8 +16,10 @@ mod observation;
 mod parallel;
 mod plan;
 mod shard;
+mod train;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
+pub use deal::ChunkSource;
 pub use engine::{Analyzer, Limits, LiveTotals};
 pub use log::{
     ConnectionCounted, ConnectionLog, ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen,
@@ -25,7 +28,7 @@ pub use log::{
 pub use merge::Beginning;
 pub(crate) use merge::{earliest, merge_rows};
 pub use observation::{Fate, Observation};
-pub use parallel::{ChunkSource, analyze};
+pub use parallel::analyze;
 pub use plan::{
     PlanError, PlanFingerprint, PlannedProtocol, ProtocolDefinition, ProtocolPlan,
     parse_protocols_file, read_protocols_file,

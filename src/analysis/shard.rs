@@ -14,7 +14,7 @@ use crate::units::{LinkType, Timestamp};
 /// is whole, since one of them tells its ports.
 #[derive(Debug)]
 pub struct Sharder {
-    parts: NonZeroU16,
+    parts: Parts,
     fragments: Fragments<KeptPacket>,
     due: Vec<(u16, KeptPacket)>,
 }
@@ -49,11 +49,24 @@ impl KeptPacket {
     }
 }
 
+/// So many parts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts(pub NonZeroU16);
+
+impl Parts {
+    /// The part of a connection with this hash.
+    #[inline(always)]
+    pub fn part(self, hash: u32) -> u16 {
+        // The connections' table takes the lower bits: those of a part keep all of their places.
+        ((u64::from(hash) * u64::from(self.0.get())) >> u32::BITS) as u16
+    }
+}
+
 impl Sharder {
     /// Into so many parts.
     pub fn new(parts: NonZeroU16) -> Self {
         Self {
-            parts,
+            parts: Parts(parts),
             fragments: Fragments::new(Fragments::<KeptPacket>::ROOM),
             due: Vec::new(),
         }
@@ -64,17 +77,15 @@ impl Sharder {
     /// be decoded. `None` of a fragment: it was kept, and what is [due](Sharder::due) now has to
     /// be asked for.
     pub fn part_of(&mut self, packet: &CapturedPacket<'_>) -> Option<u16> {
-        match self.part_of_usual(packet) {
+        match packet::usual_ends(packet.link_type, packet.data) {
+            Some((addresses, ports)) => Some(self.part(hash_of_v4(addresses, ports))),
             None => self.part_of_any(packet),
-            known => known,
         }
     }
 
-    /// The same of a packet that begins as most do. `None` of any other.
-    #[inline(always)]
-    pub(super) fn part_of_usual(&self, packet: &CapturedPacket<'_>) -> Option<u16> {
-        let (addresses, ports) = packet::usual_ends(packet.link_type, packet.data)?;
-        Some(self.part(hash_of_v4(addresses, ports)))
+    /// The parts.
+    pub(super) fn parts(&self) -> Parts {
+        self.parts
     }
 
     /// Kept packets whose parts are known by now, in the order in which their parts have to see them.
@@ -90,8 +101,7 @@ impl Sharder {
     }
 
     fn part(&self, hash: u32) -> u16 {
-        // The connections' table takes the lower bits: those of a part keep all of their places.
-        ((u64::from(hash) * u64::from(self.parts.get())) >> u32::BITS) as u16
+        self.parts.part(hash)
     }
 
     #[cold]
@@ -169,7 +179,7 @@ impl Sharder {
 /// another: multiples of the golden ratio lie evenly apart (Knuth, The Art of Computer Programming, 6.4),
 /// where random places would leave some parts with twice as many as others.
 #[inline(always)]
-fn hash_of_v4((source, destination): (u32, u32), ports: (u16, u16)) -> u32 {
+pub(super) fn hash_of_v4((source, destination): (u32, u32), ports: (u16, u16)) -> u32 {
     let differences = u64::from(source ^ destination);
     let hosts = mix(differences, u64::from(source) + u64::from(destination));
     among(hosts, ports)

@@ -13,6 +13,7 @@ use crate::capture::CapturedPacket;
 use crate::tally::Distribution;
 use crate::units::{LinkType, Mtu};
 
+mod trains;
 mod unusual;
 
 const CLIENT: u16 = 40_000;
@@ -210,16 +211,22 @@ impl Capture {
         sum
     }
 
-    fn by_threads(&self, threads: u16) -> Analysis {
+    fn by_threads(&self, threads: u16, packets_a_chunk: usize) -> Analysis {
         let analyzer = || self.another_analyzer();
-        let chunks = InChunks(self.packets.chunks(2));
+        let chunks = InChunks(self.packets.chunks(packets_a_chunk));
         analyze(chunks, NonZeroU16::new(threads).unwrap(), analyzer)
     }
 
     /// The result, after every identity was checked, that the short ways change nothing, and that
     /// parts add up to it.
     fn finish(self) -> Analysis {
-        let parts = [self.in_parts(2), self.in_parts(5), self.by_threads(3)];
+        let parts = [
+            self.in_parts(2),
+            self.in_parts(5),
+            self.by_threads(3, 2),
+            self.by_threads(2, 17),
+            self.by_threads(2, usize::MAX),
+        ];
         let live = self.analyzer.live_totals();
         let analysis = self.analyzer.finish();
         assert_eq!(analysis.broken_identities(), Vec::<String>::new());
@@ -232,7 +239,7 @@ impl Capture {
                 connections: None,
                 ..analysis.clone()
             };
-            assert_eq!(parts, [(); 3].map(|()| whole.clone()));
+            assert_eq!(parts, [(); 5].map(|()| whole.clone()));
         }
         let live: u64 = live.iter().map(|row| row.packets.get()).sum();
         assert_eq!(live, analysis.packets.get());
@@ -1207,7 +1214,7 @@ impl ChunkSource for InChunks<'_> {
     fn take_chunk(
         &mut self,
         chunk: &mut Vec<u8>,
-        mut place: impl FnMut(CapturedPacket<'_>, usize),
+        mut place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool {
         let Some(packets) = self.0.next() else {
             return false;
@@ -1220,7 +1227,7 @@ impl ChunkSource for InChunks<'_> {
                 original_length: *original_length,
                 data,
             };
-            place(packet, chunk.len());
+            place(&packet, chunk.len());
             chunk.extend_from_slice(data);
         }
         true

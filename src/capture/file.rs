@@ -364,6 +364,8 @@ pub struct CaptureFile {
     buffer: Buffer,
     facts: FileFacts,
     head: Option<Head>,
+    /// What [`CaptureFile::take_chunk`] has to bring next.
+    pause: Option<Pause>,
     ending: Option<Ending>,
     /// Nothing more was there when it was last asked for.
     is_waiting: bool,
@@ -527,6 +529,7 @@ impl CaptureFile {
             buffer,
             facts,
             head: None,
+            pause: None,
             ending: None,
             is_waiting: false,
             raw_size,
@@ -562,23 +565,30 @@ impl CaptureFile {
         }
     }
 
-    /// The same as [`CaptureFile::read_chunk`], and gives what was read away, for others to look at:
-    /// `place` learns of each packet where it lies in `chunk`. Takes over the room that `chunk` has.
+    /// Reads like [`CaptureFile::read_chunk`], and gives what was read away, for others to look at:
+    /// `place` learns of each packet where it lies in `chunk`. Reads into the room that `chunk` has, so
+    /// that who calls again and again with room of its own has it in its processor's cache.
     pub fn take_chunk(
         &mut self,
         chunk: &mut Vec<u8>,
-        mut place: impl FnMut(CapturedPacket<'_>, usize),
+        mut place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool {
         if self.ending.is_some() {
             return false;
         }
-        let start = self.buffer.bytes.as_ptr() as usize;
-        let pause = self.drain(|packet| {
-            let at = packet.data.as_ptr() as usize - start;
-            place(packet, at);
-        });
         self.buffer.give_away(chunk);
-        self.resume(pause)
+        let pause = self.pause.take();
+        let goes_on = pause.is_none_or(|pause| self.resume(pause));
+        if goes_on {
+            let start = self.buffer.bytes.as_ptr() as usize;
+            let pause = self.drain(|packet| {
+                let at = packet.data.as_ptr() as usize - start;
+                place(&packet, at);
+            });
+            self.pause = Some(pause);
+        }
+        self.buffer.give_away(chunk);
+        goes_on
     }
 
     /// Shows `visit` every packet to the end of the file and says how it ended.
@@ -1468,14 +1478,14 @@ impl Merged {
     pub fn take_chunk(
         &mut self,
         chunk: &mut Vec<u8>,
-        mut place: impl FnMut(CapturedPacket<'_>, usize),
+        mut place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool {
         if let [file] = self.files.as_mut_slice() {
             return file.take_chunk(chunk, place);
         }
         chunk.clear();
         self.read_chunk(|packet| {
-            place(packet, chunk.len());
+            place(&packet, chunk.len());
             chunk.extend_from_slice(packet.data);
         })
     }

@@ -175,7 +175,7 @@ impl ChunkSource for &mut Reading {
     fn take_chunk(
         &mut self,
         chunk: &mut Vec<u8>,
-        place: impl FnMut(CapturedPacket<'_>, usize),
+        place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool {
         let goes_on = self.on.goes_on() && self.capture.take_chunk(chunk, place);
         self.show_progress();

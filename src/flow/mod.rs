@@ -17,5 +17,5 @@ pub(crate) use key::mix;
 pub use key::{ConnectionKey, Direction, TransportKind};
 pub use ports::{Overlap, PortPlan, PortSet, PortSetError, ProtocolIndex};
 pub use recent::{Ends, RecentFlows};
-pub use stream::{Arrival, HalfStream, HoldingSpace, StreamSink};
+pub use stream::{Arrival, HalfStream, HoldingSpace, StreamSink, Stretch};
 pub use table::ConnectionTable;

@@ -54,12 +54,32 @@ impl Ends {
             Addresses::V4 {
                 source,
                 destination,
-            } => Some(Self {
-                addresses: u64::from(source) << 32 | u64::from(destination),
-                ports: u32::from(source_port) << 16 | u32::from(destination_port),
-            }),
+            } => Some(Self::of_v4(
+                (source, destination),
+                (source_port, destination_port),
+            )),
             Addresses::V6 { .. } => None,
         }
+    }
+
+    /// Of these addresses and ports, the source's first.
+    #[inline(always)]
+    pub fn of_v4((source, destination): (u32, u32), (from, to): (u16, u16)) -> Self {
+        Self {
+            addresses: u64::from(source) << 32 | u64::from(destination),
+            ports: u32::from(from) << 16 | u32::from(to),
+        }
+    }
+
+    /// Source and destination address.
+    pub fn addresses(self) -> (u32, u32) {
+        ((self.addresses >> 32) as u32, self.addresses as u32)
+    }
+
+    /// Source and destination port.
+    #[inline(always)]
+    pub fn ports(self) -> (u16, u16) {
+        ((self.ports >> 16) as u16, self.ports as u16)
     }
 
     /// Of a packet that goes the other way.

@@ -173,7 +173,92 @@ struct Missing {
     declared: bool,
 }
 
+/// Segments of one direction that follow one another, put together away from their stream: whether they
+/// go on where it stands is seen [when they come to it](HalfStream::goes_on_with).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stretch {
+    /// Payload bytes.
+    bytes: u32,
+    /// Sequence number of the first of them, and of the one behind the last.
+    first: u32,
+    next: u32,
+    /// The peer's first and last acknowledgment number, if it has sent any.
+    acknowledged: Option<(u32, u32)>,
+}
+
+/// Acknowledgments of a stretch are no further apart, nor any of them further behind its end: so
+/// differences of 32 bits tell their order.
+const LONGEST_STRETCH: u32 = 1 << 30;
+
+impl Stretch {
+    /// Whether there is payload in it.
+    pub fn has_payload(&self) -> bool {
+        self.bytes > 0
+    }
+
+    /// Whether payload with this sequence number can be the next.
+    #[inline(always)]
+    pub fn expects(&self, sequence: u32) -> bool {
+        match (self.bytes, self.acknowledged) {
+            (0, Some((_, last))) => last.wrapping_sub(sequence) as i32 <= 0,
+            (0, None) => true,
+            _ => sequence == self.next,
+        }
+    }
+
+    /// Takes the payload that is [expected](Stretch::expects).
+    #[inline(always)]
+    pub fn take(&mut self, sequence: u32, length: u32) {
+        self.first = match self.bytes {
+            0 => sequence,
+            _ => self.first,
+        };
+        self.bytes += length;
+        self.next = sequence.wrapping_add(length);
+    }
+
+    /// Takes an acknowledgment of the peer's, if it is no earlier than the one before and of nothing
+    /// beyond the stretch.
+    #[inline(always)]
+    pub fn acknowledge(&mut self, acknowledgment: u32) -> bool {
+        let (first, last) = self
+            .acknowledged
+            .unwrap_or((acknowledgment, acknowledgment));
+        let fits = acknowledgment.wrapping_sub(first) < LONGEST_STRETCH
+            && acknowledgment.wrapping_sub(last) as i32 >= 0
+            && (self.bytes == 0 || acknowledgment.wrapping_sub(self.next) as i32 <= 0);
+        if fits {
+            self.acknowledged = Some((first, acknowledgment));
+        }
+        fits
+    }
+}
+
 impl HalfStream {
+    /// Whether each segment of the stretch would bring [what comes next](HalfStream::expects), and each
+    /// acknowledgment be of [what was delivered](HalfStream::acknowledge_delivered).
+    #[inline]
+    pub fn goes_on_with(&self, stretch: &Stretch) -> bool {
+        let end = self.next.wrapping_add(stretch.bytes);
+        let follows = stretch.bytes == 0 || stretch.first == self.next;
+        let is_known = stretch.acknowledged.is_none_or(|(_, last)| {
+            let behind = end.wrapping_sub(last);
+            behind < LONGEST_STRETCH
+        });
+        self.in_step && follows && is_known
+    }
+
+    /// Takes a stretch that it [goes on with](HalfStream::goes_on_with).
+    #[inline]
+    pub fn go_on_with(&mut self, stretch: &Stretch) {
+        if stretch.bytes > 0 {
+            self.advance(i64::from(stretch.bytes));
+        }
+        if let Some((_, last)) = stretch.acknowledged {
+            self.acknowledge_delivered(last);
+        }
+    }
+
     /// Whether any packet has shown where the stream is.
     pub fn is_anchored(&self) -> bool {
         self.anchor != Anchor::None

@@ -38,8 +38,7 @@ impl Line {
     /// lines.
     #[inline(always)]
     pub fn whole(&self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
-        let at_start = matches!(self.ways[way as usize], State::In { bytes: 0, .. });
-        if !at_start || packet.last() != Some(&b'\n') {
+        if !self.is_between_messages(way) || packet.last() != Some(&b'\n') {
             return None;
         }
         let (lines, with_cr) = count_delimiters(packet, length);
@@ -47,6 +46,12 @@ impl Line {
             messages: Messages::new(lines),
             framing: FramingBytes::new(lines + with_cr),
         })
+    }
+
+    /// Whether the next byte begins a line.
+    #[inline(always)]
+    pub fn is_between_messages(&self, way: Way) -> bool {
+        matches!(self.ways[way as usize], State::In { bytes: 0, .. })
     }
 
     /// Forgets where the line began.

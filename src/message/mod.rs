@@ -200,6 +200,16 @@ impl Framer {
         }
     }
 
+    /// Whether [`Framer::whole`] finds what that of a framer would that has seen nothing yet.
+    pub fn is_between_messages(&self, way: Way) -> bool {
+        match self {
+            Self::Segment(_) => true,
+            Self::Line(line) => line.is_between_messages(way),
+            Self::Resp(resp) => resp.is_between_messages(way),
+            _ => false,
+        }
+    }
+
     /// See [`Framing::arrived`].
     #[inline]
     pub fn arrived(&mut self, way: Way, n: u64, sink: &mut impl MessageSink) {

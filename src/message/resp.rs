@@ -532,11 +532,17 @@ impl Resp {
         result
     }
 
+    /// Whether the next byte begins a message.
+    #[inline]
+    pub fn is_between_messages(&self, way: Way) -> bool {
+        self.ways[way as usize].is_none()
+    }
+
     /// What the last `length` bytes of `packet` consist of, if they are the stream's next, and whole
     /// messages.
     #[inline]
     pub fn whole(&self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
-        if self.ways[way as usize].is_some() {
+        if !self.is_between_messages(way) {
             return None;
         }
         let mut rest = &packet[packet.len().checked_sub(length)?..];

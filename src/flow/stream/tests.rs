@@ -1,6 +1,8 @@
 //! The reassembler, case by case. Any series of cases is held against a model of every position in
 //! `fuzz/src/reassembly.rs`, by `tests/fuzz_replay.rs` and by fuzzing.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// What a stream delivered: bytes, or `None` for each byte of a gap.
@@ -508,4 +510,62 @@ fn holes_filled_in_part_were_remembered_without_end() {
     }
     let missing = &harness.half.disorder.as_ref().unwrap().missing;
     assert_eq!(missing.len(), MOST_MISSING_RANGES);
+}
+
+proptest! {
+    /// Payload in order and acknowledgments of some of it, or of anything: taken one by one, and in
+    /// stretches as long as they come. A stretch is taken only if each of its segments is.
+    #[test]
+    fn a_stretch_is_what_its_segments_are(
+        start in any::<u32>(),
+        steps in prop::collection::vec((any::<bool>(), 1_u32..3000, any::<u32>()), 0..60),
+        of_anything in any::<bool>(),
+    ) {
+        let mut one_by_one = HalfStream::default();
+        one_by_one.syn(start);
+        let mut in_stretches = HalfStream::default();
+        in_stretches.syn(start);
+        let (mut sent, mut stretch, mut all_taken) = (0_u32, Stretch::default(), true);
+        let first = start.wrapping_add(1);
+        for (is_payload, length, which) in steps {
+            let sequence = first.wrapping_add(sent);
+            let acknowledgment = match of_anything {
+                true => which,
+                false => first.wrapping_add(which % (sent + 1)),
+            };
+            if is_payload {
+                prop_assert!(one_by_one.take_next(sequence, length));
+                sent += length;
+            } else {
+                all_taken &= one_by_one.acknowledge_delivered(acknowledgment);
+            }
+            let fits = |stretch: &mut Stretch| match is_payload {
+                true => {
+                    let fits = stretch.expects(sequence);
+                    if fits {
+                        stretch.take(sequence, length);
+                    }
+                    fits
+                }
+                false => stretch.acknowledge(acknowledgment),
+            };
+            let before = stretch;
+            if !fits(&mut stretch) {
+                if !in_stretches.goes_on_with(&before) {
+                    prop_assert!(of_anything);
+                    return Ok(());
+                }
+                in_stretches.go_on_with(&before);
+                stretch = Stretch::default();
+                prop_assert!(fits(&mut stretch));
+            }
+        }
+        let goes_on = in_stretches.goes_on_with(&stretch);
+        prop_assert!(goes_on || of_anything);
+        if goes_on {
+            in_stretches.go_on_with(&stretch);
+            prop_assert!(all_taken);
+            prop_assert_eq!(format!("{in_stretches:?}"), format!("{one_by_one:?}"));
+        }
+    }
 }

@@ -1,0 +1,627 @@
+//! A chunk of a capture, dealt out to shards by connection: as [trains](Train) where packets follow one
+//! another, and one by one where they do not.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::shard::{Parts, hash_of_v4};
+use super::train::{Train, TrainTally};
+use super::{Analyzer, ProtocolPlan, Sharder};
+use crate::capture::CapturedPacket;
+use crate::flow::{Direction, Ends, ProtocolIndex, RecentFlows, TransportKind};
+use crate::message::{Framer, Way};
+use crate::packet;
+use crate::units::{LinkType, Mtu, Timestamp};
+
+/// Reads the next packets: those of one call lie in the given bytes, each where the function is told.
+/// `false` when there are no more.
+pub trait ChunkSource: Send {
+    /// See there.
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        place: impl FnMut(&CapturedPacket<'_>, usize),
+    ) -> bool;
+}
+
+/// A chunk, and which of its packets are for which shard.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    /// How many were read before it.
+    pub number: u64,
+    /// The thread that has read it.
+    pub reader: usize,
+    bytes: Vec<u8>,
+    /// Of packets whose shard was not known when they were read.
+    kept: Vec<u8>,
+    records: Records,
+    trains: Vec<Coupled>,
+    /// By record: the next one of the same train.
+    behind: Vec<u32>,
+    tallies: Tallies,
+    /// By shard: records and trains, each train where its first packet was.
+    items: Vec<Vec<Item>>,
+    is_dealt: bool,
+}
+
+/// Where packets are, in capture order.
+#[derive(Debug, Default)]
+struct Records {
+    places: Vec<Record>,
+    specials: Vec<Special>,
+}
+
+/// Where a frame is [that begins as most do](packet::usual_ends) and was captured whole.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    timestamp: Timestamp,
+    /// Where it begins in the chunk's bytes. Of a [`SPECIAL`] packet, its index among those.
+    at: u32,
+    /// Its captured bytes, or [`SPECIAL`].
+    captured: u32,
+}
+
+/// More than any packet has bytes.
+const SPECIAL: u32 = u32::MAX;
+
+/// Any other packet.
+#[derive(Debug, Clone, Copy)]
+struct Special {
+    shard: u16,
+    link_type: LinkType,
+    original_length: u32,
+    captured: u32,
+    /// Where it begins in the chunk's bytes, or in those that were kept from earlier chunks.
+    at: u32,
+    is_kept: bool,
+}
+
+/// A train, and the first and last of its records.
+#[derive(Debug)]
+struct Coupled {
+    train: Train,
+    tally: u32,
+    first: u32,
+    last: u32,
+}
+
+/// A record's index, or a train's.
+#[derive(Debug, Clone, Copy)]
+struct Item(u32);
+
+/// More records and trains than these are in no chunk.
+const TRAIN: u32 = 1 << 31;
+
+/// What the trains of one protocol in one shard add to its row.
+#[derive(Debug, Default)]
+struct Tallies {
+    /// By shard and protocol, the index among those in use.
+    indices: Vec<u32>,
+    all: Vec<TrainTally>,
+    used: usize,
+}
+
+const NO_TALLY: u32 = u32::MAX;
+
+/// So many items before it is shown, a packet is called into the cache.
+const AHEAD: usize = 8;
+
+impl Chunk {
+    /// Reads the next packets for `dealer` to deal out. Where that does not look for trains, they are dealt
+    /// out here; and so is always what has to be seen in order to know its shard, as fragments have.
+    pub fn read(
+        &mut self,
+        source: &mut impl ChunkSource,
+        sharder: &mut Sharder,
+        dealer: &Dealer,
+    ) -> bool {
+        self.records.places.clear();
+        self.records.specials.clear();
+        self.kept.clear();
+        self.trains.clear();
+        self.tallies.clear(0);
+        let shards = usize::from(dealer.shards.0.get());
+        self.items.resize(shards, Vec::new());
+        self.items.iter_mut().for_each(Vec::clear);
+        self.is_dealt = !dealer.couples();
+        match self.is_dealt {
+            true => self.read_as::<true>(source, sharder),
+            false => self.read_as::<false>(source, sharder),
+        }
+    }
+
+    fn read_as<const DEALS: bool>(
+        &mut self,
+        source: &mut impl ChunkSource,
+        sharder: &mut Sharder,
+    ) -> bool {
+        let Self {
+            bytes,
+            kept,
+            records,
+            items,
+            ..
+        } = self;
+        let parts = sharder.parts();
+        let goes_on = source.take_chunk(bytes, |packet, at| {
+            let captured = packet.data.len() as u32;
+            match packet::usual_ends(packet.link_type, packet.data) {
+                Some((addresses, ports)) if packet.original_length == captured => {
+                    if DEALS {
+                        let shard = parts.part(hash_of_v4(addresses, ports));
+                        items[usize::from(shard)].push(Item(records.places.len() as u32));
+                    }
+                    records.places.push(Record {
+                        timestamp: packet.timestamp,
+                        at: at as u32,
+                        captured,
+                    });
+                }
+                _ => {
+                    let before = records.places.len();
+                    records.unusual(packet, at, sharder, kept);
+                    if DEALS {
+                        records.deal_specials(before, items);
+                    }
+                }
+            }
+        });
+        if !goes_on {
+            sharder.end();
+            let before = records.places.len();
+            records.due(sharder, kept);
+            if DEALS {
+                records.deal_specials(before, items);
+            }
+        }
+        goes_on
+    }
+
+    /// How many packets each train has.
+    #[cfg(test)]
+    pub fn train_lengths(&self) -> Vec<u64> {
+        let trains = self.trains.iter();
+        trains.map(|coupled| coupled.train.packets()).collect()
+    }
+
+    /// Whether there is something in it for this shard.
+    pub fn is_for(&self, shard: usize) -> bool {
+        !self.items[shard].is_empty()
+    }
+
+    /// Has a shard's packets counted. `dealer` is one that deals as the one that has dealt out the chunk.
+    pub fn show(&self, shard: usize, analyzer: &mut Analyzer, dealer: &Dealer) {
+        let mut refused = Vec::new();
+        let items = &self.items[shard];
+        for (at, item) in items.iter().enumerate() {
+            if let Some(ahead) = items.get(at + AHEAD) {
+                self.call(*ahead);
+            }
+            match item.train() {
+                None => analyzer.packet(&self.packet(item.0)),
+                Some(index) => {
+                    let coupled = &self.trains[index];
+                    if !analyzer.train(&coupled.train) {
+                        self.packets_of(coupled)
+                            .for_each(|packet| analyzer.packet(&packet));
+                        refused.push(coupled);
+                    }
+                }
+            }
+        }
+        let protocols = dealer.framers.len().max(1);
+        let tallies = self.tallies.indices.chunks(protocols).nth(shard);
+        for (protocol, index) in tallies.unwrap_or_default().iter().enumerate() {
+            let Some(tally) = self.tallies.all.get(*index as usize) else {
+                continue;
+            };
+            let protocol = ProtocolIndex(protocol as u16);
+            let its = |coupled: &&&Coupled| coupled.tally == *index;
+            if refused.iter().any(|coupled| its(&coupled)) {
+                let mut tally = tally.clone();
+                for coupled in refused.iter().filter(its) {
+                    tally.take_out(&dealer.tally_of(&coupled.train, self.packets_of(coupled)));
+                }
+                analyzer.tally(protocol, &tally);
+            } else {
+                analyzer.tally(protocol, tally);
+            }
+        }
+    }
+
+    /// Has a packet brought into the cache that will be shown: the thread that has read it may be another,
+    /// and no pattern foretells which is next.
+    #[inline(always)]
+    fn call(&self, item: Item) {
+        const CACHE_LINE: usize = 64;
+        if let Some(record) = self.records.places.get(item.0 as usize) {
+            let at = self.bytes.as_ptr().wrapping_add(record.at as usize);
+            prefetch(at);
+            prefetch(at.wrapping_add(CACHE_LINE));
+        }
+    }
+
+    #[inline(always)]
+    fn packet(&self, index: u32) -> CapturedPacket<'_> {
+        let record = &self.records.places[index as usize];
+        match record.captured {
+            SPECIAL => self.special(record),
+            _ => record.usual(&self.bytes),
+        }
+    }
+
+    #[cold]
+    fn special(&self, record: &Record) -> CapturedPacket<'_> {
+        let special = self.records.specials[record.at as usize];
+        let bytes: &[u8] = match special.is_kept {
+            false => &self.bytes,
+            true => &self.kept,
+        };
+        CapturedPacket {
+            timestamp: record.timestamp,
+            link_type: special.link_type,
+            original_length: special.original_length,
+            data: &bytes[special.at as usize..][..special.captured as usize],
+        }
+    }
+
+    #[cold]
+    fn packets_of(&self, coupled: &Coupled) -> impl Iterator<Item = CapturedPacket<'_>> {
+        let (first, last) = (coupled.first, coupled.last);
+        let next = move |record: &u32| (*record != last).then(|| self.behind[*record as usize]);
+        std::iter::successors(Some(first), next).map(|record| self.packet(record))
+    }
+}
+
+impl Record {
+    #[inline(always)]
+    fn usual<'a>(&self, bytes: &'a [u8]) -> CapturedPacket<'a> {
+        CapturedPacket {
+            timestamp: self.timestamp,
+            link_type: LinkType::ETHERNET,
+            original_length: self.captured,
+            data: &bytes[self.at as usize..][..self.captured as usize],
+        }
+    }
+}
+
+impl Records {
+    /// Places a packet of any other form, or those that it tells the shard of.
+    #[cold]
+    fn unusual(
+        &mut self,
+        packet: &CapturedPacket<'_>,
+        at: usize,
+        sharder: &mut Sharder,
+        kept: &mut Vec<u8>,
+    ) {
+        match sharder.part_of(packet) {
+            Some(shard) => self.special(shard, packet, at, false),
+            None => self.due(sharder, kept),
+        }
+    }
+
+    /// Deals out special packets, from that record on.
+    #[cold]
+    fn deal_specials(&self, from: usize, items: &mut [Vec<Item>]) {
+        for (index, record) in self.places.iter().enumerate().skip(from) {
+            let special = &self.specials[record.at as usize];
+            items[usize::from(special.shard)].push(Item(index as u32));
+        }
+    }
+
+    fn special(&mut self, shard: u16, packet: &CapturedPacket<'_>, at: usize, is_kept: bool) {
+        self.places.push(Record {
+            timestamp: packet.timestamp,
+            at: self.specials.len() as u32,
+            captured: SPECIAL,
+        });
+        self.specials.push(Special {
+            shard,
+            link_type: packet.link_type,
+            original_length: packet.original_length,
+            captured: packet.data.len() as u32,
+            at: at as u32,
+            is_kept,
+        });
+    }
+
+    /// Places packets that were kept and whose shards are known by now.
+    fn due(&mut self, sharder: &mut Sharder, kept: &mut Vec<u8>) {
+        for (shard, due) in sharder.due() {
+            let packet = due.packet();
+            self.special(shard, &packet, kept.len(), true);
+            kept.extend_from_slice(packet.data);
+        }
+    }
+}
+
+impl Item {
+    #[inline(always)]
+    fn train(self) -> Option<usize> {
+        (self.0 & TRAIN != 0).then_some((self.0 & !TRAIN) as usize)
+    }
+}
+
+impl Tallies {
+    fn clear(&mut self, number: usize) {
+        self.all[..self.used].iter_mut().for_each(TrainTally::clear);
+        self.used = 0;
+        self.indices.clear();
+        self.indices.resize(number, NO_TALLY);
+    }
+
+    fn index(&mut self, which: usize) -> u32 {
+        let index = &mut self.indices[which];
+        if *index == NO_TALLY {
+            *index = self.used as u32;
+            self.used += 1;
+            if self.all.len() < self.used {
+                self.all.push(TrainTally::default());
+            }
+        }
+        *index
+    }
+}
+
+/// Deals out the packets of chunks. Every thread has its own: what one chunk brings is dealt out without
+/// knowledge of others.
+#[derive(Debug)]
+pub(super) struct Dealer {
+    plan: Arc<ProtocolPlan>,
+    mtu: Mtu,
+    shards: Parts,
+    /// Of each protocol whose messages can be told from one segment: as it begins.
+    framers: Vec<Option<Framer>>,
+    /// Which trains packets with these ends couple to, by number.
+    recent: RecentFlows,
+    /// The number of the chunk's first train.
+    first: u32,
+    /// The number of the first train that packets may still couple to.
+    open: u32,
+    /// Chunks for which it does not pay to look for trains.
+    without_trains: u32,
+}
+
+/// Trains that have fewer packets, on average, are not worth the trouble, nor if most packets are in none.
+const SHORT: usize = 4;
+
+/// Packets that tell whether there are trains worth the trouble,
+const MANY: usize = 256;
+
+/// which is tried again after so many chunks.
+const PAUSE: u32 = 31;
+
+impl Dealer {
+    /// Deals out to so many shards, each with an analyzer like this one.
+    pub fn new(shards: NonZeroU16, analyzer: &Analyzer) -> Self {
+        let plan = Arc::clone(analyzer.plan());
+        let framers = plan.protocols().iter().map(|protocol| {
+            let framer = protocol.framing.framer(true);
+            framer.finds_whole().then_some(framer)
+        });
+        Self {
+            framers: framers.collect(),
+            plan,
+            mtu: analyzer.mtu(),
+            shards: Parts(shards),
+            recent: RecentFlows::default(),
+            first: 0,
+            open: 0,
+            without_trains: 0,
+        }
+    }
+
+    /// Whether it looks for trains in the next chunk.
+    fn couples(&self) -> bool {
+        self.without_trains == 0
+    }
+
+    /// Deals out what was read.
+    pub fn deal(&mut self, chunk: &mut Chunk) {
+        if chunk.is_dealt {
+            self.without_trains -= 1;
+            return;
+        }
+        let Chunk {
+            bytes,
+            records,
+            trains,
+            behind,
+            tallies,
+            items,
+            ..
+        } = chunk;
+        behind.resize(records.places.len(), 0);
+        tallies.clear(items.len() * self.framers.len());
+        if self.open > TRAIN / 2 {
+            (self.recent, self.open) = (RecentFlows::default(), 0);
+        }
+        self.first = self.open;
+        let mut coupled = 0;
+        for (index, record) in records.places.iter().enumerate() {
+            let index = index as u32;
+            if record.captured == SPECIAL {
+                let special = &records.specials[record.at as usize];
+                items[usize::from(special.shard)].push(Item(index));
+                // It may be about any connection.
+                self.open = self.first + trains.len() as u32;
+                continue;
+            }
+            let packet = record.usual(bytes);
+            if self.couple(index, &packet, trains, behind, tallies, items) {
+                coupled += 1;
+                continue;
+            }
+            let ends = packet::usual_ends(packet.link_type, packet.data);
+            let Some((addresses, ports)) = ends else {
+                continue;
+            };
+            let shard = self.shards.part(hash_of_v4(addresses, ports));
+            items[usize::from(shard)].push(Item(index));
+            let ends = Ends::of_v4(addresses, ports);
+            self.recent.forget(ends);
+            self.recent.forget(ends.opposite());
+        }
+        self.open = self.first + trains.len() as u32;
+        let pays = coupled >= trains.len() * SHORT && coupled * 2 >= records.places.len();
+        if !pays && records.places.len() >= MANY {
+            self.without_trains = PAUSE;
+        }
+    }
+
+    /// Couples a packet to its connection's train, or to a new one; `false` where it is not such as trains
+    /// are made of.
+    #[inline(always)]
+    fn couple(
+        &mut self,
+        index: u32,
+        packet: &CapturedPacket<'_>,
+        trains: &mut Vec<Coupled>,
+        behind: &mut [u32],
+        tallies: &mut Tallies,
+        items: &mut [Vec<Item>],
+    ) -> bool {
+        let usual = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
+        let Some((lengths, addresses, segment)) = usual else {
+            return false;
+        };
+        if !segment.flags.is_plain_acknowledgment() {
+            return false;
+        }
+        let Some(ends) = Ends::new(&addresses, segment.source_port, segment.destination_port)
+        else {
+            return false;
+        };
+        let found = self.recent.find(ends);
+        if let Some((number, direction)) = found.filter(|(number, _)| *number >= self.open)
+            && let Some(coupled) = trains.get_mut((number - self.first) as usize)
+        {
+            let way = match direction {
+                Direction::Up => coupled.train.way,
+                Direction::Down => coupled.train.way.opposite(),
+            };
+            let ProtocolIndex(protocol) = coupled.train.protocol;
+            let Some(framer) = &self.framers[usize::from(protocol)] else {
+                return false;
+            };
+            let tally = &mut tallies.all[coupled.tally as usize];
+            let inside = (&lengths, &segment);
+            if !coupled
+                .train
+                .couple(way, packet, inside, framer, self.mtu, tally)
+            {
+                return false;
+            }
+            behind[coupled.last as usize] = index;
+            coupled.last = index;
+            return true;
+        }
+        self.begin(index, ends, packet, trains, tallies, items)
+    }
+
+    /// Begins a train.
+    #[inline(never)]
+    fn begin(
+        &mut self,
+        index: u32,
+        ends: Ends,
+        packet: &CapturedPacket<'_>,
+        trains: &mut Vec<Coupled>,
+        tallies: &mut Tallies,
+        items: &mut [Vec<Item>],
+    ) -> bool {
+        let Some((protocol, way)) = self.listener(ends) else {
+            return false;
+        };
+        let mut train = Train::new(ends, way, protocol);
+        let shard = self.shards.part(hash_of_v4(ends.addresses(), ends.ports()));
+        let which = usize::from(shard) * self.framers.len() + usize::from(protocol.0);
+        let tally = tallies.index(which);
+        if !self.extend(&mut train, way, packet, &mut tallies.all[tally as usize]) {
+            return false;
+        }
+        let item = trains.len() as u32;
+        trains.push(Coupled {
+            train,
+            tally,
+            first: index,
+            last: index,
+        });
+        items[usize::from(shard)].push(Item(TRAIN | item));
+        let number = self.first + item;
+        self.recent.remember(ends, number, Direction::Up);
+        self.recent
+            .remember(ends.opposite(), number, Direction::Down);
+        true
+    }
+
+    /// Whose ports the listening end of a connection has, and the way of packets with these ends, as far
+    /// as the ports alone tell: a connection whose SYN was seen may know better.
+    fn listener(&self, ends: Ends) -> Option<(ProtocolIndex, Way)> {
+        let ports = self.plan.ports();
+        let (from, to) = ends.ports();
+        let to_listens = ports.second_listens(TransportKind::Tcp, from, to);
+        let from_listens = ports.second_listens(TransportKind::Tcp, to, from);
+        let (listening, way) = match (from_listens, to_listens) {
+            (true, false) => (from, Way::FromListener),
+            (false, true) => (to, Way::ToListener),
+            _ => return None,
+        };
+        Some((ports.protocol(TransportKind::Tcp, listening)?, way))
+    }
+
+    /// The slower way to couple.
+    fn extend(
+        &self,
+        train: &mut Train,
+        way: Way,
+        packet: &CapturedPacket<'_>,
+        tally: &mut TrainTally,
+    ) -> bool {
+        let usual = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
+        let framer = self.framers[usize::from(train.protocol.0)].as_ref();
+        let (Some((lengths, _, segment)), Some(framer)) = (usual, framer) else {
+            return false;
+        };
+        train.couple(way, packet, (&lengths, &segment), framer, self.mtu, tally)
+    }
+
+    /// What a train of these packets brings to the tally of its protocol.
+    #[cold]
+    fn tally_of<'a>(
+        &self,
+        train: &Train,
+        packets: impl Iterator<Item = CapturedPacket<'a>>,
+    ) -> TrainTally {
+        let mut tally = TrainTally::default();
+        let mut again = Train::new(train.ends, train.way, train.protocol);
+        for packet in packets {
+            let ends = packet::usual_ends(packet.link_type, packet.data);
+            let ends = ends.map(|(addresses, ports)| Ends::of_v4(addresses, ports));
+            let way = match ends == Some(train.ends) {
+                true => train.way,
+                false => train.way.opposite(),
+            };
+            let fits = self.extend(&mut again, way, &packet, &mut tally);
+            debug_assert!(fits, "what coupled once couples again");
+        }
+        tally
+    }
+}
+
+/// Has what lies there brought into the cache without waiting for it, as a load would: a hint, wherever it
+/// points. Nothing where the processor is of another kind.
+#[allow(unsafe_code)]
+#[inline(always)]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the instruction reads and writes nothing that a program could notice and no address makes
+        // it fault (Intel's manual, PREFETCHh), and SSE, which it comes from, is on every processor of 64 bits.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}

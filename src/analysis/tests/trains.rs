@@ -1,0 +1,128 @@
+//! Packets that follow one another, counted a train at a time. That this changes no count, every test of
+//! the engine holds ([`Capture::finish`]); here, where trains begin and end.
+
+use super::*;
+use crate::analysis::Sharder;
+use crate::analysis::deal::{Chunk, Dealer};
+
+impl Capture {
+    /// Packets of each train, with the whole capture as one chunk.
+    fn trains(&self) -> Vec<u64> {
+        let parts = NonZeroU16::new(3).unwrap();
+        let mut dealer = Dealer::new(parts, &self.another_analyzer());
+        let mut chunk = Chunk::default();
+        let mut packets = InChunks(self.packets.chunks(self.packets.len()));
+        chunk.read(&mut packets, &mut Sharder::new(parts), &dealer);
+        dealer.deal(&mut chunk);
+        chunk.train_lengths()
+    }
+
+    /// A question of two lines and its answer, `times` over.
+    fn converse(&mut self, times: usize) {
+        for _ in 0..times {
+            self.send(Client, "A", b"one\ntwo\r\n");
+            self.send(Listener, "A", b"three\n");
+        }
+    }
+}
+
+#[test]
+fn a_conversation_between_handshake_and_end_is_one_train() {
+    let mut capture = Capture::with(&["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.connect();
+    capture.converse(10);
+    capture.send(Client, "A", b"");
+    capture.close();
+    // The last packet of each handshake acknowledges and nothing else.
+    assert_eq!(capture.trains(), [22, 1]);
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].messages, Messages::new(30));
+    assert_eq!(analysis.protocols[0].latency.turnaround.count, 10);
+}
+
+#[test]
+fn each_connection_has_its_own_train() {
+    let mut capture = Capture::with(&["mine=80:line"]);
+    let clients = [CLIENT, CLIENT + 1, CLIENT + 2];
+    let mut sequences = Vec::new();
+    for client in clients {
+        capture = capture.on_ports(client, 80);
+        capture.sequence = [1000, 2000];
+        capture.connect();
+        sequences.push(capture.sequence);
+    }
+    for _ in 0..5 {
+        for (client, sequence) in clients.into_iter().zip(&mut sequences) {
+            capture = capture.on_ports(client, 80);
+            capture.sequence = *sequence;
+            capture.converse(1);
+            *sequence = capture.sequence;
+        }
+    }
+    assert_eq!(capture.trains(), [11, 11, 11]);
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].messages, Messages::new(45));
+}
+
+#[test]
+fn what_does_not_follow_ends_a_train() {
+    let mut capture = Capture::with(&["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.connect();
+    capture.converse(2);
+    // Seen before, half a line, its other half, and something else of any connection.
+    let before = capture.sequence[0].wrapping_sub(9);
+    let now = std::mem::replace(&mut capture.sequence[0], before);
+    capture.raw(Client, "A", 0, b"one\ntwo\r\n");
+    capture.sequence[0] = now;
+    capture.converse(1);
+    capture.send(Client, "A", b"half ");
+    capture.send(Client, "A", b"a line\n");
+    capture.converse(1);
+    capture.datagram(53, b"?");
+    capture.converse(1);
+    // The second half looks like a line of its own: that it is none, the connection knows.
+    assert_eq!(capture.trains(), [5, 2, 3, 2]);
+    let analysis = capture.finish();
+    let tally = &analysis.protocols[0];
+    assert_eq!(tally.messages, Messages::new(5 * 3 + 1));
+    assert_eq!(tally.packets.retransmission, Packets::new(1));
+}
+
+#[test]
+fn a_connection_that_stands_elsewhere_takes_no_train() {
+    // Its first line is cut: it was captured from the middle.
+    let mut capture = Capture::with(&["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.send(Client, "A", b"ne\n");
+    capture.converse(3);
+    assert_eq!(capture.trains(), [7]);
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].messages, Messages::new(8));
+
+    // The ports say that the client listens; the handshake knows better.
+    let mut capture = Capture::with(&["mine=80:line"]).on_ports(80, 9999);
+    capture.connect();
+    capture.converse(3);
+    assert_eq!(capture.trains(), [7]);
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].packets.total, Packets::ZERO);
+}
+
+#[test]
+fn only_what_is_whole_in_a_segment_makes_trains() {
+    for (framing, trains) in [
+        ("segment", vec![7]),
+        ("resp", vec![7]),
+        ("turn", vec![]),
+        ("wirewatt", vec![]),
+        ("length-prefixed/1", vec![]),
+    ] {
+        let mut capture = Capture::with(&[&format!("mine=80:{framing}")]).on_ports(CLIENT, 80);
+        capture.connect();
+        for _ in 0..3 {
+            capture.send(Client, "A", b"*1\r\n$4\r\nPING\r\n");
+            capture.send(Listener, "A", b"+PONG\r\n");
+        }
+        assert_eq!(capture.trains(), trains, "{framing}");
+        capture.finish();
+    }
+}
