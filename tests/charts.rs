@@ -489,6 +489,23 @@ fn analyze_draws_what_a_capture_shows() {
     assert!(drawn.contains("No Lamport timestamp contradicts another."));
 }
 
+/// Regression: the folder was made once everything had been read.
+#[test]
+fn a_folder_for_charts_that_cannot_be_is_told_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let analyzed = Command::new(env!("CARGO_BIN_EXE_wirewatt"))
+        .args(["analyze", "captures/two-phase-commit.pcapng", "--charts"])
+        .arg(file.join("charts"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&analyzed.stderr);
+    assert_eq!(analyzed.status.code(), Some(2), "{told}");
+    assert!(told.contains("cannot make the folder"), "{told}");
+    assert!(analyzed.stdout.is_empty(), "no report");
+}
+
 #[test]
 fn of_several_runs_kinds_that_one_alone_has_are_counted_and_not_drawn() {
     let report = |kinds: &[&str]| {

@@ -280,6 +280,7 @@ fn read(
     plan: Arc<ProtocolPlan>,
 ) -> Result<(Analysis, Vec<CaptureFile>), Box<dyn std::error::Error>> {
     let capture = Merged::open(&args.files)?;
+    args.charts.make_folder()?;
     let progress = progress_bar(capture.size().map(|size| size.0));
     // Parts analysed beside each other keep neither messages nor connections.
     let threads = match args.need_messages() || args.connections.is_some() {
@@ -335,6 +336,7 @@ fn follow(
             opened => break opened?,
         }
     };
+    args.charts.make_folder()?;
     tell(&format_args!("following {path}, Ctrl-C ends it"));
     let mut analyzer = args.analyzer(&plan);
     let mut view = LiveView::new(args.quiet);
