@@ -1,10 +1,11 @@
 //! Any packets through the whole analysis: every identity holds, whatever limits keep its memory
 //! small.
 
+use std::num::NonZeroU16;
 use std::sync::{Arc, LazyLock};
 
 use arbitrary::{Arbitrary, Unstructured};
-use wirewatt::analysis::{Analysis, Analyzer, Limits, ProtocolPlan};
+use wirewatt::analysis::{self, Analysis, Analyzer, ChunkSource, Limits, ProtocolPlan};
 use wirewatt::capture::CapturedPacket;
 use wirewatt::units::{LinkType, Timestamp};
 
@@ -108,6 +109,7 @@ pub fn check(case: &Case) {
         &analysis(case, few_at_work),
         "counts of their own changed a result",
     );
+    threads_change_nothing(&whole, &packets_of(case));
     let tiny = Limits {
         connections: 2,
         at_work: 1,
@@ -161,20 +163,81 @@ fn same(one: &Analysis, other: &Analysis, problem: &str) {
     }
 }
 
+/// A captured packet, and how long it was.
+pub struct Captured {
+    pub time: Timestamp,
+    pub link_type: LinkType,
+    pub original_length: u32,
+    pub data: Vec<u8>,
+}
+
+impl Captured {
+    /// As it is shown to an analyzer.
+    pub fn packet(&self) -> CapturedPacket<'_> {
+        CapturedPacket {
+            timestamp: self.time,
+            link_type: self.link_type,
+            original_length: self.original_length,
+            data: &self.data,
+        }
+    }
+}
+
+/// Panics where two threads find anything else than the whole is.
+pub fn threads_change_nothing(whole: &Analysis, packets: &[Captured]) {
+    for packets_a_chunk in [7, usize::MAX] {
+        let chunks = InChunks(packets.chunks(packets_a_chunk));
+        let threads = NonZeroU16::MIN.saturating_add(1);
+        let found = analysis::analyze(chunks, threads, || Analyzer::new(plan()));
+        // Each thread has room of its own for fragments, and cannot know the others' connections.
+        if !whole.evidence.is_limited() && !found.evidence.is_limited() {
+            same(whole, &found, "two threads changed a result");
+        }
+    }
+}
+
+struct InChunks<'a>(std::slice::Chunks<'a, Captured>);
+
+impl ChunkSource for InChunks<'_> {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        mut place: impl FnMut(&CapturedPacket<'_>, usize),
+    ) -> bool {
+        let Some(packets) = self.0.next() else {
+            return false;
+        };
+        chunk.clear();
+        for packet in packets {
+            place(&packet.packet(), chunk.len());
+            chunk.extend_from_slice(&packet.data);
+        }
+        true
+    }
+}
+
+fn packets_of(case: &Case) -> Vec<Captured> {
+    let mut time = 1_700_000_000_000_000_000_i64;
+    let captured = case.packets.iter().map(|shown| {
+        time += i64::from(shown.after) * 1_000_000;
+        let (link_type, mut data) = packet(&shown.what);
+        let original_length = data.len() as u32;
+        data.truncate(data.len().saturating_sub(shown.cut.unwrap_or(0).into()));
+        Captured {
+            time: Timestamp::from_nanos(time),
+            link_type,
+            original_length,
+            data,
+        }
+    });
+    captured.collect()
+}
+
 /// The analysis of a capture, whose identities hold.
 pub fn analysis(case: &Case, limits: Limits) -> Analysis {
     let mut analyzer = Analyzer::with_limits(plan(), limits).keeping_messages();
-    let mut time = 1_700_000_000_000_000_000_i64;
-    for (number, shown) in case.packets.iter().enumerate() {
-        time += i64::from(shown.after) * 1_000_000;
-        let (link_type, data) = packet(&shown.what);
-        let captured = data.len().saturating_sub(shown.cut.unwrap_or(0).into());
-        analyzer.packet(&CapturedPacket {
-            timestamp: Timestamp::from_nanos(time),
-            link_type,
-            original_length: data.len() as u32,
-            data: &data[..captured],
-        });
+    for (number, captured) in packets_of(case).iter().enumerate() {
+        analyzer.packet(&captured.packet());
         assert_eq!(analyzer.packets().get(), number as u64 + 1);
     }
     let live: u64 = analyzer
