@@ -690,6 +690,39 @@ fn several_files_are_one_capture_in_time_order() {
     assert!(!merged.read_chunk(|_| panic!("nothing is left")));
 }
 
+/// Regression: chunks of several files ended after so many packets, however many bytes those were: two
+/// bulk transfers took a gigabyte, and beyond four of them packets were looked for in the wrong places.
+#[test]
+fn chunks_of_several_files_stay_small_however_large_their_packets_are() {
+    const PACKET: usize = 60_000;
+    let file = |first: u32| {
+        let mut file = LITTLE.classic_header(0xa1b2_c3d4, (2, 4), 65_535, 1);
+        for time in first..first + 100 {
+            file.extend(LITTLE.record(time, 0, PACKET as u32, &[time as u8; PACKET]));
+        }
+        file
+    };
+    let files = [file(0), file(50)];
+    let mut merged = Merged::new(files.iter().map(|f| open(f).expect("header")).collect());
+    let (mut chunk, mut places) = (Vec::new(), Vec::new());
+    let mut packets = 0;
+    loop {
+        places.clear();
+        let goes_on = merged.take_chunk(&mut chunk, |packet, at| {
+            places.push((packet.timestamp.as_nanos() / 1_000_000_000, at));
+        });
+        assert!(chunk.len() < (256 << 10) + PACKET, "{}", chunk.len());
+        for (time, at) in &places {
+            assert_eq!(chunk[*at..][..PACKET], [*time as u8; PACKET]);
+        }
+        packets += places.len();
+        if !goes_on {
+            break;
+        }
+    }
+    assert_eq!(packets, 200);
+}
+
 #[test]
 fn progress_counts_stored_bytes() {
     let folder = tempfile::tempdir().expect("temporary folder");

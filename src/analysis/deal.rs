@@ -72,7 +72,7 @@ struct Special {
     original_length: u32,
     captured: u32,
     /// Where it begins in the chunk's bytes, or in those that were kept from earlier chunks.
-    at: u32,
+    at: usize,
     is_kept: bool,
 }
 
@@ -145,8 +145,9 @@ impl Chunk {
         let parts = sharder.parts();
         let goes_on = source.take_chunk(bytes, |packet, at| {
             let captured = packet.data.len() as u32;
+            let is_near = u32::try_from(at).is_ok();
             match packet::usual_ends(packet.link_type, packet.data) {
-                Some((addresses, ports)) if packet.original_length == captured => {
+                Some((addresses, ports)) if packet.original_length == captured && is_near => {
                     if DEALS {
                         let shard = parts.part(hash_of_v4(addresses, ports));
                         items[usize::from(shard)].push(Item(records.places.len() as u32));
@@ -261,7 +262,7 @@ impl Chunk {
             timestamp: record.timestamp,
             link_type: special.link_type,
             original_length: special.original_length,
-            data: &bytes[special.at as usize..][..special.captured as usize],
+            data: &bytes[special.at..][..special.captured as usize],
         }
     }
 
@@ -321,7 +322,7 @@ impl Records {
             link_type: packet.link_type,
             original_length: packet.original_length,
             captured: packet.data.len() as u32,
-            at: at as u32,
+            at,
             is_kept,
         });
     }

@@ -1397,7 +1397,8 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Packets between two returns of `read_chunk` where several files are merged.
+    /// Packets between two returns of `read_chunk` where several files are merged, unless they are as
+    /// many bytes as a read buffer has before.
     const CHUNK: usize = 8192;
 
     /// Opens all files; the first that cannot be opened is the error.
@@ -1457,12 +1458,15 @@ impl Merged {
 
     fn merge_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>, &FileFacts)) -> bool {
         self.begin();
-        for _ in 0..Self::CHUNK {
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < Self::CHUNK && bytes < READ_BUFFER {
             let Some(mut top) = self.heads.peek_mut() else {
                 return false;
             };
             let file = &mut self.files[top.0.1];
             if let Some(packet) = file.peek() {
+                packets += 1;
+                bytes += packet.data.len();
                 visit(packet, &file.facts);
             }
             file.advance();
