@@ -384,13 +384,13 @@ pub(super) struct Dealer {
     without_trains: u32,
 }
 
-/// Trains that have fewer packets, on average, are not worth the trouble, nor if most packets are in none.
-const SHORT: usize = 4;
+/// Packets that a train has on average, at least, where it pays to look for trains.
+const WORTHWHILE: usize = 4;
 
-/// Packets that tell whether there are trains worth the trouble,
-const MANY: usize = 256;
+/// Packets of a chunk, at least, that tell whether it pays.
+const TELLING: usize = 256;
 
-/// which is tried again after so many chunks.
+/// Chunks until it is tried again whether it pays.
 const PAUSE: u32 = 31;
 
 impl Dealer {
@@ -454,19 +454,22 @@ impl Dealer {
                 coupled += 1;
                 continue;
             }
-            let ends = packet::usual_ends(packet.link_type, packet.data);
-            let Some((addresses, ports)) = ends else {
-                continue;
+            // No record is without ends that is not special; if one were, it would still be counted.
+            let shard = match packet::usual_ends(packet.link_type, packet.data) {
+                None => 0,
+                Some((addresses, ports)) => {
+                    let ends = Ends::of_v4(addresses, ports);
+                    self.recent.forget(ends);
+                    self.recent.forget(ends.opposite());
+                    self.shards.part(hash_of_v4(addresses, ports))
+                }
             };
-            let shard = self.shards.part(hash_of_v4(addresses, ports));
             items[usize::from(shard)].push(Item(index));
-            let ends = Ends::of_v4(addresses, ports);
-            self.recent.forget(ends);
-            self.recent.forget(ends.opposite());
         }
         self.open = self.first + trains.len() as u32;
-        let pays = coupled >= trains.len() * SHORT && coupled * 2 >= records.places.len();
-        if !pays && records.places.len() >= MANY {
+        let packets = records.places.len();
+        let pays = coupled >= trains.len() * WORTHWHILE && coupled * 2 >= packets;
+        if !pays && packets >= TELLING {
             self.without_trains = PAUSE;
         }
     }
