@@ -4,13 +4,15 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::shard::{Parts, hash_of_v4};
 use super::train::{Train, TrainTally};
 use super::{Analyzer, ProtocolPlan, Sharder};
-use crate::capture::CapturedPacket;
+use crate::capture::{Block, Blocks, CapturedPacket, FileBytes, Walk};
 use crate::flow::{Direction, Ends, ProtocolIndex, RecentFlows, TransportKind};
 use crate::message::{Framer, Way};
-use crate::packet;
+use crate::packet::{self, Lengths, Segment};
 use crate::units::{LinkType, Mtu, Timestamp};
 
 /// Reads the next packets: those of one call lie in the given bytes, each where the function is told.
@@ -22,6 +24,19 @@ pub trait ChunkSource: Send {
         chunk: &mut Vec<u8>,
         place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool;
+
+    /// What comes next, for any thread to read, where that can be.
+    fn blocks(&mut self) -> Option<Blocks> {
+        None
+    }
+
+    /// Takes note that the blocks were read up to there. `false` when that is enough.
+    fn has_come_to(&mut self, _offset: FileBytes) -> bool {
+        true
+    }
+
+    /// Reads on by itself from that record on, which the blocks have led to.
+    fn go_on_at(&mut self, _offset: FileBytes) {}
 }
 
 /// A chunk, and which of its packets are for which shard.
@@ -32,16 +47,24 @@ pub(super) struct Chunk {
     /// The thread that has read it.
     pub reader: usize,
     bytes: Vec<u8>,
+    block: Option<BlockRead>,
     /// Of packets whose shard was not known when they were read.
     kept: Vec<u8>,
     records: Records,
     trains: Vec<Coupled>,
-    /// By record: the next one of the same train.
-    behind: Vec<u32>,
     tallies: Tallies,
     /// By shard: records and trains, each train where its first packet was.
     items: Vec<Vec<Item>>,
     is_dealt: bool,
+}
+
+/// The block that a chunk is, and what was seen of it before its first record was known.
+#[derive(Debug)]
+struct BlockRead {
+    number: u64,
+    block: Block,
+    /// Where the first record seemed to be, and where that led to.
+    seen: Option<(FileBytes, Walk)>,
 }
 
 /// Where packets are, in capture order.
@@ -76,14 +99,17 @@ struct Special {
     is_kept: bool,
 }
 
-/// A train, and the first and last of its records.
+/// A train, and the first of its records: it is those of its connection from there on, as many as it has
+/// packets.
 #[derive(Debug)]
 struct Coupled {
     train: Train,
     tally: u32,
     first: u32,
-    last: u32,
 }
+
+/// The records of each connection, by its ends as packets one way have them.
+type Connections = FxHashMap<Ends, Vec<u32>>;
 
 /// A record's index, or a train's.
 #[derive(Debug, Clone, Copy)]
@@ -113,69 +139,90 @@ impl Chunk {
         &mut self,
         source: &mut impl ChunkSource,
         sharder: &mut Sharder,
-        dealer: &Dealer,
+        dealer: &mut Dealer,
     ) -> bool {
+        self.clear(dealer);
+        let (bytes, mut placing) = self.placing(sharder, dealer);
+        let goes_on = source.take_chunk(bytes, |packet, at| placing.place(packet, at));
+        if !goes_on {
+            placing.end();
+        }
+        goes_on
+    }
+
+    /// Reads that block and deals it out from where its first record seems to be, if all packets are such
+    /// as can be dealt out in any order. For [`Chunk::join`] to find out whether it was right.
+    pub fn read_block(&mut self, blocks: &Blocks, number: u64, dealer: &mut Dealer) {
+        self.clear(dealer);
+        let block = blocks.read(number, &mut self.bytes);
+        let seen = blocks
+            .likely_first(&block, &self.bytes)
+            .and_then(|first| Some((first, dealer.deal_block(self, blocks, &block, first)?)));
+        self.block = Some(BlockRead {
+            number,
+            block,
+            seen,
+        });
+    }
+
+    /// The number of the block that it is.
+    pub fn block_number(&self) -> Option<u64> {
+        self.block.as_ref().map(|read| read.number)
+    }
+
+    /// Reads the block from its first record on, in the capture's order, unless that has been done already.
+    pub fn join(
+        &mut self,
+        blocks: &Blocks,
+        first: FileBytes,
+        sharder: &mut Sharder,
+        dealer: &mut Dealer,
+    ) -> Walk {
+        let Some(BlockRead { block, seen, .. }) = self.block.take() else {
+            return Walk {
+                end: first,
+                is_whole: false,
+            };
+        };
+        if let Some((_, walk)) = seen.filter(|(seen, _)| *seen == first) {
+            return walk;
+        }
+        self.clear(dealer);
+        let (bytes, mut placing) = self.placing(sharder, dealer);
+        blocks.walk(&block, bytes, first, |packet, at| {
+            placing.place(packet, at);
+            true
+        })
+    }
+
+    fn clear(&mut self, dealer: &Dealer) {
+        self.block = None;
         self.records.places.clear();
         self.records.specials.clear();
         self.kept.clear();
         self.trains.clear();
-        self.tallies.clear(0);
         let shards = usize::from(dealer.shards.0.get());
+        self.tallies.clear(shards * dealer.framers.len());
         self.items.resize(shards, Vec::new());
         self.items.iter_mut().for_each(Vec::clear);
-        self.is_dealt = !dealer.couples();
-        match self.is_dealt {
-            true => self.read_as::<true>(source, sharder),
-            false => self.read_as::<false>(source, sharder),
-        }
+        self.is_dealt = false;
     }
 
-    fn read_as<const DEALS: bool>(
-        &mut self,
-        source: &mut impl ChunkSource,
-        sharder: &mut Sharder,
-    ) -> bool {
-        let Self {
-            bytes,
-            kept,
-            records,
-            items,
-            ..
-        } = self;
-        let parts = sharder.parts();
-        let goes_on = source.take_chunk(bytes, |packet, at| {
-            let captured = packet.data.len() as u32;
-            let is_near = u32::try_from(at).is_ok();
-            match packet::usual_ends(packet.link_type, packet.data) {
-                Some((addresses, ports)) if packet.original_length == captured && is_near => {
-                    if DEALS {
-                        let shard = parts.part(hash_of_v4(addresses, ports));
-                        items[usize::from(shard)].push(Item(records.places.len() as u32));
-                    }
-                    records.places.push(Record {
-                        timestamp: packet.timestamp,
-                        at: at as u32,
-                        captured,
-                    });
-                }
-                _ => {
-                    let before = records.places.len();
-                    records.unusual(packet, at, sharder, kept);
-                    if DEALS {
-                        records.deal_specials(before, items);
-                    }
-                }
-            }
-        });
-        if !goes_on {
-            sharder.end();
-            let before = records.places.len();
-            records.due(sharder, kept);
-            if DEALS {
-                records.deal_specials(before, items);
-            }
-        }
-        goes_on
+    fn placing<'a>(
+        &'a mut self,
+        sharder: &'a mut Sharder,
+        dealer: &mut Dealer,
+    ) -> (&'a mut Vec<u8>, Placing<'a>) {
+        self.is_dealt = !dealer.couples();
+        let placing = Placing {
+            parts: sharder.parts(),
+            sharder,
+            kept: &mut self.kept,
+            records: &mut self.records,
+            items: &mut self.items,
+            deals: self.is_dealt,
+        };
+        (&mut self.bytes, placing)
     }
 
     /// How many packets each train has.
@@ -193,6 +240,7 @@ impl Chunk {
     /// Has a shard's packets counted. `dealer` is one that deals as the one that has dealt out the chunk.
     pub fn show(&self, shard: usize, analyzer: &mut Analyzer, dealer: &Dealer) {
         let mut refused = Vec::new();
+        let mut connections = None;
         let items = &self.items[shard];
         for (at, item) in items.iter().enumerate() {
             if let Some(ahead) = items.get(at + AHEAD) {
@@ -203,8 +251,9 @@ impl Chunk {
                 Some(index) => {
                     let coupled = &self.trains[index];
                     if !analyzer.train(&coupled.train) {
-                        self.packets_of(coupled)
-                            .for_each(|packet| analyzer.packet(&packet));
+                        let connections = connections.get_or_insert_with(|| self.connections());
+                        let packets = self.packets_of(coupled, connections);
+                        packets.for_each(|packet| analyzer.packet(&packet));
                         refused.push(coupled);
                     }
                 }
@@ -218,14 +267,16 @@ impl Chunk {
             };
             let protocol = ProtocolIndex(protocol as u16);
             let its = |coupled: &&&Coupled| coupled.tally == *index;
-            if refused.iter().any(|coupled| its(&coupled)) {
-                let mut tally = tally.clone();
-                for coupled in refused.iter().filter(its) {
-                    tally.take_out(&dealer.tally_of(&coupled.train, self.packets_of(coupled)));
+            match &connections {
+                Some(connections) if refused.iter().any(|coupled| its(&coupled)) => {
+                    let mut tally = tally.clone();
+                    for coupled in refused.iter().filter(its) {
+                        let packets = self.packets_of(coupled, connections);
+                        tally.take_out(&dealer.tally_of(&coupled.train, packets));
+                    }
+                    analyzer.tally(protocol, &tally);
                 }
-                analyzer.tally(protocol, &tally);
-            } else {
-                analyzer.tally(protocol, tally);
+                _ => analyzer.tally(protocol, tally),
             }
         }
     }
@@ -267,14 +318,101 @@ impl Chunk {
     }
 
     #[cold]
-    fn packets_of(&self, coupled: &Coupled) -> impl Iterator<Item = CapturedPacket<'_>> {
-        let (first, last) = (coupled.first, coupled.last);
-        let next = move |record: &u32| (*record != last).then(|| self.behind[*record as usize]);
-        std::iter::successors(Some(first), next).map(|record| self.packet(record))
+    fn connections(&self) -> Connections {
+        let mut connections = Connections::default();
+        for (index, record) in self.records.places.iter().enumerate() {
+            if record.captured == SPECIAL {
+                continue;
+            }
+            let packet = record.usual(&self.bytes);
+            if let Some((addresses, ports)) = packet::usual_ends(packet.link_type, packet.data) {
+                let ends = Ends::of_v4(addresses, ports).either_way();
+                connections.entry(ends).or_default().push(index as u32);
+            }
+        }
+        connections
+    }
+
+    #[cold]
+    fn packets_of<'a>(
+        &'a self,
+        coupled: &Coupled,
+        connections: &'a Connections,
+    ) -> impl Iterator<Item = CapturedPacket<'a>> {
+        let ends = coupled.train.ends.either_way();
+        let records = connections.get(&ends).map_or(&[][..], Vec::as_slice);
+        let first = records.partition_point(|record| *record < coupled.first);
+        let records = records[first..].iter();
+        let records = records.take(coupled.train.packets() as usize);
+        records.map(|record| self.packet(*record))
+    }
+}
+
+/// Places packets in the capture's order, and deals them out if nobody else will.
+struct Placing<'a> {
+    parts: Parts,
+    sharder: &'a mut Sharder,
+    kept: &'a mut Vec<u8>,
+    records: &'a mut Records,
+    items: &'a mut [Vec<Item>],
+    deals: bool,
+}
+
+impl Placing<'_> {
+    #[inline(always)]
+    fn place(&mut self, packet: &CapturedPacket<'_>, at: usize) {
+        let before = self.records.places.len();
+        match Record::of(packet, at) {
+            Some((record, ends)) => {
+                if self.deals {
+                    let shard = self.parts.part(hash_of_v4(ends.addresses(), ends.ports()));
+                    self.items[usize::from(shard)].push(Item(before as u32));
+                }
+                self.records.places.push(record);
+            }
+            None => {
+                self.records.unusual(packet, at, self.sharder, self.kept);
+                self.deal_specials(before);
+            }
+        }
+    }
+
+    /// After the last packet.
+    fn end(&mut self) {
+        self.sharder.end();
+        let before = self.records.places.len();
+        self.records.due(self.sharder, self.kept);
+        self.deal_specials(before);
+    }
+
+    #[cold]
+    fn deal_specials(&mut self, from: usize) {
+        if self.deals {
+            self.records.deal_specials(from, self.items);
+        }
     }
 }
 
 impl Record {
+    /// With its ends. `None` of a packet that is special.
+    #[inline(always)]
+    fn of(packet: &CapturedPacket<'_>, at: usize) -> Option<(Self, Ends)> {
+        let (addresses, ports) = packet::usual_ends(packet.link_type, packet.data)?;
+        let record = Self::at(packet, at)?;
+        let is_whole = packet.original_length == record.captured;
+        is_whole.then_some((record, Ends::of_v4(addresses, ports)))
+    }
+
+    /// Of a packet that was captured whole and begins as most do. `None` beyond 4 GiB.
+    #[inline(always)]
+    fn at(packet: &CapturedPacket<'_>, at: usize) -> Option<Self> {
+        Some(Self {
+            timestamp: packet.timestamp,
+            at: u32::try_from(at).ok()?,
+            captured: packet.data.len() as u32,
+        })
+    }
+
     #[inline(always)]
     fn usual<'a>(&self, bytes: &'a [u8]) -> CapturedPacket<'a> {
         CapturedPacket {
@@ -384,6 +522,25 @@ pub(super) struct Dealer {
     without_trains: u32,
 }
 
+/// A packet of the [usual form](packet::decode_usual).
+struct Usual<'a> {
+    lengths: Lengths,
+    ends: Ends,
+    segment: Segment<'a>,
+}
+
+#[inline(always)]
+fn usual_of<'a>(packet: &CapturedPacket<'a>) -> Option<Usual<'a>> {
+    let (lengths, addresses, segment) =
+        packet::decode_usual(packet.link_type, packet.data, packet.original_length)?;
+    let ends = Ends::new(&addresses, segment.source_port, segment.destination_port)?;
+    Some(Usual {
+        lengths,
+        ends,
+        segment,
+    })
+}
+
 /// Packets that a train has on average, at least, where it pays to look for trains.
 const WORTHWHILE: usize = 4;
 
@@ -414,31 +571,123 @@ impl Dealer {
     }
 
     /// Whether it looks for trains in the next chunk.
-    fn couples(&self) -> bool {
-        self.without_trains == 0
+    fn couples(&mut self) -> bool {
+        match self.without_trains {
+            0 => true,
+            _ => {
+                self.without_trains -= 1;
+                false
+            }
+        }
+    }
+
+    /// Deals out a block from its first record on, if every packet of it is of the usual form.
+    fn deal_block(
+        &mut self,
+        chunk: &mut Chunk,
+        blocks: &Blocks,
+        block: &Block,
+        first: FileBytes,
+    ) -> Option<Walk> {
+        match self.couples() {
+            true => self.deal_block_as::<true>(chunk, blocks, block, first),
+            false => self.deal_block_as::<false>(chunk, blocks, block, first),
+        }
+    }
+
+    #[inline(never)]
+    fn deal_block_as<const COUPLES: bool>(
+        &mut self,
+        chunk: &mut Chunk,
+        blocks: &Blocks,
+        block: &Block,
+        first: FileBytes,
+    ) -> Option<Walk> {
+        let Chunk {
+            bytes,
+            records,
+            trains,
+            tallies,
+            items,
+            ..
+        } = chunk;
+        self.begin_chunk();
+        let (mut coupled, mut all_usual) = (0, true);
+        let walk = blocks.walk(block, bytes, first, |packet, at| {
+            let index = records.places.len() as u32;
+            if COUPLES
+                && let Some(usual) = usual_of(packet)
+                && let Some(place) = Record::at(packet, at)
+            {
+                records.places.push(place);
+                match self.couple(index, packet, &usual, trains, tallies, items) {
+                    true => coupled += 1,
+                    false => self.one_by_one(index, usual.ends, items),
+                }
+                return true;
+            }
+            let Some((record, ends)) = Record::of(packet, at) else {
+                all_usual = false;
+                return false;
+            };
+            records.places.push(record);
+            match COUPLES {
+                true => self.one_by_one(index, ends, items),
+                false => items[usize::from(self.shard(ends))].push(Item(index)),
+            }
+            true
+        });
+        if COUPLES {
+            self.end_chunk(trains.len(), coupled, records.places.len());
+        }
+        chunk.is_dealt = all_usual;
+        all_usual.then_some(walk)
+    }
+
+    /// Packets of what comes next couple to none of the trains before.
+    fn begin_chunk(&mut self) {
+        if self.open > TRAIN / 2 {
+            (self.recent, self.open) = (RecentFlows::default(), 0);
+        }
+        self.first = self.open;
+    }
+
+    /// Judges whether trains pay.
+    fn end_chunk(&mut self, trains: usize, coupled: usize, packets: usize) {
+        self.open = self.first + trains as u32;
+        let pays = coupled >= trains * WORTHWHILE && coupled * 2 >= packets;
+        if !pays && packets >= TELLING {
+            self.without_trains = PAUSE;
+        }
+    }
+
+    /// Deals out a packet that is in no train.
+    #[inline(always)]
+    fn one_by_one(&mut self, index: u32, ends: Ends, items: &mut [Vec<Item>]) {
+        self.recent.forget(ends);
+        self.recent.forget(ends.opposite());
+        items[usize::from(self.shard(ends))].push(Item(index));
+    }
+
+    #[inline(always)]
+    fn shard(&self, ends: Ends) -> u16 {
+        self.shards.part(hash_of_v4(ends.addresses(), ends.ports()))
     }
 
     /// Deals out what was read.
     pub fn deal(&mut self, chunk: &mut Chunk) {
         if chunk.is_dealt {
-            self.without_trains -= 1;
             return;
         }
         let Chunk {
             bytes,
             records,
             trains,
-            behind,
             tallies,
             items,
             ..
         } = chunk;
-        behind.resize(records.places.len(), 0);
-        tallies.clear(items.len() * self.framers.len());
-        if self.open > TRAIN / 2 {
-            (self.recent, self.open) = (RecentFlows::default(), 0);
-        }
-        self.first = self.open;
+        self.begin_chunk();
         let mut coupled = 0;
         for (index, record) in records.places.iter().enumerate() {
             let index = index as u32;
@@ -450,28 +699,22 @@ impl Dealer {
                 continue;
             }
             let packet = record.usual(bytes);
-            if self.couple(index, &packet, trains, behind, tallies, items) {
+            if let Some(usual) = usual_of(&packet)
+                && self.couple(index, &packet, &usual, trains, tallies, items)
+            {
                 coupled += 1;
                 continue;
             }
-            // No record is without ends that is not special; if one were, it would still be counted.
-            let shard = match packet::usual_ends(packet.link_type, packet.data) {
-                None => 0,
+            match packet::usual_ends(packet.link_type, packet.data) {
                 Some((addresses, ports)) => {
-                    let ends = Ends::of_v4(addresses, ports);
-                    self.recent.forget(ends);
-                    self.recent.forget(ends.opposite());
-                    self.shards.part(hash_of_v4(addresses, ports))
+                    self.one_by_one(index, Ends::of_v4(addresses, ports), items);
                 }
-            };
-            items[usize::from(shard)].push(Item(index));
+                // No record is without ends that is not special; if one were, it would still be counted.
+                None => items[0].push(Item(index)),
+            }
         }
-        self.open = self.first + trains.len() as u32;
-        let packets = records.places.len();
-        let pays = coupled >= trains.len() * WORTHWHILE && coupled * 2 >= packets;
-        if !pays && packets >= TELLING {
-            self.without_trains = PAUSE;
-        }
+        self.end_chunk(trains.len(), coupled, records.places.len());
+        chunk.is_dealt = true;
     }
 
     /// Couples a packet to its connection's train, or to a new one; `false` where it is not such as trains
@@ -481,22 +724,20 @@ impl Dealer {
         &mut self,
         index: u32,
         packet: &CapturedPacket<'_>,
+        usual: &Usual<'_>,
         trains: &mut Vec<Coupled>,
-        behind: &mut [u32],
         tallies: &mut Tallies,
         items: &mut [Vec<Item>],
     ) -> bool {
-        let usual = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
-        let Some((lengths, addresses, segment)) = usual else {
-            return false;
-        };
+        let Usual {
+            lengths,
+            ends,
+            segment,
+        } = usual;
+        let ends = *ends;
         if !segment.flags.is_plain_acknowledgment() {
             return false;
         }
-        let Some(ends) = Ends::new(&addresses, segment.source_port, segment.destination_port)
-        else {
-            return false;
-        };
         let found = self.recent.find(ends);
         if let Some((number, direction)) = found.filter(|(number, _)| *number >= self.open)
             && let Some(coupled) = trains.get_mut((number - self.first) as usize)
@@ -510,16 +751,10 @@ impl Dealer {
                 return false;
             };
             let tally = &mut tallies.all[coupled.tally as usize];
-            let inside = (&lengths, &segment);
-            if !coupled
+            let inside = (lengths, segment);
+            return coupled
                 .train
-                .couple(way, packet, inside, framer, self.mtu, tally)
-            {
-                return false;
-            }
-            behind[coupled.last as usize] = index;
-            coupled.last = index;
-            return true;
+                .couple(way, packet, inside, framer, self.mtu, tally);
         }
         self.begin(index, ends, packet, trains, tallies, items)
     }
@@ -539,7 +774,7 @@ impl Dealer {
             return false;
         };
         let mut train = Train::new(ends, way, protocol);
-        let shard = self.shards.part(hash_of_v4(ends.addresses(), ends.ports()));
+        let shard = self.shard(ends);
         let which = usize::from(shard) * self.framers.len() + usize::from(protocol.0);
         let tally = tallies.index(which);
         if !self.extend(&mut train, way, packet, &mut tallies.all[tally as usize]) {
@@ -550,7 +785,6 @@ impl Dealer {
             train,
             tally,
             first: index,
-            last: index,
         });
         items[usize::from(shard)].push(Item(TRAIN | item));
         let number = self.first + item;

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::{hint, thread};
 
 use super::deal::{Chunk, ChunkSource, Dealer};
 use super::{Analysis, Analyzer, Sharder};
+use crate::capture::{Blocks, FileBytes, Walk};
 
 /// More threads have nothing to do: one of them reads at a time.
 const MOST_THREADS: u16 = 64;
@@ -29,6 +31,8 @@ const MOMENT: Duration = Duration::from_micros(100);
 struct Work<S> {
     /// While no thread reads.
     reader: Option<Box<Reader<S>>>,
+    /// While the capture is read in blocks.
+    joining: Option<Joining>,
     has_ended: bool,
     /// A thread has panicked: the others give up.
     has_failed: bool,
@@ -49,7 +53,7 @@ struct Shard {
     waiting: VecDeque<Arc<Chunk>>,
 }
 
-/// What reads the capture.
+/// What reads the capture, or puts together what was read of it in blocks.
 struct Reader<S> {
     source: S,
     sharder: Sharder,
@@ -57,19 +61,35 @@ struct Reader<S> {
     read: u64,
 }
 
+/// Blocks that are read in any order, and put together in the capture's.
+struct Joining {
+    blocks: Arc<Blocks>,
+    /// What nobody has begun to read.
+    unread: Range<u64>,
+    end: u64,
+    /// Blocks that wait for those before them.
+    read: BTreeMap<u64, Chunk>,
+    /// The number of the next one to be joined to what was read before, and where its first record is.
+    next: u64,
+    first: FileBytes,
+}
+
 enum Task<S> {
     Read(Box<Reader<S>>, Box<Chunk>),
+    ReadBlock(Arc<Blocks>, u64, Box<Chunk>),
+    Join(Box<Reader<S>>, Arc<Blocks>, FileBytes, Box<Chunk>),
     Analyze(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 enum Done {
+    ReadBlock(Box<Chunk>),
     Dealt(Box<Chunk>),
     Analyzed(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 /// Analyses what `source` has with so many `threads`. The analyzers are all made by `analyzer`.
 pub fn analyze<S: ChunkSource>(
-    source: S,
+    mut source: S,
     threads: NonZeroU16,
     analyzer: impl Fn() -> Analyzer,
 ) -> Analysis {
@@ -86,6 +106,7 @@ pub fn analyze<S: ChunkSource>(
     };
     let team = Team {
         work: Mutex::new(Work {
+            joining: source.blocks().and_then(Joining::of),
             reader: Some(Box::new(Reader {
                 source,
                 sharder: Sharder::new(shards),
@@ -140,8 +161,24 @@ impl<S: ChunkSource> Team<S> {
                     chunk.reader = thread;
                     chunk.number = reader.read;
                     reader.read += 1;
-                    let goes_on = chunk.read(&mut reader.source, &mut reader.sharder, &dealer);
+                    let Reader {
+                        source, sharder, ..
+                    } = &mut *reader;
+                    let goes_on = chunk.read(source, sharder, &mut dealer);
                     self.give_back(reader, goes_on);
+                    dealer.deal(&mut chunk);
+                    Done::Dealt(chunk)
+                }
+                Task::ReadBlock(blocks, number, mut chunk) => {
+                    chunk.reader = thread;
+                    chunk.read_block(&blocks, number, &mut dealer);
+                    Done::ReadBlock(chunk)
+                }
+                Task::Join(mut reader, blocks, first, mut chunk) => {
+                    chunk.number = reader.read;
+                    reader.read += 1;
+                    let walk = chunk.join(&blocks, first, &mut reader.sharder, &mut dealer);
+                    self.joined(reader, walk);
                     dealer.deal(&mut chunk);
                     Done::Dealt(chunk)
                 }
@@ -162,6 +199,17 @@ impl<S: ChunkSource> Team<S> {
         self.tell(&work);
     }
 
+    /// Lets the next block be joined, or, where blocks do not lead on, another thread read.
+    fn joined(&self, mut reader: Box<Reader<S>>, walk: Walk) {
+        let goes_on = reader.source.has_come_to(walk.end) && walk.is_whole;
+        let mut work = self.lock();
+        if work.join(walk.end, goes_on) {
+            reader.source.go_on_at(walk.end);
+        }
+        work.reader = Some(reader);
+        self.tell(&work);
+    }
+
     /// Tells those who wait that something has changed.
     fn tell(&self, work: &Work<S>) {
         self.handed_in.fetch_add(1, Ordering::Relaxed);
@@ -173,8 +221,10 @@ impl<S: ChunkSource> Team<S> {
     /// Hands in what was done and waits for something to do. `None` when there is nothing left that
     /// another thread is not at.
     fn next_task(&self, thread: usize, done: Option<Done>) -> Option<Task<S>> {
-        let mut work = self.lock();
+        let mut guard = self.lock();
+        let work = &mut *guard;
         match done {
+            Some(Done::ReadBlock(chunk)) => work.has_read(*chunk),
             Some(Done::Dealt(chunk)) => work.dealt(*chunk),
             Some(Done::Analyzed(index, analyzer, chunk)) => {
                 work.shards[index].analyzer = Some(analyzer);
@@ -182,14 +232,20 @@ impl<S: ChunkSource> Team<S> {
             }
             None => {}
         }
-        self.tell(&work);
+        self.tell(work);
         let mut has_waited = false;
         loop {
+            let work = &mut *guard;
             if work.has_failed {
                 return None;
             }
+            if let Some(join) = work.next_join() {
+                return Some(join);
+            }
             let waiting = |shard: &Shard| shard.waiting.len();
-            let backlog = work.shards.iter().map(waiting).max().unwrap_or(0) + work.early.len();
+            let early = work.joining.iter().map(|joining| joining.read.len());
+            let early = work.early.len() + early.sum::<usize>();
+            let backlog = work.shards.iter().map(waiting).max().unwrap_or(0) + early;
             // What this thread has read is in its processor's cache: that comes first, then reading,
             // then what others have read.
             let is_own = |shard: &Shard| {
@@ -203,11 +259,10 @@ impl<S: ChunkSource> Team<S> {
             let is_own = next.as_ref().is_some_and(|(_, shard)| is_own(shard));
             let next = next.map(|(index, _)| index);
             if !is_own
-                && !work.has_ended
                 && backlog < MOST_WAITING
-                && let Some(reader) = work.reader.take()
+                && let Some(read) = work.next_read(thread)
             {
-                return Some(Task::Read(reader, Box::new(work.spare_of(thread))));
+                return Some(read);
             }
             if let Some(index) = next
                 && let Some(chunk) = work.shards[index].waiting.pop_front()
@@ -220,17 +275,17 @@ impl<S: ChunkSource> Team<S> {
             }
             if !has_waited {
                 let seen = self.handed_in.load(Ordering::Relaxed);
-                drop(work);
+                drop(guard);
                 has_waited = !self.changes_soon(seen);
-                work = self.lock();
+                guard = self.lock();
                 continue;
             }
-            work.idle += 1;
-            work = self
+            guard.idle += 1;
+            guard = self
                 .changed
-                .wait(work)
+                .wait(guard)
                 .unwrap_or_else(PoisonError::into_inner);
-            work.idle -= 1;
+            guard.idle -= 1;
         }
     }
 
@@ -266,7 +321,74 @@ impl<S: ChunkSource> Drop for Failing<'_, S> {
     }
 }
 
+impl Joining {
+    /// `None` where there is no block.
+    fn of(blocks: Blocks) -> Option<Self> {
+        let unread = blocks.numbers();
+        (!unread.is_empty()).then(|| Self {
+            next: unread.start,
+            end: unread.end,
+            unread,
+            first: blocks.first(),
+            blocks: Arc::new(blocks),
+            read: BTreeMap::new(),
+        })
+    }
+}
+
 impl<S> Work<S> {
+    /// The next block, where it has been read and those before it are joined.
+    fn next_join(&mut self) -> Option<Task<S>> {
+        let joining = self.joining.as_mut()?;
+        let chunk = joining.read.first_entry()?;
+        if *chunk.key() != joining.next {
+            return None;
+        }
+        let reader = self.reader.take()?;
+        let (blocks, chunk) = (Arc::clone(&joining.blocks), Box::new(chunk.remove()));
+        Some(Task::Join(reader, blocks, joining.first, chunk))
+    }
+
+    /// What can be read next.
+    fn next_read(&mut self, thread: usize) -> Option<Task<S>> {
+        if let Some(joining) = &mut self.joining {
+            let number = joining.unread.next()?;
+            let blocks = Arc::clone(&joining.blocks);
+            let chunk = Box::new(self.spare_of(thread));
+            return Some(Task::ReadBlock(blocks, number, chunk));
+        }
+        if self.has_ended {
+            return None;
+        }
+        let reader = self.reader.take()?;
+        Some(Task::Read(reader, Box::new(self.spare_of(thread))))
+    }
+
+    /// Keeps a block until those before it are joined. What blocks no longer lead to was read in vain.
+    fn has_read(&mut self, chunk: Chunk) {
+        match (&mut self.joining, chunk.block_number()) {
+            (Some(joining), Some(number)) => drop(joining.read.insert(number, chunk)),
+            _ => self.spare.push(chunk),
+        }
+    }
+
+    /// Has the next block begin there. Whether there is none: the capture does not go on in blocks.
+    fn join(&mut self, first: FileBytes, goes_on: bool) -> bool {
+        if let Some(joining) = &mut self.joining {
+            joining.next += 1;
+            joining.first = first;
+            if goes_on && joining.next < joining.end {
+                return false;
+            }
+        }
+        let given_up = self
+            .joining
+            .take()
+            .map(|joining| joining.read.into_values());
+        self.spare.extend(given_up.into_iter().flatten());
+        true
+    }
+
     /// Gives the shards a chunk that was dealt out, once they have all earlier ones.
     fn dealt(&mut self, chunk: Chunk) {
         self.early.insert(chunk.number, chunk);

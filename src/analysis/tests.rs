@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::analysis::Sharder;
-use crate::capture::CapturedPacket;
+use crate::capture::{Blocks, CaptureFile, CapturedPacket, Ending, FileBytes};
 use crate::tally::Distribution;
 use crate::units::{LinkType, Mtu};
 
@@ -217,10 +217,48 @@ impl Capture {
         analyze(chunks, NonZeroU16::new(threads).unwrap(), analyzer)
     }
 
+    /// From a file, in blocks of so many bytes.
+    fn in_blocks(&self, threads: u16, length: usize) -> Analysis {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), self.file()).unwrap();
+        let capture = CaptureFile::open(file.path()).unwrap();
+        let mut blocks = InBlocks { capture, length };
+        let analyzer = || self.another_analyzer();
+        let analysis = analyze(&mut blocks, NonZeroU16::new(threads).unwrap(), analyzer);
+        assert!(blocks.capture.ending().is_some_and(Ending::is_complete));
+        analysis
+    }
+
+    /// A classic file with times in nanoseconds.
+    fn file(&self) -> Vec<u8> {
+        let mut file = Vec::new();
+        for field in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1_u32] {
+            file.extend(field.to_le_bytes());
+        }
+        for (time, data, original_length) in &self.packets {
+            let (second, nanos) = (
+                time.as_nanos() / 1_000_000_000,
+                time.as_nanos() % 1_000_000_000,
+            );
+            for field in [
+                second as u32,
+                nanos as u32,
+                data.len() as u32,
+                *original_length,
+            ] {
+                file.extend(field.to_le_bytes());
+            }
+            file.extend(data);
+        }
+        file
+    }
+
     /// The result, after every identity was checked, that the short ways change nothing, and that
     /// parts add up to it.
     fn finish(self) -> Analysis {
         let parts = [
+            self.in_blocks(2, 64),
+            self.in_blocks(3, 1000),
             self.in_parts(2),
             self.in_parts(5),
             self.by_threads(3, 2),
@@ -239,7 +277,7 @@ impl Capture {
                 connections: None,
                 ..analysis.clone()
             };
-            assert_eq!(parts, [(); 5].map(|()| whole.clone()));
+            assert_eq!(parts, [(); 7].map(|()| whole.clone()));
         }
         let live: u64 = live.iter().map(|row| row.packets.get()).sum();
         assert_eq!(live, analysis.packets.get());
@@ -1231,6 +1269,31 @@ impl ChunkSource for InChunks<'_> {
             chunk.extend_from_slice(data);
         }
         true
+    }
+}
+
+/// A file in blocks.
+struct InBlocks {
+    capture: CaptureFile,
+    length: usize,
+}
+
+impl ChunkSource for &mut InBlocks {
+    fn take_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        place: impl FnMut(&CapturedPacket<'_>, usize),
+    ) -> bool {
+        self.capture.take_chunk(chunk, place)
+    }
+
+    fn blocks(&mut self) -> Option<Blocks> {
+        let blocks = self.capture.blocks()?;
+        Some(blocks.of_length(self.length))
+    }
+
+    fn go_on_at(&mut self, offset: FileBytes) {
+        self.capture.go_on_at(offset);
     }
 }
 

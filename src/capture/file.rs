@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::blocks::Blocks;
 use super::compression::Compression;
 use super::follow::Shrunk;
 use super::pcapng::{self, Sections};
@@ -24,7 +25,7 @@ use crate::units::{LinkType, Timestamp};
 
 /// Bytes asked of the operating system at a time: large enough that the system call is free,
 /// small enough to stay in the processor's second-level cache.
-const READ_BUFFER: usize = 256 << 10;
+pub(super) const READ_BUFFER: usize = 256 << 10;
 
 /// The largest record believed unless the file's own snap length is larger: twenty times the
 /// largest frame that the kernel builds (BIG TCP, 512 KiB).
@@ -370,6 +371,8 @@ pub struct CaptureFile {
     /// Nothing more was there when it was last asked for.
     is_waiting: bool,
     raw_size: Option<FileBytes>,
+    /// If it is a file that can be read anywhere.
+    regular: Option<Arc<File>>,
 }
 
 impl fmt::Debug for CaptureFile {
@@ -478,13 +481,15 @@ impl CaptureFile {
         }
         let name = path.display().to_string();
         let failed = |source| FileError::of_opening(&name, source);
-        let file = File::open(path).map_err(failed)?;
+        let file = Arc::new(File::open(path).map_err(failed)?);
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(FileError::Directory { name });
         }
         let size = metadata.is_file().then_some(FileBytes(metadata.len()));
-        Self::begin(name, Box::new(file), size, buffer)
+        let mut capture = Self::begin(name, Box::new(Arc::clone(&file)), size, buffer)?;
+        capture.regular = size.is_some().then_some(file);
+        Ok(capture)
     }
 
     fn begin(
@@ -533,6 +538,7 @@ impl CaptureFile {
             ending: None,
             is_waiting: false,
             raw_size,
+            regular: None,
         }
     }
 
@@ -589,6 +595,37 @@ impl CaptureFile {
         }
         self.buffer.give_away(chunk);
         goes_on
+    }
+
+    /// What comes next, for others to read: if it is a classic file that is neither compressed nor of a
+    /// form whose records are in doubt. What is read there is not read here, until
+    /// [`CaptureFile::go_on_at`] says so.
+    pub fn blocks(&self) -> Option<Blocks> {
+        let Format::Classic(classic) = &self.format else {
+            return None;
+        };
+        let is_at_record = self.head.is_none() && self.pause.is_none() && self.ending.is_none();
+        let is_stored_so = self.buffer.compression.is_none() && !classic.may_swap_lengths();
+        let (file, size) = (self.regular.as_ref()?, self.raw_size?);
+        let first = FileBytes(self.buffer.offset);
+        (is_at_record && is_stored_so)
+            .then(|| Blocks::new(Arc::clone(file), classic.clone(), first, size))
+    }
+
+    /// Takes note that the [blocks](CaptureFile::blocks) were read up to there.
+    pub fn has_come_to(&mut self, offset: FileBytes) {
+        self.buffer.stored.read.store(offset.0, Ordering::Relaxed);
+    }
+
+    /// Reads on at that record, which the [blocks](CaptureFile::blocks) have led to.
+    pub fn go_on_at(&mut self, offset: FileBytes) {
+        self.has_come_to(offset);
+        self.buffer.go_on_at(offset.0);
+        if let Some(file) = &self.regular
+            && let Err(error) = (&**file).seek(SeekFrom::Start(offset.0))
+        {
+            self.ending = Some(self.unreadable(error));
+        }
     }
 
     /// Shows `visit` every packet to the end of the file and says how it ended.
@@ -975,7 +1012,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// What the magic number of a classic file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Variant {
+pub(super) struct Variant {
     big_endian: bool,
     nanos_per_unit: i64,
     record_header: usize,
@@ -1002,7 +1039,8 @@ impl Variant {
 }
 
 /// A classic file: one link type, one snap length, records of the same form.
-struct Classic {
+#[derive(Debug, Clone)]
+pub(super) struct Classic {
     variant: Variant,
     minor: u16,
     link_type: LinkType,
@@ -1051,8 +1089,27 @@ impl Classic {
         Ok(classic)
     }
 
+    /// Whether what stands there looks like a record, by how long it is and that its time is near that
+    /// of the one before: then its length and its seconds.
+    pub(super) fn likely(&self, bytes: &[u8], before: Option<u32>) -> Option<(usize, u32)> {
+        const HOUR: u32 = 3600;
+
+        let fields = bytes.first_chunk::<16>()?;
+        let order = Order {
+            big_endian: self.variant.big_endian,
+        };
+        let [seconds, fraction, captured, original] = [0, 4, 8, 12].map(|at| order.u32(fields, at));
+        let units = 1_000_000_000 / self.variant.nanos_per_unit;
+        let is_likely = u64::from(captured) < self.usual
+            && captured <= original
+            && original <= record_limit(self.snaplen)
+            && i64::from(fraction) < units
+            && before.is_none_or(|before| seconds.abs_diff(before) <= HOUR);
+        is_likely.then(|| (self.variant.record_header + captured as usize, seconds))
+    }
+
     #[inline]
-    fn decode<'a>(&self, bytes: &'a [u8]) -> Decoded<'a> {
+    pub(super) fn decode<'a>(&self, bytes: &'a [u8]) -> Decoded<'a> {
         let header = self.variant.record_header;
         let whole = bytes.first_chunk::<16>().filter(|_| bytes.len() >= header);
         let Some(fields) = whole else {
@@ -1261,6 +1318,11 @@ impl Buffer {
     fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         self.offset += bytes as u64;
+    }
+
+    /// Forgets what was read: what comes next is from there.
+    fn go_on_at(&mut self, offset: u64) {
+        (self.start, self.end, self.offset) = (0, 0, offset);
     }
 
     /// Exchanges the bytes for the room that `other` has, and keeps what was not consumed.
@@ -1492,6 +1554,28 @@ impl Merged {
             place(&packet, chunk.len());
             chunk.extend_from_slice(packet.data);
         })
+    }
+
+    /// The same as [`CaptureFile::blocks`], of a single file.
+    pub fn blocks(&self) -> Option<Blocks> {
+        match self.files.as_slice() {
+            [file] => file.blocks(),
+            _ => None,
+        }
+    }
+
+    /// The same as [`CaptureFile::has_come_to`].
+    pub fn has_come_to(&mut self, offset: FileBytes) {
+        if let [file] = self.files.as_mut_slice() {
+            file.has_come_to(offset);
+        }
+    }
+
+    /// The same as [`CaptureFile::go_on_at`].
+    pub fn go_on_at(&mut self, offset: FileBytes) {
+        if let [file] = self.files.as_mut_slice() {
+            file.go_on_at(offset);
+        }
     }
 
     /// Shows `visit` every packet to the end of all files.

@@ -5,6 +5,7 @@
 //! inside a packet.
 
 mod annotated;
+mod blocks;
 mod compression;
 mod descriptors;
 mod file;
@@ -18,6 +19,7 @@ mod rotation;
 use std::fmt;
 
 pub use annotated::{Annotated, AnnotatedCopy};
+pub use blocks::{Block, Blocks, Walk};
 pub use compression::Compression;
 pub use descriptors::raise_descriptor_limit;
 pub use file::{CaptureFile, Damage, Ending, FileError, FileFacts, FileFormat, Merged, Record};

@@ -24,7 +24,8 @@ use crate::analysis::{
     self, Analysis, Analyzer, ChunkSource, Completeness, ProtocolPlan, SourceLosses,
 };
 use crate::capture::{
-    CaptureFile, CapturedPacket, Ending, FileError, Followed, Merged, Part, raise_descriptor_limit,
+    Blocks, CaptureFile, CapturedPacket, Ending, FileBytes, FileError, Followed, Merged, Part,
+    raise_descriptor_limit,
 };
 use crate::report::export::{CaptureLog, export_connections, export_messages};
 use crate::report::{Report, Source, SourceKind};
@@ -180,6 +181,20 @@ impl ChunkSource for &mut Reading {
         let goes_on = self.on.goes_on() && self.capture.take_chunk(chunk, place);
         self.show_progress();
         goes_on
+    }
+
+    fn blocks(&mut self) -> Option<Blocks> {
+        self.capture.blocks()
+    }
+
+    fn has_come_to(&mut self, offset: FileBytes) -> bool {
+        self.capture.has_come_to(offset);
+        self.show_progress();
+        self.on.goes_on()
+    }
+
+    fn go_on_at(&mut self, offset: FileBytes) {
+        self.capture.go_on_at(offset);
     }
 }
 

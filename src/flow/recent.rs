@@ -16,7 +16,7 @@ pub struct RecentFlows {
 const PLACES: usize = 4096;
 
 /// A packet's source and destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
     addresses: u64,
     ports: u32,
@@ -88,6 +88,11 @@ impl Ends {
             addresses: self.addresses.rotate_left(32),
             ports: self.ports.rotate_left(16),
         }
+    }
+
+    /// The same for packets of both ways.
+    pub fn either_way(self) -> Self {
+        self.min(self.opposite())
     }
 
     /// Multiplicative hashing (Knuth, The Art of Computer Programming, 6.4): the top bits of the

@@ -12,7 +12,7 @@ impl Capture {
         let mut dealer = Dealer::new(parts, &self.another_analyzer());
         let mut chunk = Chunk::default();
         let mut packets = InChunks(self.packets.chunks(self.packets.len()));
-        chunk.read(&mut packets, &mut Sharder::new(parts), &dealer);
+        chunk.read(&mut packets, &mut Sharder::new(parts), &mut dealer);
         dealer.deal(&mut chunk);
         chunk.train_lengths()
     }
