@@ -13,6 +13,7 @@ use crate::capture::{Block, Blocks, CapturedPacket, FileBytes, Walk};
 use crate::flow::{Direction, Ends, ProtocolIndex, RecentFlows, TransportKind};
 use crate::message::{Framer, Way};
 use crate::packet::{self, Lengths, Segment};
+use crate::processor::for_newer_processors;
 use crate::units::{LinkType, Mtu, Timestamp};
 
 /// Reads the next packets: those of one call lie in the given bytes, each where the function is told.
@@ -541,6 +542,74 @@ fn usual_of<'a>(packet: &CapturedPacket<'a>) -> Option<Usual<'a>> {
     })
 }
 
+/// Deals out packets as they are read.
+struct Directly<'a> {
+    dealer: &'a mut Dealer,
+    records: &'a mut Vec<Record>,
+    trains: &'a mut Vec<Coupled>,
+    tallies: &'a mut Tallies,
+    items: &'a mut [Vec<Item>],
+    couples: bool,
+    coupled: usize,
+    all_usual: bool,
+}
+
+for_newer_processors! {
+    /// With trains.
+    fn couple_block(
+        directly: &mut Directly<'_>,
+        blocks: &Blocks,
+        block: &Block,
+        bytes: &mut Vec<u8>,
+        first: FileBytes,
+    ) -> Walk {
+        blocks.walk(block, bytes, first, |packet, at| directly.couple(packet, at))
+    }
+}
+
+for_newer_processors! {
+    fn deal_records(dealer: &mut Dealer, chunk: &mut Chunk) -> () {
+        dealer.deal_records(chunk);
+    }
+}
+
+impl Directly<'_> {
+    /// Deals out a packet. `false` where it is special: it cannot be.
+    #[inline(always)]
+    fn couple(&mut self, packet: &CapturedPacket<'_>, at: usize) -> bool {
+        let index = self.records.len() as u32;
+        let Some(usual) = usual_of(packet) else {
+            return self.one_by_one(packet, at);
+        };
+        let Some(record) = Record::at(packet, at) else {
+            return self.one_by_one(packet, at);
+        };
+        self.records.push(record);
+        let dealer = &mut *self.dealer;
+        match dealer.couple(index, packet, &usual, self.trains, self.tallies, self.items) {
+            true => self.coupled += 1,
+            false => dealer.one_by_one(index, usual.ends, self.items),
+        }
+        true
+    }
+
+    fn one_by_one(&mut self, packet: &CapturedPacket<'_>, at: usize) -> bool {
+        let found = Record::of(packet, at);
+        match found {
+            Some((record, ends)) => {
+                let index = self.records.len() as u32;
+                self.records.push(record);
+                match self.couples {
+                    true => self.dealer.one_by_one(index, ends, self.items),
+                    false => self.items[usize::from(self.dealer.shard(ends))].push(Item(index)),
+                }
+            }
+            None => self.all_usual = false,
+        }
+        found.is_some()
+    }
+}
+
 /// Packets that a train has on average, at least, where it pays to look for trains.
 const WORTHWHILE: usize = 4;
 
@@ -589,56 +658,30 @@ impl Dealer {
         block: &Block,
         first: FileBytes,
     ) -> Option<Walk> {
-        match self.couples() {
-            true => self.deal_block_as::<true>(chunk, blocks, block, first),
-            false => self.deal_block_as::<false>(chunk, blocks, block, first),
-        }
-    }
-
-    #[inline(never)]
-    fn deal_block_as<const COUPLES: bool>(
-        &mut self,
-        chunk: &mut Chunk,
-        blocks: &Blocks,
-        block: &Block,
-        first: FileBytes,
-    ) -> Option<Walk> {
-        let Chunk {
-            bytes,
-            records,
-            trains,
-            tallies,
-            items,
-            ..
-        } = chunk;
+        let couples = self.couples();
         self.begin_chunk();
-        let (mut coupled, mut all_usual) = (0, true);
-        let walk = blocks.walk(block, bytes, first, |packet, at| {
-            let index = records.places.len() as u32;
-            if COUPLES
-                && let Some(usual) = usual_of(packet)
-                && let Some(place) = Record::at(packet, at)
-            {
-                records.places.push(place);
-                match self.couple(index, packet, &usual, trains, tallies, items) {
-                    true => coupled += 1,
-                    false => self.one_by_one(index, usual.ends, items),
-                }
-                return true;
-            }
-            let Some((record, ends)) = Record::of(packet, at) else {
-                all_usual = false;
-                return false;
-            };
-            records.places.push(record);
-            match COUPLES {
-                true => self.one_by_one(index, ends, items),
-                false => items[usize::from(self.shard(ends))].push(Item(index)),
-            }
-            true
-        });
-        if COUPLES {
-            self.end_chunk(trains.len(), coupled, records.places.len());
+        let bytes = &mut chunk.bytes;
+        let mut directly = Directly {
+            dealer: self,
+            records: &mut chunk.records.places,
+            trains: &mut chunk.trains,
+            tallies: &mut chunk.tallies,
+            items: &mut chunk.items,
+            couples,
+            coupled: 0,
+            all_usual: true,
+        };
+        let walk = match couples {
+            true => couple_block(&mut directly, blocks, block, bytes, first),
+            false => blocks.walk(block, bytes, first, |packet, at| {
+                directly.one_by_one(packet, at)
+            }),
+        };
+        let Directly {
+            coupled, all_usual, ..
+        } = directly;
+        if couples {
+            self.end_chunk(chunk.trains.len(), coupled, chunk.records.places.len());
         }
         chunk.is_dealt = all_usual;
         all_usual.then_some(walk)
@@ -676,9 +719,13 @@ impl Dealer {
 
     /// Deals out what was read.
     pub fn deal(&mut self, chunk: &mut Chunk) {
-        if chunk.is_dealt {
-            return;
+        if !chunk.is_dealt {
+            deal_records(self, chunk);
         }
+    }
+
+    #[inline(always)]
+    fn deal_records(&mut self, chunk: &mut Chunk) {
         let Chunk {
             bytes,
             records,

@@ -10,7 +10,7 @@ use super::merge::in_order;
 use super::observation::{Fate, Observation, Observer};
 use super::train::{Train, TrainTally};
 use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
-use crate::capture::CapturedPacket;
+use crate::capture::{CapturedPacket, Merged};
 use crate::flow::{
     Arrival, Assembly, Broken, Carrier, ConnectionKey, ConnectionTable, Direction, Ends, Fragments,
     HalfStream, HoldingSpace, ProtocolIndex, RecentFlows, TransportKind,
@@ -20,6 +20,7 @@ use crate::packet::{
     self, Addresses, Datagram, Fragment, IcmpError, Lengths, Packet, QuotedTransport, Reason,
     Segment, TcpFlags, Transport,
 };
+use crate::processor::for_newer_processors;
 use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{
     IpBytes, Messages, Mtu, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes,
@@ -125,6 +126,13 @@ pub struct LiveTotals {
     pub ip: IpBytes,
     /// Unique payload.
     pub payload: PayloadBytes,
+}
+
+for_newer_processors! {
+    /// Has `analyzer` count the next packets of `capture`. `false` when there are no more.
+    pub fn count_chunk(capture: &mut Merged, analyzer: &mut Analyzer) -> bool {
+        capture.read_chunk(|packet| analyzer.packet(&packet))
+    }
 }
 
 impl Analyzer {

@@ -20,7 +20,7 @@ mod train;
 
 pub use completeness::{Completeness, CompletenessState, SourceLosses};
 pub use deal::ChunkSource;
-pub use engine::{Analyzer, Limits, LiveTotals};
+pub use engine::{Analyzer, Limits, LiveTotals, count_chunk};
 pub use log::{
     ConnectionCounted, ConnectionLog, ConnectionSeen, MOST_MESSAGES, MessageLog, MessageSeen,
     Repetition, WayCounted,

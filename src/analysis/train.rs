@@ -124,14 +124,23 @@ impl TrainTally {
     #[inline(always)]
     fn tick(&mut self, time: Timestamp, messages: Messages, ip: u32) {
         let start = time.as_nanos() & !(Series::NARROWEST_NS as i64 - 1);
-        if self.ticks.last().is_none_or(|(last, _)| *last != start) {
-            self.ticks.push((start, Bucket::default()));
-        }
-        if let Some((_, bucket)) = self.ticks.last_mut() {
-            bucket.packets += Packets::new(1);
-            bucket.messages += messages;
-            bucket.ip += IpBytes::new(u64::from(ip));
-        }
+        let bucket = match self.ticks.last_mut() {
+            Some((last, bucket)) if *last == start => bucket,
+            _ => return self.begin_tick(start, messages, ip),
+        };
+        bucket.packets += Packets::new(1);
+        bucket.messages += messages;
+        bucket.ip += IpBytes::new(u64::from(ip));
+    }
+
+    #[cold]
+    fn begin_tick(&mut self, start: i64, messages: Messages, ip: u32) {
+        let bucket = Bucket {
+            packets: Packets::new(1),
+            messages,
+            ip: IpBytes::new(u64::from(ip)),
+        };
+        self.ticks.push((start, bucket));
     }
 
     /// Takes out what one of the trains has brought.

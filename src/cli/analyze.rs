@@ -310,11 +310,7 @@ fn read(
     };
     let analysis = if threads == NonZeroU16::MIN {
         let mut analyzer = args.analyzer(&plan);
-        while reading.on.goes_on()
-            && reading
-                .capture
-                .read_chunk(|packet| analyzer.packet(&packet))
-        {
+        while reading.on.goes_on() && analysis::count_chunk(&mut reading.capture, &mut analyzer) {
             reading.show_progress();
         }
         analyzer.finish()
