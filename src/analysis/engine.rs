@@ -10,7 +10,7 @@ use super::merge::in_order;
 use super::observation::{Fate, Observation, Observer};
 use super::train::{Train, TrainTally};
 use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
-use crate::capture::{CapturedPacket, Merged};
+use crate::capture::{CapturedPacket, Merged, Visit};
 use crate::flow::{
     Arrival, Assembly, Broken, Carrier, ConnectionKey, ConnectionTable, Direction, Ends, Fragments,
     HalfStream, HoldingSpace, ProtocolIndex, RecentFlows, TransportKind,
@@ -131,7 +131,16 @@ pub struct LiveTotals {
 for_newer_processors! {
     /// Has `analyzer` count the next packets of `capture`. `false` when there are no more.
     pub fn count_chunk(capture: &mut Merged, analyzer: &mut Analyzer) -> bool {
-        capture.read_chunk(|packet| analyzer.packet(&packet))
+        capture.show_chunk(Counting(analyzer))
+    }
+}
+
+struct Counting<'a>(&'a mut Analyzer);
+
+impl Visit for Counting<'_> {
+    #[inline(always)]
+    fn visit(&mut self, packet: CapturedPacket<'_>) {
+        self.0.packet(&packet);
     }
 }
 

@@ -410,6 +410,19 @@ impl Head {
     }
 }
 
+/// Who is shown packets: a function, or a type whose method is inlined wherever packets are read, as no
+/// function can ask to be.
+pub(crate) trait Visit {
+    fn visit(&mut self, packet: CapturedPacket<'_>);
+}
+
+impl<F: FnMut(CapturedPacket<'_>)> Visit for F {
+    #[inline(always)]
+    fn visit(&mut self, packet: CapturedPacket<'_>) {
+        self(packet);
+    }
+}
+
 /// A record of a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -545,17 +558,23 @@ impl CaptureFile {
     /// Shows `visit` every packet that lies whole in the buffer and refills it: some ten thousand
     /// small packets a call, so that the caller can show progress and stop in between. `false`
     /// when the file has ended; [`CaptureFile::ending`] then says how.
-    pub fn read_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> bool {
+    pub fn read_chunk(&mut self, visit: impl FnMut(CapturedPacket<'_>)) -> bool {
+        self.show_chunk(visit)
+    }
+
+    /// The same as [`CaptureFile::read_chunk`].
+    #[inline(always)]
+    pub(crate) fn show_chunk(&mut self, visit: impl Visit) -> bool {
         if self.ending.is_some() {
             return false;
         }
-        let pause = self.drain(&mut visit);
+        let pause = self.drain(visit);
         self.resume(pause)
     }
 
     /// Shows `visit` every packet that lies whole in the buffer.
     #[inline(always)]
-    fn drain(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> Pause {
+    fn drain(&mut self, mut visit: impl Visit) -> Pause {
         if self.head.is_some() {
             self.drop_head();
         }
@@ -587,11 +606,11 @@ impl CaptureFile {
         let goes_on = pause.is_none_or(|pause| self.resume(pause));
         if goes_on {
             let start = self.buffer.bytes.as_ptr() as usize;
-            let pause = self.drain(|packet| {
+            let visit = |packet: CapturedPacket<'_>| {
                 let at = packet.data.as_ptr() as usize - start;
                 place(&packet, at);
-            });
-            self.pause = Some(pause);
+            };
+            self.pause = Some(self.drain(visit));
         }
         self.buffer.give_away(chunk);
         goes_on
@@ -884,18 +903,18 @@ impl Header {
 }
 
 /// Shows every packet that lies whole in the buffer, until the decoder asks for something.
-#[inline]
+#[inline(always)]
 fn drain(
     buffer: &mut Buffer,
     mut decode: impl for<'b> FnMut(&'b [u8]) -> Decoded<'b>,
-    visit: &mut impl FnMut(CapturedPacket<'_>),
+    visit: &mut impl Visit,
 ) -> Pause {
     let bytes = buffer.rest();
     let mut at = 0;
     let pause = loop {
         match decode(&bytes[at..]) {
             Decoded::Packet(packet, record) => {
-                visit(packet);
+                visit.visit(packet);
                 at += record;
             }
             Decoded::Other(record) => at += record,
@@ -1486,11 +1505,17 @@ impl Merged {
 
     /// Shows `visit` the next packets, some ten thousand a call. `false` when all files have
     /// ended; [`CaptureFile::ending`] of each then says how.
-    pub fn read_chunk(&mut self, mut visit: impl FnMut(CapturedPacket<'_>)) -> bool {
+    pub fn read_chunk(&mut self, visit: impl FnMut(CapturedPacket<'_>)) -> bool {
+        self.show_chunk(visit)
+    }
+
+    /// The same as [`Merged::read_chunk`].
+    #[inline(always)]
+    pub(crate) fn show_chunk(&mut self, mut visit: impl Visit) -> bool {
         if let [file] = self.files.as_mut_slice() {
-            return file.read_chunk(visit);
+            return file.show_chunk(visit);
         }
-        self.merge_chunk(|packet, _| visit(packet))
+        self.merge_chunk(|packet, _| visit.visit(packet))
     }
 
     /// The same, and slower, with each packet what its file had said of itself before it.

@@ -22,6 +22,7 @@ pub use annotated::{Annotated, AnnotatedCopy};
 pub use blocks::{Block, Blocks, Walk};
 pub use compression::Compression;
 pub use descriptors::raise_descriptor_limit;
+pub(crate) use file::Visit;
 pub use file::{CaptureFile, Damage, Ending, FileError, FileFacts, FileFormat, Merged, Record};
 pub use follow::Followed;
 pub use live::{
