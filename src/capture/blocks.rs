@@ -188,3 +188,183 @@ impl Blocks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::CaptureFile;
+    use crate::units::Timestamp;
+
+    type Shown = (Timestamp, u32, Vec<u8>);
+
+    fn shown(packet: &CapturedPacket<'_>) -> Shown {
+        (
+            packet.timestamp,
+            packet.original_length,
+            packet.data.to_vec(),
+        )
+    }
+
+    /// A file of these records, each with so many seconds, bytes on the link, and captured bytes.
+    fn file(big_endian: bool, magic: u32, records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+        let bytes = |field: u32| match big_endian {
+            true => field.to_be_bytes(),
+            false => field.to_le_bytes(),
+        };
+        let mut file = Vec::new();
+        file.extend(bytes(magic));
+        let version = [2_u16, 4].map(|field| match big_endian {
+            true => field.to_be_bytes(),
+            false => field.to_le_bytes(),
+        });
+        file.extend(version.as_flattened());
+        file.extend([0, 0, 65_535, 1].map(bytes).as_flattened());
+        for (seconds, original, data) in records {
+            let header = [*seconds, 7, data.len() as u32, *original];
+            file.extend(header.map(bytes).as_flattened());
+            if magic == 0xa1b2_cd34 {
+                file.extend([0; 8]);
+            }
+            file.extend(data);
+        }
+        file
+    }
+
+    fn stored(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("temporary file");
+        std::fs::write(file.path(), bytes).expect("written");
+        file
+    }
+
+    /// What reading from front to back shows, and how that ends.
+    fn in_order(mut capture: CaptureFile) -> (Vec<Shown>, String) {
+        let mut packets = Vec::new();
+        let ending = capture.for_each(|packet| packets.push(shown(&packet)));
+        let ending = format!("{ending:?}");
+        (packets, ending)
+    }
+
+    /// The same of blocks of so many bytes, and how many of them seemed to begin where they do not.
+    fn in_blocks(mut capture: CaptureFile, length: usize) -> ((Vec<Shown>, String), usize) {
+        let blocks = capture.blocks().expect("a classic file").of_length(length);
+        let (mut packets, mut wrong) = (Vec::new(), 0);
+        let mut first = blocks.first();
+        let mut bytes = Vec::new();
+        for number in blocks.numbers() {
+            let block = blocks.read(number, &mut bytes);
+            let likely = blocks.likely_first(&block, &bytes);
+            wrong += usize::from(likely.is_some_and(|likely| likely != first));
+            let mut found = Vec::new();
+            let walk = blocks.walk(&block, &mut bytes, first, |packet, at| {
+                found.push((shown(packet), at));
+                true
+            });
+            for (packet, at) in found {
+                assert_eq!(bytes[at..][..packet.2.len()], packet.2);
+                packets.push(packet);
+            }
+            first = walk.end;
+            if !walk.is_whole {
+                break;
+            }
+        }
+        capture.go_on_at(first);
+        let (rest, ending) = in_order(capture);
+        packets.extend(rest);
+        ((packets, ending), wrong)
+    }
+
+    /// What looks like records.
+    fn imitation(records: usize) -> Vec<u8> {
+        let record = (1000, 50, vec![b'x'; 50]);
+        file(false, 0, &vec![record; records]).split_off(24)
+    }
+
+    #[test]
+    fn a_record_seems_to_begin_where_records_follow_one_another() {
+        let records: Vec<_> = (0..40).map(|i| (i, 100, vec![i as u8; 90])).collect();
+        let file = stored(&file(false, 0xa1b2_c3d4, &records));
+        let capture = CaptureFile::open(file.path()).expect("a capture");
+        let blocks = capture.blocks().expect("a classic file").of_length(1000);
+        let mut bytes = Vec::new();
+        let mut likely = |number| {
+            let block = blocks.read(number, &mut bytes);
+            blocks.likely_first(&block, &bytes).map(|first| first.0)
+        };
+        assert_eq!(likely(0), Some(24));
+        // Records of 106 bytes.
+        assert_eq!(likely(1), Some(24 + 10 * 106));
+        assert_eq!(likely(2), Some(24 + 19 * 106));
+        assert_eq!(blocks.numbers(), 0..5);
+        // Two records are too few to be sure.
+        assert_eq!(likely(4), None);
+    }
+
+    #[test]
+    fn payload_that_looks_like_records_misleads_nobody() {
+        let records: Vec<_> = (0..30)
+            .map(|i| (1000, 700, imitation(10 + i % 3)))
+            .collect();
+        let file = stored(&file(false, 0xa1b2_c3d4, &records));
+        let open = || CaptureFile::open(file.path()).expect("a capture");
+        let (found, wrong) = in_blocks(open(), 1000);
+        assert_eq!(found, in_order(open()));
+        assert!(wrong > 10, "{wrong}");
+    }
+
+    #[test]
+    fn only_classic_files_that_lie_there_as_they_are_have_blocks() {
+        let has_blocks = |bytes: &[u8]| {
+            let file = stored(bytes);
+            let capture = CaptureFile::open(file.path()).expect("a capture");
+            capture.blocks().is_some()
+        };
+        let mut classic = file(false, 0xa1b2_c3d4, &[(1, 4, vec![0; 4])]);
+        assert!(has_blocks(&classic));
+        let packed = zstd::encode_all(classic.as_slice(), 0).expect("packed");
+        assert!(!has_blocks(&packed));
+        let reader = std::io::Cursor::new(classic.clone());
+        let capture = CaptureFile::from_reader("a pipe", reader).expect("a capture");
+        assert!(capture.blocks().is_none());
+        // Of version 2.3, in which lengths may stand the other way around.
+        classic[6] = 3;
+        assert!(!has_blocks(&classic));
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_show_what_is_there_and_end_as_it_ends(
+            big_endian in any::<bool>(),
+            magic in prop::sample::select(vec![0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34]),
+            records in prop::collection::vec((
+                0_u32..5000,
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..200),
+                    (0_usize..12).prop_map(imitation),
+                ],
+            ), 0..40),
+            length in prop_oneof![16_usize..400, 1000_usize..5000],
+            cut in prop_oneof![2 => Just(0_usize), 1 => 0_usize..300],
+            damage in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let records: Vec<_> = records
+                .into_iter()
+                .map(|(seconds, data)| (seconds, data.len() as u32, data))
+                .collect();
+            let mut bytes = file(big_endian, magic, &records);
+            bytes.truncate((bytes.len() - cut.min(bytes.len())).max(24));
+            if let Some((at, byte)) = damage
+                && bytes.len() > 24
+            {
+                let at = 24 + at.index(bytes.len() - 24);
+                bytes[at] = byte;
+            }
+            let file = stored(&bytes);
+            let open = || CaptureFile::open(file.path()).expect("a capture");
+            let (found, _) = in_blocks(open(), length);
+            prop_assert_eq!(found, in_order(open()));
+        }
+    }
+}

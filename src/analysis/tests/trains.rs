@@ -126,3 +126,20 @@ fn only_what_is_whole_in_a_segment_makes_trains() {
         capture.finish();
     }
 }
+
+/// Blocks of a file begin in the middle of it, and a thread takes it for the records that it looks like.
+#[test]
+fn payload_that_looks_like_records_is_payload() {
+    let mut capture = Capture::with(&["mine=80:segment"]).on_ports(CLIENT, 80);
+    capture.connect();
+    // At the beginning of 1970, 20 bytes.
+    let mut record = vec![0; 8];
+    record.extend([20, 0, 0, 0].repeat(2));
+    record.extend([b'x'; 20]);
+    for _ in 0..20 {
+        capture.send(Client, "A", &record.repeat(38));
+        capture.send(Listener, "A", b"");
+    }
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].messages, Messages::new(20));
+}
