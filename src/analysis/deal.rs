@@ -4,8 +4,6 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use super::shard::{Parts, hash_of_v4};
 use super::train::{Train, TrainTally};
 use super::{Analyzer, ProtocolPlan, Sharder};
@@ -109,8 +107,8 @@ struct Coupled {
     first: u32,
 }
 
-/// The records of each connection, by its ends as packets one way have them.
-type Connections = FxHashMap<Ends, Vec<u32>>;
+/// The records of each connection, in order, with its ends as packets one way have them.
+type Connections = Vec<(Ends, u32)>;
 
 /// A record's index, or a train's.
 #[derive(Debug, Clone, Copy)]
@@ -320,7 +318,7 @@ impl Chunk {
 
     #[cold]
     fn connections(&self) -> Connections {
-        let mut connections = Connections::default();
+        let mut connections = Connections::with_capacity(self.records.places.len());
         for (index, record) in self.records.places.iter().enumerate() {
             if record.captured == SPECIAL {
                 continue;
@@ -328,9 +326,10 @@ impl Chunk {
             let packet = record.usual(&self.bytes);
             if let Some((addresses, ports)) = packet::usual_ends(packet.link_type, packet.data) {
                 let ends = Ends::of_v4(addresses, ports).either_way();
-                connections.entry(ends).or_default().push(index as u32);
+                connections.push((ends, index as u32));
             }
         }
+        connections.sort_unstable();
         connections
     }
 
@@ -340,12 +339,11 @@ impl Chunk {
         coupled: &Coupled,
         connections: &'a Connections,
     ) -> impl Iterator<Item = CapturedPacket<'a>> {
-        let ends = coupled.train.ends.either_way();
-        let records = connections.get(&ends).map_or(&[][..], Vec::as_slice);
-        let first = records.partition_point(|record| *record < coupled.first);
-        let records = records[first..].iter();
+        let first = (coupled.train.ends.either_way(), coupled.first);
+        let from = connections.partition_point(|record| *record < first);
+        let records = connections[from..].iter();
         let records = records.take(coupled.train.packets() as usize);
-        records.map(|record| self.packet(*record))
+        records.map(|(_, record)| self.packet(*record))
     }
 }
 

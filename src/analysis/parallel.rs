@@ -6,7 +6,7 @@
 //! is work. Only one reads at a time; several may deal out what they have read, and the shards get it in
 //! the capture's order. What the shards found adds up to what one analyzer would have found, bit for bit.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,9 +40,10 @@ struct Work<S> {
     /// How many chunks the shards have been given.
     given: u64,
     /// Chunks that were dealt out before one that was read earlier.
-    early: BTreeMap<u64, Chunk>,
-    /// Chunks that all shards are done with.
-    spare: Vec<Chunk>,
+    early: Vec<Arc<Chunk>>,
+    /// Chunks that nobody else holds. They are used again as they are: to give memory back that another
+    /// thread has asked for is to wait for that thread.
+    spare: Vec<Arc<Chunk>>,
     /// Threads that wait for something to do.
     idle: usize,
 }
@@ -68,22 +69,22 @@ struct Joining {
     unread: Range<u64>,
     end: u64,
     /// Blocks that wait for those before them.
-    read: BTreeMap<u64, Chunk>,
+    read: Vec<Arc<Chunk>>,
     /// The number of the next one to be joined to what was read before, and where its first record is.
     next: u64,
     first: FileBytes,
 }
 
 enum Task<S> {
-    Read(Box<Reader<S>>, Box<Chunk>),
-    ReadBlock(Arc<Blocks>, u64, Box<Chunk>),
-    Join(Box<Reader<S>>, Arc<Blocks>, FileBytes, Box<Chunk>),
+    Read(Box<Reader<S>>, Arc<Chunk>),
+    ReadBlock(Arc<Blocks>, u64, Arc<Chunk>),
+    Join(Box<Reader<S>>, Arc<Blocks>, FileBytes, Arc<Chunk>),
     Analyze(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
 enum Done {
-    ReadBlock(Box<Chunk>),
-    Dealt(Box<Chunk>),
+    ReadBlock(Arc<Chunk>),
+    Dealt(Arc<Chunk>),
     Analyzed(usize, Box<Analyzer>, Arc<Chunk>),
 }
 
@@ -116,7 +117,7 @@ pub fn analyze<S: ChunkSource>(
             has_failed: false,
             shards: analyzers.into_iter().map(shard).collect(),
             given: 0,
-            early: BTreeMap::new(),
+            early: Vec::new(),
             spare: Vec::new(),
             idle: 0,
         }),
@@ -157,7 +158,8 @@ impl<S: ChunkSource> Team<S> {
         let mut task = self.next_task(thread, None);
         while let Some(begun) = task {
             let done = match begun {
-                Task::Read(mut reader, mut chunk) => {
+                Task::Read(mut reader, mut room) => {
+                    let chunk = sole(&mut room);
                     chunk.reader = thread;
                     chunk.number = reader.read;
                     reader.read += 1;
@@ -166,21 +168,23 @@ impl<S: ChunkSource> Team<S> {
                     } = &mut *reader;
                     let goes_on = chunk.read(source, sharder, &mut dealer);
                     self.give_back(reader, goes_on);
-                    dealer.deal(&mut chunk);
-                    Done::Dealt(chunk)
+                    dealer.deal(chunk);
+                    Done::Dealt(room)
                 }
-                Task::ReadBlock(blocks, number, mut chunk) => {
+                Task::ReadBlock(blocks, number, mut room) => {
+                    let chunk = sole(&mut room);
                     chunk.reader = thread;
                     chunk.read_block(&blocks, number, &mut dealer);
-                    Done::ReadBlock(chunk)
+                    Done::ReadBlock(room)
                 }
-                Task::Join(mut reader, blocks, first, mut chunk) => {
+                Task::Join(mut reader, blocks, first, mut room) => {
+                    let chunk = sole(&mut room);
                     chunk.number = reader.read;
                     reader.read += 1;
                     let walk = chunk.join(&blocks, first, &mut reader.sharder, &mut dealer);
                     self.joined(reader, walk);
-                    dealer.deal(&mut chunk);
-                    Done::Dealt(chunk)
+                    dealer.deal(chunk);
+                    Done::Dealt(room)
                 }
                 Task::Analyze(index, mut analyzer, chunk) => {
                     chunk.show(index, &mut analyzer, &dealer);
@@ -224,11 +228,11 @@ impl<S: ChunkSource> Team<S> {
         let mut guard = self.lock();
         let work = &mut *guard;
         match done {
-            Some(Done::ReadBlock(chunk)) => work.has_read(*chunk),
-            Some(Done::Dealt(chunk)) => work.dealt(*chunk),
+            Some(Done::ReadBlock(chunk)) => work.has_read(chunk),
+            Some(Done::Dealt(chunk)) => work.dealt(chunk),
             Some(Done::Analyzed(index, analyzer, chunk)) => {
                 work.shards[index].analyzer = Some(analyzer);
-                work.spare.extend(Arc::into_inner(chunk));
+                work.done_with(chunk);
             }
             None => {}
         }
@@ -309,6 +313,11 @@ impl<S: ChunkSource> Team<S> {
     }
 }
 
+/// A chunk that was not given to the shards yet.
+fn sole(chunk: &mut Arc<Chunk>) -> &mut Chunk {
+    Arc::get_mut(chunk).expect("who reads or joins a chunk is alone with it")
+}
+
 /// Wakes the other threads when one panics: what it holds, they would wait for without end.
 struct Failing<'a, S: ChunkSource>(&'a Team<S>);
 
@@ -331,7 +340,7 @@ impl Joining {
             unread,
             first: blocks.first(),
             blocks: Arc::new(blocks),
-            read: BTreeMap::new(),
+            read: Vec::new(),
         })
     }
 }
@@ -340,12 +349,11 @@ impl<S> Work<S> {
     /// The next block, where it has been read and those before it are joined.
     fn next_join(&mut self) -> Option<Task<S>> {
         let joining = self.joining.as_mut()?;
-        let chunk = joining.read.first_entry()?;
-        if *chunk.key() != joining.next {
-            return None;
-        }
+        let is_next = |chunk: &Arc<Chunk>| chunk.block_number() == Some(joining.next);
+        let next = joining.read.iter().position(is_next)?;
         let reader = self.reader.take()?;
-        let (blocks, chunk) = (Arc::clone(&joining.blocks), Box::new(chunk.remove()));
+        let chunk = joining.read.swap_remove(next);
+        let blocks = Arc::clone(&joining.blocks);
         Some(Task::Join(reader, blocks, joining.first, chunk))
     }
 
@@ -354,21 +362,21 @@ impl<S> Work<S> {
         if let Some(joining) = &mut self.joining {
             let number = joining.unread.next()?;
             let blocks = Arc::clone(&joining.blocks);
-            let chunk = Box::new(self.spare_of(thread));
+            let chunk = self.spare_of(thread);
             return Some(Task::ReadBlock(blocks, number, chunk));
         }
         if self.has_ended {
             return None;
         }
         let reader = self.reader.take()?;
-        Some(Task::Read(reader, Box::new(self.spare_of(thread))))
+        Some(Task::Read(reader, self.spare_of(thread)))
     }
 
     /// Keeps a block until those before it are joined. What blocks no longer lead to was read in vain.
-    fn has_read(&mut self, chunk: Chunk) {
-        match (&mut self.joining, chunk.block_number()) {
-            (Some(joining), Some(number)) => drop(joining.read.insert(number, chunk)),
-            _ => self.spare.push(chunk),
+    fn has_read(&mut self, chunk: Arc<Chunk>) {
+        match &mut self.joining {
+            Some(joining) => joining.read.push(chunk),
+            None => self.spare.push(chunk),
         }
     }
 
@@ -381,31 +389,40 @@ impl<S> Work<S> {
                 return false;
             }
         }
-        let given_up = self
-            .joining
-            .take()
-            .map(|joining| joining.read.into_values());
-        self.spare.extend(given_up.into_iter().flatten());
+        if let Some(joining) = self.joining.take() {
+            self.spare.extend(joining.read);
+        }
         true
     }
 
     /// Gives the shards a chunk that was dealt out, once they have all earlier ones.
-    fn dealt(&mut self, chunk: Chunk) {
-        self.early.insert(chunk.number, chunk);
-        while let Some(chunk) = self.early.remove(&self.given) {
+    fn dealt(&mut self, chunk: Arc<Chunk>) {
+        self.early.push(chunk);
+        let next = |work: &Self| {
+            let is_next = |chunk: &Arc<Chunk>| chunk.number == work.given;
+            work.early.iter().position(is_next)
+        };
+        while let Some(next) = next(self) {
+            let chunk = self.early.swap_remove(next);
             self.given += 1;
-            let chunk = Arc::new(chunk);
             for (index, shard) in self.shards.iter_mut().enumerate() {
                 if chunk.is_for(index) {
                     shard.waiting.push_back(Arc::clone(&chunk));
                 }
             }
-            self.spare.extend(Arc::into_inner(chunk));
+            self.done_with(chunk);
+        }
+    }
+
+    /// Lets a chunk be used again if nobody else looks at it.
+    fn done_with(&mut self, mut chunk: Arc<Chunk>) {
+        if Arc::get_mut(&mut chunk).is_some() {
+            self.spare.push(chunk);
         }
     }
 
     /// Room for another chunk: best what this thread has read into before.
-    fn spare_of(&mut self, thread: usize) -> Chunk {
+    fn spare_of(&mut self, thread: usize) -> Arc<Chunk> {
         let own = self.spare.iter().rposition(|chunk| chunk.reader == thread);
         match own {
             Some(own) => self.spare.swap_remove(own),
