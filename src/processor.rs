@@ -1,8 +1,8 @@
 //! Code that is compiled twice: for every processor, and for those of the last ten years.
 
-/// Defines a function that runs as compiled for x86-64-v3 (its vectors are twice as wide, and it has loads
-/// that turn the bytes of a field around) where the processor is of that level, and else as for any. What
-/// it is to gain by that must be inlined into it; closures that it defines are.
+/// Defines a function that runs as compiled with vectors of 32 bytes and what else of x86-64-v3 is of use
+/// here (bits and bytes of a word counted and turned around) where the processor has that, and else as for
+/// any. What is to gain by it must be inlined; closures that the function defines gain as well.
 macro_rules! for_newer_processors {
     (
         $(#[$attribute:meta])*

@@ -1,6 +1,7 @@
 //! Files of any content: what is read does not depend on how the bytes come.
 
 use std::io::{self, Cursor, Read};
+use std::{env, fs, process, thread};
 
 use wirewatt::capture::{CaptureFile, CapturedPacket};
 
@@ -17,7 +18,7 @@ impl Read for InDrops {
     }
 }
 
-/// Reads a file of these bytes in three ways.
+/// Reads a file of these bytes in three ways, and in blocks if it has them.
 pub fn run(data: &[u8]) {
     let at_once = read(Cursor::new(data.to_vec()), |file, seen| {
         file.for_each(|packet| seen.push(owned(&packet)));
@@ -33,6 +34,42 @@ pub fn run(data: &[u8]) {
         file.for_each(|packet| seen.push(owned(&packet)));
     });
     assert_eq!(at_once, in_drops);
+    if let Some(in_blocks) = in_blocks(data) {
+        assert_eq!(at_once, in_blocks);
+    }
+}
+
+/// The same of a file that is stored, block by block and from where they no longer lead on.
+fn in_blocks(data: &[u8]) -> Option<(Vec<Seen>, String)> {
+    let name = format!(
+        "wirewatt-fuzz-{}-{:?}",
+        process::id(),
+        thread::current().id()
+    );
+    let path = env::temp_dir().join(name);
+    fs::write(&path, data).expect("a temporary file");
+    let opened = CaptureFile::open(&path);
+    fs::remove_file(&path).expect("removed");
+    let mut file = opened.ok()?;
+    let blocks = file.blocks()?.of_length(16 + data.len() % 499);
+    let (mut seen, mut bytes) = (Vec::new(), Vec::new());
+    let mut first = blocks.first();
+    for number in blocks.numbers() {
+        let block = blocks.read(number, &mut bytes);
+        let _guess = blocks.likely_first(&block, &bytes);
+        let walk = blocks.walk(&block, &mut bytes, first, |packet, _| {
+            seen.push(owned(packet));
+            true
+        });
+        first = walk.end;
+        if !walk.is_whole {
+            break;
+        }
+    }
+    file.go_on_at(first);
+    file.for_each(|packet| seen.push(owned(&packet)));
+    let words = format!("{:?} {:?}", file.ending(), file.facts());
+    Some((seen, words.replace(&path.display().to_string(), "file")))
 }
 
 fn owned(packet: &CapturedPacket<'_>) -> Seen {

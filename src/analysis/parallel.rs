@@ -3,8 +3,10 @@
 //! Packets are dealt out by connection to shards, one more than threads, each with an analyzer of its
 //! own. A thread that is free either reads the next chunk of the capture and deals it out, or takes
 //! what waits longest for a shard that nobody works on: so no thread waits for another as long as there
-//! is work. Only one reads at a time; several may deal out what they have read, and the shards get it in
-//! the capture's order. What the shards found adds up to what one analyzer would have found, bit for bit.
+//! is work. Where the capture can be read in [`Blocks`], several read at the same time, and what they have
+//! read is joined in the capture's order; else one reads at a time, and several deal out what they have
+//! read. The shards get it in the capture's order. What they found adds up to what one analyzer would have
+//! found, bit for bit.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
@@ -18,10 +20,11 @@ use super::deal::{Chunk, ChunkSource, Dealer};
 use super::{Analysis, Analyzer, Sharder};
 use crate::capture::{Blocks, FileBytes, Walk};
 
-/// More threads have nothing to do: one of them reads at a time.
+/// More threads have nothing to do: memory is no faster.
 const MOST_THREADS: u16 = 64;
 
-/// Chunks that may wait for a shard: so many are in memory, each as large as a read buffer.
+/// Chunks that may wait, for a shard or for those before them, before another is read. Each is as large as
+/// a read buffer, and as many more are being read, or free, as there are threads.
 const MOST_WAITING: usize = 4;
 
 /// About as long as it takes to analyse a chunk.
@@ -29,7 +32,7 @@ const MOMENT: Duration = Duration::from_micros(100);
 
 /// What the threads share.
 struct Work<S> {
-    /// While no thread reads.
+    /// While no thread reads in order or joins blocks.
     reader: Option<Box<Reader<S>>>,
     /// While the capture is read in blocks.
     joining: Option<Joining>,

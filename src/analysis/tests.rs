@@ -222,7 +222,11 @@ impl Capture {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), self.file()).unwrap();
         let capture = CaptureFile::open(file.path()).unwrap();
-        let mut blocks = InBlocks { capture, length };
+        let mut blocks = InBlocks {
+            capture,
+            length,
+            enough: None,
+        };
         let analyzer = || self.another_analyzer();
         let analysis = analyze(&mut blocks, NonZeroU16::new(threads).unwrap(), analyzer);
         assert!(blocks.capture.ending().is_some_and(Ending::is_complete));
@@ -1276,6 +1280,8 @@ impl ChunkSource for InChunks<'_> {
 struct InBlocks {
     capture: CaptureFile,
     length: usize,
+    /// Where to stop, as at Ctrl-C.
+    enough: Option<u64>,
 }
 
 impl ChunkSource for &mut InBlocks {
@@ -1284,7 +1290,7 @@ impl ChunkSource for &mut InBlocks {
         chunk: &mut Vec<u8>,
         place: impl FnMut(&CapturedPacket<'_>, usize),
     ) -> bool {
-        self.capture.take_chunk(chunk, place)
+        self.enough.is_none() && self.capture.take_chunk(chunk, place)
     }
 
     fn blocks(&mut self) -> Option<Blocks> {
@@ -1292,9 +1298,76 @@ impl ChunkSource for &mut InBlocks {
         Some(blocks.of_length(self.length))
     }
 
+    fn has_come_to(&mut self, offset: FileBytes) -> bool {
+        self.enough.is_none_or(|enough| offset.0 < enough)
+    }
+
     fn go_on_at(&mut self, offset: FileBytes) {
         self.capture.go_on_at(offset);
     }
+}
+
+fn conversation_of_lines() -> Capture {
+    let mut capture = Capture::with(&["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.connect();
+    for _ in 0..100 {
+        capture.send(Client, "A", b"one\ntwo\r\n");
+        capture.send(Listener, "A", b"three\n");
+    }
+    capture
+}
+
+#[test]
+fn a_cut_or_damaged_file_ends_in_blocks_as_it_does_from_front_to_back() {
+    let capture = conversation_of_lines();
+    let whole = capture.file();
+    let mut damaged = whole.clone();
+    // A captured length of the record that begins there, beyond any.
+    let record = 24 + 3 * (16 + 54) + 16 + 54 + 9;
+    damaged[record + 8..][..4].fill(0xff);
+    let cases = [
+        &whole[..],
+        &whole[..whole.len() - 1],
+        &whole[..5000],
+        &whole[..24],
+        &damaged,
+    ];
+    for content in cases {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let mut one = CaptureFile::open(file.path()).unwrap();
+        let mut analyzer = capture.another_analyzer();
+        let ending = format!("{:?}", one.for_each(|packet| analyzer.packet(&packet)));
+        let analysis = analyzer.finish();
+        for (threads, length) in [(2, 500), (3, 4000)] {
+            let mut blocks = InBlocks {
+                capture: CaptureFile::open(file.path()).unwrap(),
+                length,
+                enough: None,
+            };
+            let threads = NonZeroU16::new(threads).unwrap();
+            let found = analyze(&mut blocks, threads, || capture.another_analyzer());
+            assert_eq!(found, analysis, "{ending}");
+            assert_eq!(format!("{:?}", blocks.capture.ending().unwrap()), ending);
+        }
+    }
+}
+
+#[test]
+fn blocks_are_read_no_further_than_is_wanted() {
+    let capture = conversation_of_lines();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), capture.file()).unwrap();
+    let mut blocks = InBlocks {
+        capture: CaptureFile::open(file.path()).unwrap(),
+        length: 1000,
+        enough: Some(3000),
+    };
+    let threads = NonZeroU16::new(2).unwrap();
+    let found = analyze(&mut blocks, threads, || capture.another_analyzer());
+    let read = found.packets.get();
+    assert!((30..50).contains(&read), "{read}");
+    assert!(blocks.capture.ending().is_none());
 }
 
 #[test]

@@ -108,8 +108,8 @@ impl Blocks {
         there
     }
 
-    /// Where the first record of a block seems to begin. `None` where none is found soon: the records are
-    /// large, and going through them is quick.
+    /// Where the first record of a block seems to begin. `None` where none is found soon, as where records
+    /// are large and going through them is quick, or less than four are left.
     pub fn likely_first(&self, block: &Block, bytes: &[u8]) -> Option<FileBytes> {
         /// Records in a row that have to make sense.
         const ENOUGH: usize = 4;
@@ -141,7 +141,8 @@ impl Blocks {
     }
 
     /// Shows `visit` the packets of records that begin in the block, from the one at `from` on, each with
-    /// where it lies in `bytes`, as long as it wants more. The last record is read to its end.
+    /// where it lies in `bytes`, as long as it wants more. The last record is read to its end, unless it is
+    /// longer than most blocks are: where `from` is only likely, any length may stand there.
     #[inline(always)]
     pub fn walk(
         &self,
@@ -171,7 +172,11 @@ impl Blocks {
             };
             match needed {
                 None => break true,
-                Some(needed) if needed > there && block.there >= self.length => {
+                Some(needed)
+                    if needed > there
+                        && block.there >= self.length
+                        && needed - at <= Self::LENGTH =>
+                {
                     if bytes.len() < needed {
                         bytes.resize(needed, 0);
                     }
@@ -196,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::capture::CaptureFile;
+    use crate::capture::{CaptureFile, Ending, FileError};
     use crate::units::Timestamp;
 
     type Shown = (Timestamp, u32, Vec<u8>);
@@ -333,6 +338,57 @@ mod tests {
         // Of version 2.3, in which lengths may stand the other way around.
         classic[6] = 3;
         assert!(!has_blocks(&classic));
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_while_it_is_read_is_not_complete() {
+        let records: Vec<_> = (0..100).map(|i| (i, 100, vec![i as u8; 90])).collect();
+        let content = file(false, 0xa1b2_c3d4, &records);
+        for length in [0, 24 + 5 * 106, 1000, 24 + 60 * 106] {
+            let stored = stored(&content);
+            let mut capture = CaptureFile::open(stored.path()).expect("a capture");
+            let blocks = capture.blocks().expect("a classic file").of_length(2000);
+            let mut bytes = Vec::new();
+            let block = blocks.read(0, &mut bytes);
+            let walk = blocks.walk(&block, &mut bytes, blocks.first(), |_, _| true);
+            assert!(walk.is_whole);
+            stored.as_file().set_len(length).expect("cut");
+            capture.go_on_at(walk.end);
+            let ending = capture.for_each(|_| {});
+            assert!(
+                matches!(ending, Ending::Failed(FileError::BegunAnew { .. })),
+                "{length}: {ending:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_that_claims_more_than_a_block_is_left_to_who_reads_in_order() {
+        let mut content = file(false, 0xa1b2_c3d4, &[(1, 100, vec![0; 90])]);
+        // The header of a record of 8 MiB, and zeros.
+        content.extend(
+            [2, 7, 8 << 20, 8 << 20]
+                .map(u32::to_le_bytes)
+                .as_flattened(),
+        );
+        content.resize(9 << 20, 0);
+        let stored = stored(&content);
+        let capture = CaptureFile::open(stored.path()).expect("a capture");
+        let blocks = capture.blocks().expect("a classic file");
+        let mut bytes = Vec::new();
+        let block = blocks.read(0, &mut bytes);
+        let walk = blocks.walk(&block, &mut bytes, blocks.first(), |_, _| true);
+        let end = FileBytes(24 + 106);
+        assert_eq!(
+            walk,
+            Walk {
+                end,
+                is_whole: false
+            }
+        );
+        assert!(bytes.len() <= 2 * Blocks::LENGTH, "{}", bytes.len());
+        let open = || CaptureFile::open(stored.path()).expect("a capture");
+        assert_eq!(in_blocks(open(), Blocks::LENGTH).0, in_order(open()));
     }
 
     proptest! {

@@ -135,10 +135,10 @@ pub enum FileError {
         /// The decompressor's own words.
         source: io::Error,
     },
-    /// It was followed while it grew, and has become shorter than what was read of it.
+    /// While it was read, or followed while it grew, it has become shorter.
     #[error(
-        "{name}: has been begun anew by its writer after {read} were read of it; what was read is \
-         good, follow it again for the rest"
+        "{name}: has become shorter after {read} were read of it, as if its writer had begun anew; what was \
+         read is good, read it again for the rest"
     )]
     BegunAnew {
         /// The file as the user named it.
@@ -834,6 +834,7 @@ impl CaptureFile {
                 let there = self.buffer.rest().len() as u64;
                 match filled {
                     true => None,
+                    false if self.has_shrunk() => Some(self.unreadable(io::Error::other(Shrunk))),
                     false if there == 0 && !self.buffer.cut => Some(Ending::Complete),
                     false => Some(cut(needed as u64, there)),
                 }
@@ -857,6 +858,14 @@ impl CaptureFile {
             Err(error) => self.ending = Some(self.unreadable(error)),
         }
         false
+    }
+
+    /// Whether a file that ends here was longer when it was opened.
+    fn has_shrunk(&self) -> bool {
+        let end = self.buffer.offset + self.buffer.rest().len() as u64;
+        self.regular.is_some()
+            && self.buffer.compression.is_none()
+            && self.raw_size.is_some_and(|size| end < size.0)
     }
 
     fn unreadable(&self, source: io::Error) -> Ending {

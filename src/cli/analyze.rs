@@ -142,7 +142,7 @@ impl AnalyzeArgs {
     }
 }
 
-/// Threads that are used without being asked for: more would wait for the one that reads.
+/// Threads that are used without being asked for: others may want the rest.
 const MOST_THREADS: u16 = 4;
 
 /// Smaller captures are read before a second thread has begun to help.
