@@ -12,7 +12,6 @@ pub mod ledger;
 pub mod message;
 pub mod node;
 pub mod packet;
-mod processor;
 pub mod protocols;
 pub mod report;
 pub mod simulation;

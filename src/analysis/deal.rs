@@ -4,6 +4,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::processor::for_newer_processors;
 use super::shard::{Parts, hash_of_v4};
 use super::train::{Train, TrainTally};
 use super::{Analyzer, ProtocolPlan, Sharder};
@@ -11,7 +12,6 @@ use crate::capture::{Block, Blocks, CapturedPacket, FileBytes, Walk};
 use crate::flow::{Direction, Ends, ProtocolIndex, RecentFlows, TransportKind};
 use crate::message::{Framer, Way};
 use crate::packet::{self, Lengths, Segment};
-use crate::processor::for_newer_processors;
 use crate::units::{LinkType, Mtu, Timestamp};
 
 /// Reads the next packets: those of one call lie in the given bytes, each where the function is told.

@@ -8,6 +8,7 @@ use super::connection::{Connection, Counts, LINGERS, Standing, Turnaround};
 use super::log::{ConnectionLog, MessageLog, MessageSeen, Repetition};
 use super::merge::in_order;
 use super::observation::{Fate, Observation, Observer};
+use super::processor::for_newer_processors;
 use super::train::{Train, TrainTally};
 use super::{Analysis, Beginning, Evidence, MarkerSeen, ProtocolPlan};
 use crate::capture::{CapturedPacket, Merged, Visit};
@@ -20,7 +21,6 @@ use crate::packet::{
     self, Addresses, Datagram, Fragment, IcmpError, Lengths, Packet, QuotedTransport, Reason,
     Segment, TcpFlags, Transport,
 };
-use crate::processor::for_newer_processors;
 use crate::tally::{Bucket, PacketClass, PacketCounts, ProtocolTally, Unclassified, Undecoded};
 use crate::units::{
     IpBytes, Messages, Mtu, Packets, PayloadBytes, Timestamp, UnframedBytes, WireBytes,

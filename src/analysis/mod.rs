@@ -15,6 +15,7 @@ mod merge;
 mod observation;
 mod parallel;
 mod plan;
+mod processor;
 mod shard;
 mod train;
 

@@ -15,7 +15,7 @@ macro_rules! for_newer_processors {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,movbe,popcnt")]
                 fn newer($($argument: $type),*) -> $result $body
 
-                if $crate::processor::is_newer() {
+                if $crate::analysis::processor::is_newer() {
                     // SAFETY: the processor has been asked for each of these extensions.
                     #[allow(unsafe_code)]
                     return unsafe { newer($($argument),*) };
