@@ -154,9 +154,12 @@ impl Chunk {
     pub fn read_block(&mut self, blocks: &Blocks, number: u64, dealer: &mut Dealer) {
         self.clear(dealer);
         let block = blocks.read(number, &mut self.bytes);
-        let seen = blocks
-            .likely_first(&block, &self.bytes)
-            .and_then(|first| Some((first, dealer.deal_block(self, blocks, &block, first)?)));
+        let first = match dealer.deals_directly() {
+            true => blocks.likely_first(&block, &self.bytes),
+            false => None,
+        };
+        let seen =
+            first.and_then(|first| Some((first, dealer.deal_block(self, blocks, &block, first)?)));
         self.block = Some(BlockRead {
             number,
             block,
@@ -519,6 +522,8 @@ pub(super) struct Dealer {
     open: u32,
     /// Chunks for which it does not pay to look for trains.
     without_trains: u32,
+    /// Blocks that it does not pay to deal out before they are joined.
+    in_order: u32,
 }
 
 /// A packet of the [usual form](packet::decode_usual).
@@ -614,7 +619,7 @@ const WORTHWHILE: usize = 4;
 /// Packets of a chunk, at least, that tell whether it pays.
 const TELLING: usize = 256;
 
-/// Chunks until it is tried again whether it pays.
+/// Chunks until it is tried again whether something pays.
 const PAUSE: u32 = 31;
 
 impl Dealer {
@@ -634,6 +639,7 @@ impl Dealer {
             first: 0,
             open: 0,
             without_trains: 0,
+            in_order: 0,
         }
     }
 
@@ -643,6 +649,17 @@ impl Dealer {
             0 => true,
             _ => {
                 self.without_trains -= 1;
+                false
+            }
+        }
+    }
+
+    /// Whether it tries to deal out the next block before it is joined.
+    fn deals_directly(&mut self) -> bool {
+        match self.in_order {
+            0 => true,
+            _ => {
+                self.in_order -= 1;
                 false
             }
         }
@@ -680,6 +697,9 @@ impl Dealer {
         } = directly;
         if couples {
             self.end_chunk(chunk.trains.len(), coupled, chunk.records.places.len());
+        }
+        if !all_usual {
+            self.in_order = PAUSE;
         }
         chunk.is_dealt = all_usual;
         all_usual.then_some(walk)
