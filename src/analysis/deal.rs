@@ -154,7 +154,7 @@ impl Chunk {
     pub fn read_block(&mut self, blocks: &Blocks, number: u64, dealer: &mut Dealer) {
         self.clear(dealer);
         let block = blocks.read(number, &mut self.bytes);
-        let first = match dealer.deals_directly() {
+        let first = match dealer.in_order.is_over() {
             true => blocks.likely_first(&block, &self.bytes),
             false => None,
         };
@@ -215,7 +215,7 @@ impl Chunk {
         sharder: &'a mut Sharder,
         dealer: &mut Dealer,
     ) -> (&'a mut Vec<u8>, Placing<'a>) {
-        self.is_dealt = !dealer.couples();
+        self.is_dealt = !dealer.without_trains.is_over();
         let placing = Placing {
             parts: sharder.parts(),
             sharder,
@@ -367,7 +367,7 @@ impl Placing<'_> {
         match Record::of(packet, at) {
             Some((record, ends)) => {
                 if self.deals {
-                    let shard = self.parts.part(hash_of_v4(ends.addresses(), ends.ports()));
+                    let shard = shard_of(self.parts, ends);
                     self.items[usize::from(shard)].push(Item(before as u32));
                 }
                 self.records.places.push(record);
@@ -520,10 +520,10 @@ pub(super) struct Dealer {
     first: u32,
     /// The number of the first train that packets may still couple to.
     open: u32,
-    /// Chunks for which it does not pay to look for trains.
-    without_trains: u32,
-    /// Blocks that it does not pay to deal out before they are joined.
-    in_order: u32,
+    /// Of looking for trains.
+    without_trains: Pause,
+    /// Of dealing out blocks before they are joined.
+    in_order: Pause,
 }
 
 /// A packet of the [usual form](packet::decode_usual).
@@ -613,14 +613,35 @@ impl Directly<'_> {
     }
 }
 
+#[inline(always)]
+fn shard_of(shards: Parts, ends: Ends) -> u16 {
+    shards.part(hash_of_v4(ends.addresses(), ends.ports()))
+}
+
 /// Packets that a train has on average, at least, where it pays to look for trains.
 const WORTHWHILE: usize = 4;
 
 /// Packets of a chunk, at least, that tell whether it pays.
 const TELLING: usize = 256;
 
-/// Chunks until it is tried again whether something pays.
-const PAUSE: u32 = 31;
+/// For how many chunks what did not pay is not tried again.
+#[derive(Debug, Default)]
+struct Pause(u32);
+
+impl Pause {
+    const CHUNKS: u32 = 31;
+
+    fn begin(&mut self) {
+        self.0 = Self::CHUNKS;
+    }
+
+    /// Whether it is over, to be asked once a chunk.
+    fn is_over(&mut self) -> bool {
+        let is_over = self.0 == 0;
+        self.0 = self.0.saturating_sub(1);
+        is_over
+    }
+}
 
 impl Dealer {
     /// Deals out to so many shards, each with an analyzer like this one.
@@ -638,30 +659,8 @@ impl Dealer {
             recent: RecentFlows::default(),
             first: 0,
             open: 0,
-            without_trains: 0,
-            in_order: 0,
-        }
-    }
-
-    /// Whether it looks for trains in the next chunk.
-    fn couples(&mut self) -> bool {
-        match self.without_trains {
-            0 => true,
-            _ => {
-                self.without_trains -= 1;
-                false
-            }
-        }
-    }
-
-    /// Whether it tries to deal out the next block before it is joined.
-    fn deals_directly(&mut self) -> bool {
-        match self.in_order {
-            0 => true,
-            _ => {
-                self.in_order -= 1;
-                false
-            }
+            without_trains: Pause::default(),
+            in_order: Pause::default(),
         }
     }
 
@@ -673,7 +672,7 @@ impl Dealer {
         block: &Block,
         first: FileBytes,
     ) -> Option<Walk> {
-        let couples = self.couples();
+        let couples = self.without_trains.is_over();
         self.begin_chunk();
         let bytes = &mut chunk.bytes;
         let mut directly = Directly {
@@ -699,7 +698,7 @@ impl Dealer {
             self.end_chunk(chunk.trains.len(), coupled, chunk.records.places.len());
         }
         if !all_usual {
-            self.in_order = PAUSE;
+            self.in_order.begin();
         }
         chunk.is_dealt = all_usual;
         all_usual.then_some(walk)
@@ -718,7 +717,7 @@ impl Dealer {
         self.open = self.first + trains as u32;
         let pays = coupled >= trains * WORTHWHILE && coupled * 2 >= packets;
         if !pays && packets >= TELLING {
-            self.without_trains = PAUSE;
+            self.without_trains.begin();
         }
     }
 
@@ -732,7 +731,7 @@ impl Dealer {
 
     #[inline(always)]
     fn shard(&self, ends: Ends) -> u16 {
-        self.shards.part(hash_of_v4(ends.addresses(), ends.ports()))
+        shard_of(self.shards, ends)
     }
 
     /// Deals out what was read.
