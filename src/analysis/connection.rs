@@ -37,7 +37,7 @@ pub(super) struct Connection {
     /// The way that packets of [`Direction::Up`] go.
     up_way: Way,
     pub closed: bool,
-    /// The framing [finds whole messages](Framer::finds_whole), and the ends are two.
+    /// The framing [finds whole messages](Framer::headerless), and the ends are two.
     can_flow_on: bool,
     /// Since the last round of the search for connections to forget.
     pub in_use: bool,
@@ -324,7 +324,7 @@ impl Connection {
         time: Timestamp,
     ) -> Self {
         let is_to_itself = key.source(Direction::Up) == key.source(Direction::Down);
-        let can_flow_on = framer.finds_whole() && !is_to_itself;
+        let can_flow_on = framer.headerless().is_some() && !is_to_itself;
         let standing = if framer.is_undecided() {
             Standing::Undecided
         } else {

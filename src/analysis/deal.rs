@@ -2,7 +2,7 @@
 //! another, and one by one where they do not.
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::processor::for_newer_processors;
 use super::shard::{Parts, hash_of_v4};
@@ -10,7 +10,7 @@ use super::train::{Train, TrainTally};
 use super::{Analyzer, ProtocolPlan, Sharder};
 use crate::capture::{Block, Blocks, CapturedPacket, FileBytes, Walk};
 use crate::flow::{Direction, Ends, ProtocolIndex, RecentFlows, TransportKind};
-use crate::message::{Framer, Way};
+use crate::message::{Headerless, Way};
 use crate::packet::{self, Lengths, Segment};
 use crate::units::{LinkType, Mtu, Timestamp};
 
@@ -47,6 +47,9 @@ pub(super) struct Chunk {
     pub reader: usize,
     bytes: Vec<u8>,
     block: Option<BlockRead>,
+    /// The block that it was dealt out from as it was gone through: only what is in no train is among the
+    /// records.
+    walked: Option<Walked>,
     /// Of packets whose shard was not known when they were read.
     kept: Vec<u8>,
     records: Records,
@@ -55,6 +58,8 @@ pub(super) struct Chunk {
     /// By shard: records and trains, each train where its first packet was.
     items: Vec<Vec<Item>>,
     is_dealt: bool,
+    /// Where a train was refused.
+    connections: OnceLock<Connections>,
 }
 
 /// The block that a chunk is, and what was seen of it before its first record was known.
@@ -64,6 +69,15 @@ struct BlockRead {
     block: Block,
     /// Where the first record seemed to be, and where that led to.
     seen: Option<(FileBytes, Walk)>,
+}
+
+/// What of a block was gone through.
+#[derive(Debug)]
+struct Walked {
+    blocks: Arc<Blocks>,
+    block: Block,
+    first: FileBytes,
+    end: FileBytes,
 }
 
 /// Where packets are, in capture order.
@@ -98,7 +112,7 @@ struct Special {
     is_kept: bool,
 }
 
-/// A train, and the first of its records: it is those of its connection from there on, as many as it has
+/// A train, and where its first packet is: it is those of its connection from there on, as many as it has
 /// packets.
 #[derive(Debug)]
 struct Coupled {
@@ -108,7 +122,7 @@ struct Coupled {
 }
 
 /// The records of each connection, in order, with its ends as packets one way have them.
-type Connections = Vec<(Ends, u32)>;
+type Connections = Vec<(Ends, Record)>;
 
 /// A record's index, or a train's.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +165,7 @@ impl Chunk {
 
     /// Reads that block and deals it out from where its first record seems to be, if all packets are such
     /// as can be dealt out in any order. For [`Chunk::join`] to find out whether it was right.
-    pub fn read_block(&mut self, blocks: &Blocks, number: u64, dealer: &mut Dealer) {
+    pub fn read_block(&mut self, blocks: &Arc<Blocks>, number: u64, dealer: &mut Dealer) {
         self.clear(dealer);
         let block = blocks.read(number, &mut self.bytes);
         let first = match dealer.in_order.is_over() {
@@ -199,12 +213,14 @@ impl Chunk {
 
     fn clear(&mut self, dealer: &Dealer) {
         self.block = None;
+        self.walked = None;
+        self.connections.take();
         self.records.places.clear();
         self.records.specials.clear();
         self.kept.clear();
         self.trains.clear();
         let shards = usize::from(dealer.shards.0.get());
-        self.tallies.clear(shards * dealer.framers.len());
+        self.tallies.clear(shards * dealer.framings.len());
         self.items.resize(shards, Vec::new());
         self.items.iter_mut().for_each(Vec::clear);
         self.is_dealt = false;
@@ -242,7 +258,6 @@ impl Chunk {
     /// Has a shard's packets counted. `dealer` is one that deals as the one that has dealt out the chunk.
     pub fn show(&self, shard: usize, analyzer: &mut Analyzer, dealer: &Dealer) {
         let mut refused = Vec::new();
-        let mut connections = None;
         let items = &self.items[shard];
         for (at, item) in items.iter().enumerate() {
             if let Some(ahead) = items.get(at + AHEAD) {
@@ -253,15 +268,14 @@ impl Chunk {
                 Some(index) => {
                     let coupled = &self.trains[index];
                     if !analyzer.train(&coupled.train) {
-                        let connections = connections.get_or_insert_with(|| self.connections());
-                        let packets = self.packets_of(coupled, connections);
+                        let packets = self.packets_of(coupled);
                         packets.for_each(|packet| analyzer.packet(&packet));
                         refused.push(coupled);
                     }
                 }
             }
         }
-        let protocols = dealer.framers.len().max(1);
+        let protocols = dealer.framings.len().max(1);
         let tallies = self.tallies.indices.chunks(protocols).nth(shard);
         for (protocol, index) in tallies.unwrap_or_default().iter().enumerate() {
             let Some(tally) = self.tallies.all.get(*index as usize) else {
@@ -269,16 +283,16 @@ impl Chunk {
             };
             let protocol = ProtocolIndex(protocol as u16);
             let its = |coupled: &&&Coupled| coupled.tally == *index;
-            match &connections {
-                Some(connections) if refused.iter().any(|coupled| its(&coupled)) => {
+            match refused.iter().any(|coupled| its(&coupled)) {
+                true => {
                     let mut tally = tally.clone();
                     for coupled in refused.iter().filter(its) {
-                        let packets = self.packets_of(coupled, connections);
+                        let packets = self.packets_of(coupled);
                         tally.take_out(&dealer.tally_of(&coupled.train, packets));
                     }
                     analyzer.tally(protocol, &tally);
                 }
-                _ => analyzer.tally(protocol, tally),
+                false => analyzer.tally(protocol, tally),
             }
         }
     }
@@ -321,32 +335,37 @@ impl Chunk {
 
     #[cold]
     fn connections(&self) -> Connections {
-        let mut connections = Connections::with_capacity(self.records.places.len());
-        for (index, record) in self.records.places.iter().enumerate() {
-            if record.captured == SPECIAL {
-                continue;
+        let mut connections = Connections::new();
+        let mut enter = |packet: &CapturedPacket<'_>, at| {
+            if let Some((record, ends)) = Record::of(packet, at) {
+                connections.push((ends.either_way(), record));
             }
-            let packet = record.usual(&self.bytes);
-            if let Some((addresses, ports)) = packet::usual_ends(packet.link_type, packet.data) {
-                let ends = Ends::of_v4(addresses, ports).either_way();
-                connections.push((ends, index as u32));
+        };
+        match &self.walked {
+            Some(walked) => {
+                let range = (walked.first, walked.end);
+                let Walked { blocks, block, .. } = walked;
+                blocks.walk_again(block, &self.bytes, range, enter);
+            }
+            None => {
+                let records = self.records.places.iter();
+                for record in records.filter(|record| record.captured != SPECIAL) {
+                    enter(&record.usual(&self.bytes), record.at as usize);
+                }
             }
         }
-        connections.sort_unstable();
+        connections.sort_unstable_by_key(|(ends, record)| (*ends, record.at));
         connections
     }
 
     #[cold]
-    fn packets_of<'a>(
-        &'a self,
-        coupled: &Coupled,
-        connections: &'a Connections,
-    ) -> impl Iterator<Item = CapturedPacket<'a>> {
+    fn packets_of(&self, coupled: &Coupled) -> impl Iterator<Item = CapturedPacket<'_>> {
+        let connections = self.connections.get_or_init(|| self.connections());
         let first = (coupled.train.ends.either_way(), coupled.first);
-        let from = connections.partition_point(|record| *record < first);
+        let from = connections.partition_point(|(ends, record)| (*ends, record.at) < first);
         let records = connections[from..].iter();
         let records = records.take(coupled.train.packets() as usize);
-        records.map(|(_, record)| self.packet(*record))
+        records.map(|(_, record)| record.usual(&self.bytes))
     }
 }
 
@@ -512,8 +531,8 @@ pub(super) struct Dealer {
     plan: Arc<ProtocolPlan>,
     mtu: Mtu,
     shards: Parts,
-    /// Of each protocol whose messages can be told from one segment: as it begins.
-    framers: Vec<Option<Framer>>,
+    /// Of each protocol whose messages can be told from one segment.
+    framings: Vec<Option<Headerless>>,
     /// Which trains packets with these ends couple to, by number.
     recent: RecentFlows,
     /// The number of the chunk's first train.
@@ -553,7 +572,6 @@ struct Directly<'a> {
     tallies: &'a mut Tallies,
     items: &'a mut [Vec<Item>],
     couples: bool,
-    coupled: usize,
     all_usual: bool,
 }
 
@@ -580,20 +598,10 @@ impl Directly<'_> {
     /// Deals out a packet. `false` where it is special: it cannot be.
     #[inline(always)]
     fn couple(&mut self, packet: &CapturedPacket<'_>, at: usize) -> bool {
-        let index = self.records.len() as u32;
-        let Some(usual) = usual_of(packet) else {
-            return self.one_by_one(packet, at);
-        };
-        let Some(record) = Record::at(packet, at) else {
-            return self.one_by_one(packet, at);
-        };
-        self.records.push(record);
         let dealer = &mut *self.dealer;
-        match dealer.couple(index, packet, &usual, self.trains, self.tallies, self.items) {
-            true => self.coupled += 1,
-            false => dealer.one_by_one(index, usual.ends, self.items),
-        }
-        true
+        usual_of(packet).is_some_and(|usual| {
+            dealer.couple(at, packet, &usual, self.trains, self.tallies, self.items)
+        }) || self.one_by_one(packet, at)
     }
 
     fn one_by_one(&mut self, packet: &CapturedPacket<'_>, at: usize) -> bool {
@@ -616,6 +624,12 @@ impl Directly<'_> {
 #[inline(always)]
 fn shard_of(shards: Parts, ends: Ends) -> u16 {
     shards.part(hash_of_v4(ends.addresses(), ends.ports()))
+}
+
+/// How many packets these are.
+fn coupled(trains: &[Coupled]) -> usize {
+    let packets = trains.iter().map(|coupled| coupled.train.packets());
+    packets.sum::<u64>() as usize
 }
 
 /// Packets that a train has on average, at least, where it pays to look for trains.
@@ -647,12 +661,10 @@ impl Dealer {
     /// Deals out to so many shards, each with an analyzer like this one.
     pub fn new(shards: NonZeroU16, analyzer: &Analyzer) -> Self {
         let plan = Arc::clone(analyzer.plan());
-        let framers = plan.protocols().iter().map(|protocol| {
-            let framer = protocol.framing.framer(true);
-            framer.finds_whole().then_some(framer)
-        });
+        let protocols = plan.protocols().iter();
+        let framings = protocols.map(|protocol| protocol.framing.framer(true).headerless());
         Self {
-            framers: framers.collect(),
+            framings: framings.collect(),
             plan,
             mtu: analyzer.mtu(),
             shards: Parts(shards),
@@ -668,7 +680,7 @@ impl Dealer {
     fn deal_block(
         &mut self,
         chunk: &mut Chunk,
-        blocks: &Blocks,
+        blocks: &Arc<Blocks>,
         block: &Block,
         first: FileBytes,
     ) -> Option<Walk> {
@@ -682,7 +694,6 @@ impl Dealer {
             tallies: &mut chunk.tallies,
             items: &mut chunk.items,
             couples,
-            coupled: 0,
             all_usual: true,
         };
         let walk = match couples {
@@ -691,17 +702,27 @@ impl Dealer {
                 directly.one_by_one(packet, at)
             }),
         };
-        let Directly {
-            coupled, all_usual, ..
-        } = directly;
+        let all_usual = directly.all_usual;
         if couples {
-            self.end_chunk(chunk.trains.len(), coupled, chunk.records.places.len());
+            let coupled = coupled(&chunk.trains);
+            self.end_chunk(
+                chunk.trains.len(),
+                coupled,
+                coupled + chunk.records.places.len(),
+            );
         }
         if !all_usual {
             self.in_order.begin();
+            return None;
         }
-        chunk.is_dealt = all_usual;
-        all_usual.then_some(walk)
+        chunk.is_dealt = true;
+        chunk.walked = Some(Walked {
+            blocks: Arc::clone(blocks),
+            block: *block,
+            first,
+            end: walk.end,
+        });
+        Some(walk)
     }
 
     /// Packets of what comes next couple to none of the trains before.
@@ -752,7 +773,6 @@ impl Dealer {
             ..
         } = chunk;
         self.begin_chunk();
-        let mut coupled = 0;
         for (index, record) in records.places.iter().enumerate() {
             let index = index as u32;
             if record.captured == SPECIAL {
@@ -764,9 +784,8 @@ impl Dealer {
             }
             let packet = record.usual(bytes);
             if let Some(usual) = usual_of(&packet)
-                && self.couple(index, &packet, &usual, trains, tallies, items)
+                && self.couple(record.at as usize, &packet, &usual, trains, tallies, items)
             {
-                coupled += 1;
                 continue;
             }
             match packet::usual_ends(packet.link_type, packet.data) {
@@ -777,7 +796,7 @@ impl Dealer {
                 None => items[0].push(Item(index)),
             }
         }
-        self.end_chunk(trains.len(), coupled, records.places.len());
+        self.end_chunk(trains.len(), coupled(trains), records.places.len());
         chunk.is_dealt = true;
     }
 
@@ -786,7 +805,7 @@ impl Dealer {
     #[inline(always)]
     fn couple(
         &mut self,
-        index: u32,
+        at: usize,
         packet: &CapturedPacket<'_>,
         usual: &Usual<'_>,
         trains: &mut Vec<Coupled>,
@@ -810,36 +829,33 @@ impl Dealer {
                 Direction::Up => coupled.train.way,
                 Direction::Down => coupled.train.way.opposite(),
             };
-            let ProtocolIndex(protocol) = coupled.train.protocol;
-            let Some(framer) = &self.framers[usize::from(protocol)] else {
-                return false;
-            };
             let tally = &mut tallies.all[coupled.tally as usize];
             let inside = (lengths, segment);
-            return coupled
-                .train
-                .couple(way, packet, inside, framer, self.mtu, tally);
+            return coupled.train.couple(way, packet, inside, self.mtu, tally);
         }
-        self.begin(index, ends, packet, trains, tallies, items)
+        self.begin(at, ends, packet, trains, tallies, items)
     }
 
     /// Begins a train.
     #[inline(never)]
     fn begin(
         &mut self,
-        index: u32,
+        at: usize,
         ends: Ends,
         packet: &CapturedPacket<'_>,
         trains: &mut Vec<Coupled>,
         tallies: &mut Tallies,
         items: &mut [Vec<Item>],
     ) -> bool {
-        let Some((protocol, way)) = self.listener(ends) else {
+        let (Some((protocol, way)), Ok(first)) = (self.listener(ends), u32::try_from(at)) else {
             return false;
         };
-        let mut train = Train::new(ends, way, protocol);
+        let Some(framing) = self.framings[usize::from(protocol.0)] else {
+            return false;
+        };
+        let mut train = Train::new(ends, way, (protocol, framing), packet.timestamp);
         let shard = self.shard(ends);
-        let which = usize::from(shard) * self.framers.len() + usize::from(protocol.0);
+        let which = usize::from(shard) * self.framings.len() + usize::from(protocol.0);
         let tally = tallies.index(which);
         if !self.extend(&mut train, way, packet, &mut tallies.all[tally as usize]) {
             return false;
@@ -848,7 +864,7 @@ impl Dealer {
         trains.push(Coupled {
             train,
             tally,
-            first: index,
+            first,
         });
         items[usize::from(shard)].push(Item(TRAIN | item));
         let number = self.first + item;
@@ -882,11 +898,9 @@ impl Dealer {
         tally: &mut TrainTally,
     ) -> bool {
         let usual = packet::decode_usual(packet.link_type, packet.data, packet.original_length);
-        let framer = self.framers[usize::from(train.protocol.0)].as_ref();
-        let (Some((lengths, _, segment)), Some(framer)) = (usual, framer) else {
-            return false;
-        };
-        train.couple(way, packet, (&lengths, &segment), framer, self.mtu, tally)
+        usual.is_some_and(|(lengths, _, segment)| {
+            train.couple(way, packet, (&lengths, &segment), self.mtu, tally)
+        })
     }
 
     /// What a train of these packets brings to the tally of its protocol.
@@ -897,7 +911,7 @@ impl Dealer {
         packets: impl Iterator<Item = CapturedPacket<'a>>,
     ) -> TrainTally {
         let mut tally = TrainTally::default();
-        let mut again = Train::new(train.ends, train.way, train.protocol);
+        let mut again = train.anew();
         for packet in packets {
             let ends = packet::usual_ends(packet.link_type, packet.data);
             let ends = ends.map(|(addresses, ports)| Ends::of_v4(addresses, ports));

@@ -301,8 +301,8 @@ impl Analyzer {
             self.rows[row].answer(after);
         }
         self.packets += train.packets();
-        self.first_packet = self.first_packet.min(train.earliest);
-        self.last_packet = self.last_packet.max(train.latest);
+        self.first_packet = self.first_packet.min(train.first);
+        self.last_packet = self.last_packet.max(train.last);
         true
     }
 

@@ -11,81 +11,96 @@ use super::accumulator::Turnarounds;
 use super::connection::{Asked, Flowed, Turnaround};
 use crate::capture::CapturedPacket;
 use crate::flow::{Ends, ProtocolIndex, Stretch};
-use crate::message::{Framer, Way};
+use crate::message::{Headerless, Way};
 use crate::packet::{Lengths, Segment};
 use crate::tally::{Bucket, Series};
 use crate::units::{IpBytes, Messages, Mtu, Packets, Timestamp};
 
-/// Segments that bring nothing but what comes next, and whole messages.
+/// Segments that bring nothing but what comes next, and whole messages, none earlier than the one before.
 #[derive(Debug)]
 pub(super) struct Train {
     /// Of its first packet, and the way that this goes.
     pub ends: Ends,
     pub way: Way,
-    /// Whose ports the listening end has.
+    /// Whose ports the listening end has, and how that frames.
     pub protocol: ProtocolIndex,
+    framing: Headerless,
+    /// Packets of both ways have come, so that both streams have been acknowledged.
+    is_settled: bool,
     pub streams: [Stretch; 2],
     pub flowed: [Flowed; 2],
     /// What its first payload answers, only the connection knows.
     pub first_payload: Option<(Way, Timestamp)>,
     pub asked: Asked,
-    /// The earliest and the latest packet, and the last one.
-    pub earliest: Timestamp,
-    pub latest: Timestamp,
+    /// When its first packet came, and its last.
+    pub first: Timestamp,
     pub last: Timestamp,
 }
 
 impl Train {
-    /// A train without packets, for those of one connection: `way` is that of packets with these ends.
-    pub fn new(ends: Ends, way: Way, protocol: ProtocolIndex) -> Self {
+    /// A train without packets, for those of one connection from that time on: `way` is that of packets with
+    /// these ends.
+    pub fn new(
+        ends: Ends,
+        way: Way,
+        (protocol, framing): (ProtocolIndex, Headerless),
+        first: Timestamp,
+    ) -> Self {
         Self {
             ends,
             way,
             protocol,
+            framing,
+            is_settled: false,
             streams: Default::default(),
             flowed: Default::default(),
             first_payload: None,
             asked: Asked::default(),
-            earliest: Timestamp::from_nanos(i64::MAX),
-            latest: Timestamp::from_nanos(i64::MIN),
-            last: Timestamp::from_nanos(i64::MIN),
+            first,
+            last: first,
         }
     }
 
     /// Takes a segment of the connection's, [of the usual form](crate::packet::decode_usual) and with no
-    /// other flag than ACK, and says whether it fits. `framer` has seen nothing yet.
+    /// other flag than ACK, and says whether it fits.
     #[inline(always)]
     pub fn couple(
         &mut self,
         way: Way,
         packet: &CapturedPacket<'_>,
         (lengths, segment): (&Lengths, &Segment<'_>),
-        framer: &Framer,
         mtu: Mtu,
         tally: &mut TrainTally,
     ) -> bool {
         let time = packet.timestamp;
+        if time < self.last {
+            return false;
+        }
         // By number, not by a match: no processor could learn which way the next packet goes.
         let (mine, peer) = (way as usize & 1, way as usize & 1 ^ 1);
+        let (sequence, length) = (segment.sequence, lengths.payload);
         let mut whole = None;
-        if lengths.payload > 0 {
-            if !self.streams[mine].expects(segment.sequence) {
-                return false;
-            }
+        if length > 0 {
             let end = packet.data.len() - lengths.link_trailer as usize;
-            whole = framer.whole(way, &packet.data[..end], lengths.payload as usize);
-            if whole.is_none() {
+            let found = self
+                .framing
+                .whole(way, &packet.data[..end], length as usize);
+            if found.is_none() {
                 return false;
             }
+            whole = found;
         }
-        if !self.streams[peer].acknowledge(segment.acknowledgment) {
+        let goes_on = length == 0 || self.streams[mine].goes_on(sequence);
+        if self.is_settled && goes_on && self.streams[peer].admits(segment.acknowledgment) {
+            self.streams[mine].go_on(length);
+            self.streams[peer].acknowledge_next(segment.acknowledgment);
+        } else if !self.take_first(mine, sequence, length, segment.acknowledgment) {
             return false;
         }
         self.flowed[mine].enter(mtu, lengths, whole.as_ref());
         let mut after = Turnaround::default();
         let mut messages = Messages::ZERO;
         if let Some(whole) = whole {
-            self.streams[mine].take(segment.sequence, lengths.payload);
             after = self.asked.turn(way, time);
             if self.first_payload.is_none() {
                 self.first_payload = Some((way, time));
@@ -94,10 +109,34 @@ impl Train {
         }
         tally.turnarounds.add(after);
         tally.tick(time, messages, lengths.ip());
-        self.earliest = self.earliest.min(time);
-        self.latest = self.latest.max(time);
         self.last = time;
         true
+    }
+
+    /// Takes what may be the first of a stream's payload, or of its acknowledgments.
+    #[inline(never)]
+    fn take_first(&mut self, mine: usize, sequence: u32, length: u32, acknowledgment: u32) -> bool {
+        if length > 0 && !self.streams[mine].expects(sequence) {
+            return false;
+        }
+        if !self.streams[mine ^ 1].acknowledge(acknowledgment) {
+            return false;
+        }
+        if length > 0 {
+            self.streams[mine].take(sequence, length);
+        }
+        self.is_settled = self.streams.iter().all(Stretch::is_acknowledged);
+        true
+    }
+
+    /// The same train without its packets.
+    pub fn anew(&self) -> Self {
+        Self::new(
+            self.ends,
+            self.way,
+            (self.protocol, self.framing),
+            self.first,
+        )
     }
 
     /// How many packets it is.

@@ -194,6 +194,24 @@ impl Blocks {
             is_whole,
         }
     }
+
+    /// Shows packets again that [`Blocks::walk`] has shown, from the one at `from` up to what is at `to`.
+    pub fn walk_again<'a>(
+        &self,
+        block: &Block,
+        bytes: &'a [u8],
+        (from, to): (FileBytes, FileBytes),
+        mut visit: impl FnMut(&CapturedPacket<'a>, usize),
+    ) {
+        let in_block = |at: FileBytes| (at.0 - block.begin.0) as usize;
+        let (mut at, to) = (in_block(from), in_block(to));
+        while at < to
+            && let Decoded::Packet(packet, record) = self.classic.decode(&bytes[at..])
+        {
+            visit(&packet, at + record - packet.data.len());
+            at += record;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -175,62 +175,104 @@ struct Missing {
 
 /// Segments of one direction that follow one another, put together away from their stream: whether they
 /// go on where it stands is seen [when they come to it](HalfStream::goes_on_with).
+///
+/// Nothing in it is an `Option`, so that most segments and acknowledgments [go on](Stretch::goes_on)
+/// without a branch on what came before them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stretch {
-    /// Payload bytes.
-    bytes: u32,
-    /// Sequence number of the first of them, and of the one behind the last.
+    /// Sequence number of the first payload byte, if there is payload.
     first: u32,
-    next: u32,
-    /// The peer's first and last acknowledgment number, if it has sent any.
-    acknowledged: Option<(u32, u32)>,
+    /// That of the one behind the last. Without payload, the last number that the peer may acknowledge.
+    end: u32,
+    /// The peer's last acknowledgment number. If it has sent none, the first that it may send.
+    acknowledged: u32,
+    has_payload: bool,
+    is_acknowledged: bool,
 }
 
-/// Acknowledgments of a stretch are no further apart, nor any of them further behind its end: so
+/// Acknowledgments are no further than this behind the end of a stretch, nor apart where it has none: so
 /// differences of 32 bits tell their order.
 const LONGEST_STRETCH: u32 = 1 << 30;
 
 impl Stretch {
     /// Whether there is payload in it.
     pub fn has_payload(&self) -> bool {
-        self.bytes > 0
+        self.has_payload
+    }
+
+    /// Whether the peer has acknowledged anything.
+    pub fn is_acknowledged(&self) -> bool {
+        self.is_acknowledged
+    }
+
+    /// Whether it has payload, and payload with this sequence number is the next.
+    #[inline(always)]
+    pub fn goes_on(&self, sequence: u32) -> bool {
+        self.has_payload & (sequence == self.end)
+    }
+
+    /// Takes so much payload that [goes on](Stretch::goes_on), or none.
+    #[inline(always)]
+    pub fn go_on(&mut self, length: u32) {
+        self.end = self.end.wrapping_add(length);
     }
 
     /// Whether payload with this sequence number can be the next.
-    #[inline(always)]
     pub fn expects(&self, sequence: u32) -> bool {
-        match (self.bytes, self.acknowledged) {
-            (0, Some((_, last))) => last.wrapping_sub(sequence) as i32 <= 0,
-            (0, None) => true,
-            _ => sequence == self.next,
+        let is_behind = || self.acknowledged.wrapping_sub(sequence) as i32 <= 0;
+        match self.has_payload {
+            true => sequence == self.end,
+            false => !self.is_acknowledged || is_behind(),
         }
     }
 
     /// Takes the payload that is [expected](Stretch::expects).
-    #[inline(always)]
     pub fn take(&mut self, sequence: u32, length: u32) {
-        self.first = match self.bytes {
-            0 => sequence,
-            _ => self.first,
-        };
-        self.bytes += length;
-        self.next = sequence.wrapping_add(length);
+        if !self.has_payload {
+            self.has_payload = true;
+            self.first = sequence;
+            self.end = sequence;
+            if !self.is_acknowledged {
+                self.acknowledged = sequence.wrapping_sub(LONGEST_STRETCH);
+            }
+        }
+        self.go_on(length);
     }
 
-    /// Takes an acknowledgment of the peer's, if it is no earlier than the one before and of nothing
-    /// beyond the stretch.
+    /// Whether an acknowledgment of the peer's is no earlier than the one before and of nothing beyond the
+    /// stretch, if there was one before, or payload.
     #[inline(always)]
+    pub fn admits(&self, acknowledgment: u32) -> bool {
+        let most = self.end.wrapping_sub(self.acknowledged);
+        acknowledgment.wrapping_sub(self.acknowledged) <= most
+    }
+
+    /// Takes an acknowledgment that it [admits](Stretch::admits).
+    #[inline(always)]
+    pub fn acknowledge_next(&mut self, acknowledgment: u32) {
+        self.acknowledged = acknowledgment;
+    }
+
+    /// Takes any acknowledgment that fits.
     pub fn acknowledge(&mut self, acknowledgment: u32) -> bool {
-        let (first, last) = self
-            .acknowledged
-            .unwrap_or((acknowledgment, acknowledgment));
-        let fits = acknowledgment.wrapping_sub(first) < LONGEST_STRETCH
-            && acknowledgment.wrapping_sub(last) as i32 >= 0
-            && (self.bytes == 0 || acknowledgment.wrapping_sub(self.next) as i32 <= 0);
+        let is_first = !self.is_acknowledged && !self.has_payload;
+        if is_first {
+            self.end = acknowledgment.wrapping_add(LONGEST_STRETCH);
+        }
+        let fits = is_first || self.admits(acknowledgment);
         if fits {
-            self.acknowledged = Some((first, acknowledgment));
+            self.is_acknowledged = true;
+            self.acknowledged = acknowledgment;
         }
         fits
+    }
+
+    /// Payload bytes.
+    fn bytes(&self) -> u32 {
+        match self.has_payload {
+            true => self.end.wrapping_sub(self.first),
+            false => 0,
+        }
     }
 }
 
@@ -239,23 +281,21 @@ impl HalfStream {
     /// acknowledgment be of [what was delivered](HalfStream::acknowledge_delivered).
     #[inline]
     pub fn goes_on_with(&self, stretch: &Stretch) -> bool {
-        let end = self.next.wrapping_add(stretch.bytes);
-        let follows = stretch.bytes == 0 || stretch.first == self.next;
-        let is_known = stretch.acknowledged.is_none_or(|(_, last)| {
-            let behind = end.wrapping_sub(last);
-            behind < LONGEST_STRETCH
-        });
+        let end = self.next.wrapping_add(stretch.bytes());
+        let follows = !stretch.has_payload || stretch.first == self.next;
+        let behind = end.wrapping_sub(stretch.acknowledged);
+        let is_known = !stretch.is_acknowledged || behind < LONGEST_STRETCH;
         self.in_step && follows && is_known
     }
 
     /// Takes a stretch that it [goes on with](HalfStream::goes_on_with).
     #[inline]
     pub fn go_on_with(&mut self, stretch: &Stretch) {
-        if stretch.bytes > 0 {
-            self.advance(i64::from(stretch.bytes));
+        if stretch.has_payload {
+            self.advance(i64::from(stretch.bytes()));
         }
-        if let Some((_, last)) = stretch.acknowledged {
-            self.acknowledge_delivered(last);
+        if stretch.is_acknowledged {
+            self.acknowledge_delivered(stretch.acknowledged);
         }
     }
 

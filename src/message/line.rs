@@ -34,11 +34,10 @@ impl Line {
         Self { ways: [state; 2] }
     }
 
-    /// What the last `length` bytes of `packet` consist of, if they are the stream's next, and whole
-    /// lines.
+    /// See [`Headerless::whole`](super::Headerless::whole).
     #[inline(always)]
-    pub fn whole(&self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
-        if !self.is_between_messages(way) || packet.last() != Some(&b'\n') {
+    pub fn whole(packet: &[u8], length: usize) -> Option<Whole> {
+        if packet.last() != Some(&b'\n') {
             return None;
         }
         let (lines, with_cr) = count_delimiters(packet, length);

@@ -150,6 +150,34 @@ pub enum Framer {
     Unframed,
 }
 
+/// A framing of which whole messages can be told from a segment's payload alone: they have no headers to
+/// read, and leave nothing to remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headerless {
+    /// See [`Line`].
+    Line,
+    /// See [`Resp`].
+    Resp,
+    /// See [`Segment`].
+    Segment,
+}
+
+impl Headerless {
+    /// What the last `length` bytes of `packet`, at least one, consist of, if they are whole messages of
+    /// that way.
+    #[inline(always)]
+    pub fn whole(self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
+        match self {
+            Self::Line => Line::whole(packet, length),
+            Self::Resp => Resp::whole(way, packet, length),
+            Self::Segment => Some(Whole {
+                messages: Messages::new(1),
+                framing: FramingBytes::ZERO,
+            }),
+        }
+    }
+}
+
 macro_rules! each_framing {
     ($self:ident, $framing:ident => $call:expr, $otherwise:expr) => {
         match $self {
@@ -179,9 +207,15 @@ impl Framer {
         }
     }
 
-    /// Whether [`Framer::whole`] ever finds anything.
-    pub fn finds_whole(&self) -> bool {
-        matches!(self, Self::Segment(_) | Self::Line(_) | Self::Resp(_))
+    /// Which of those it is, if it is one.
+    #[inline]
+    pub fn headerless(&self) -> Option<Headerless> {
+        match self {
+            Self::Line(_) => Some(Headerless::Line),
+            Self::Resp(_) => Some(Headerless::Resp),
+            Self::Segment(_) => Some(Headerless::Segment),
+            _ => None,
+        }
     }
 
     /// What a segment's payload consists of, if it is whole messages that have no headers to read,
@@ -189,18 +223,15 @@ impl Framer {
     /// of it. The payload is the last `length` bytes of `packet`, and at least one.
     #[inline(always)]
     pub fn whole(&self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
-        match self {
-            Self::Segment(_) => Some(Whole {
-                messages: Messages::new(1),
-                framing: FramingBytes::ZERO,
-            }),
-            Self::Line(line) => line.whole(way, packet, length),
-            Self::Resp(resp) => resp.whole(way, packet, length),
-            _ => None,
+        let headerless = self.headerless()?;
+        match self.is_between_messages(way) {
+            true => headerless.whole(way, packet, length),
+            false => None,
         }
     }
 
-    /// Whether [`Framer::whole`] finds what that of a framer would that has seen nothing yet.
+    /// Whether the next byte begins a message.
+    #[inline(always)]
     pub fn is_between_messages(&self, way: Way) -> bool {
         match self {
             Self::Segment(_) => true,

@@ -538,13 +538,9 @@ impl Resp {
         self.ways[way as usize].is_none()
     }
 
-    /// What the last `length` bytes of `packet` consist of, if they are the stream's next, and whole
-    /// messages.
+    /// See [`Headerless::whole`](super::Headerless::whole).
     #[inline]
-    pub fn whole(&self, way: Way, packet: &[u8], length: usize) -> Option<Whole> {
-        if !self.is_between_messages(way) {
-            return None;
-        }
+    pub fn whole(way: Way, packet: &[u8], length: usize) -> Option<Whole> {
         let mut rest = &packet[packet.len().checked_sub(length)?..];
         let (mut messages, mut framing) = (0, 0);
         while !rest.is_empty() {

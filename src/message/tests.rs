@@ -567,7 +567,7 @@ proptest! {
         }
         let mut framing = Resp::new(true);
         let packet = [vec![b'*'; before], stream.clone()].concat();
-        let whole = framing.whole(way, &packet, stream.len());
+        let whole = Resp::whole(way, &packet, stream.len());
         let mut found = Found::default();
         let mut rest = stream.as_slice();
         for piece in pieces.iter().cycle() {

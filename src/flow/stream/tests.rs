@@ -540,12 +540,20 @@ proptest! {
                 all_taken &= one_by_one.acknowledge_delivered(acknowledgment);
             }
             let fits = |stretch: &mut Stretch| match is_payload {
+                true if stretch.goes_on(sequence) => {
+                    stretch.go_on(length);
+                    true
+                }
                 true => {
                     let fits = stretch.expects(sequence);
                     if fits {
                         stretch.take(sequence, length);
                     }
                     fits
+                }
+                false if stretch.is_acknowledged() && stretch.admits(acknowledgment) => {
+                    stretch.acknowledge_next(acknowledgment);
+                    true
                 }
                 false => stretch.acknowledge(acknowledgment),
             };
