@@ -446,8 +446,58 @@ struct Found {
 
 impl Found {
     /// The message that these bytes begin with, if it is whole and no inline or blank command.
-    #[inline]
+    #[inline(always)]
     fn at_start_of(way: Way, data: &[u8]) -> Option<Self> {
+        Self::short(way, data).or_else(|| Self::of_any_form(way, data))
+    }
+
+    /// The same, where it is a string or a status of some ten bytes, or a few such strings: most messages are.
+    #[inline(always)]
+    fn short(way: Way, data: &[u8]) -> Option<Self> {
+        const LONGEST_STATUS: usize = 16;
+
+        let (mut at, mut body) = (0, 0);
+        let strings = match (data.first()?, way) {
+            (b'*', _) => {
+                let [_, count @ b'1'..=b'9', b'\r', b'\n'] = data.first_chunk()? else {
+                    return None;
+                };
+                at = 4;
+                count - b'0'
+            }
+            (b'$', Way::FromListener) => 1,
+            (b'+', Way::FromListener) => {
+                let line = &data[1..];
+                let mut bytes = line.iter().take(LONGEST_STATUS);
+                let length = bytes.position(|byte| matches!(byte, b'\r' | b'\n'))?;
+                return line[length..].starts_with(b"\r\n").then_some(Self {
+                    length: length + 3,
+                    body: length as u64,
+                });
+            }
+            _ => return None,
+        };
+        for _ in 0..strings {
+            let (header, length) = match data.get(at..)?.first_chunk()? {
+                [b'$', units @ b'0'..=b'9', b'\r', b'\n', _] => (4, units - b'0'),
+                [b'$', tens @ b'1'..=b'9', units @ b'0'..=b'9', b'\r', b'\n'] => {
+                    (5, (tens - b'0') * 10 + (units - b'0'))
+                }
+                _ => return None,
+            };
+            let length = usize::from(length);
+            at += header + length;
+            if data.get(at..)?.first_chunk() != Some(b"\r\n") {
+                return None;
+            }
+            at += 2;
+            body += length as u64;
+        }
+        Some(Self { length: at, body })
+    }
+
+    #[inline(never)]
+    fn of_any_form(way: Way, data: &[u8]) -> Option<Self> {
         let (mut at, mut body, mut outstanding) = (0, 0, 1_u64);
         while outstanding > 0 {
             let kind = *data.get(at)?;
@@ -589,5 +639,58 @@ impl Framing for Resp {
 
     fn end(&mut self, way: Way, _: bool, sink: &mut impl MessageSink) {
         self.at(way, |state| state.lose(way, sink));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PIECES: [&[u8]; 12] = [
+        b"*1\r\n",
+        b"*2\r\n",
+        b"*03\r\n",
+        b"$0\r\n\r\n",
+        b"$3\r\nSET\r\n",
+        b"$12\r\nkey:00000007\r\n",
+        b"$07\r\n0123456\r\n",
+        b"$-1\r\n",
+        b"+OK\r\n",
+        b"+\r\r\n",
+        b"+a status that is longer than most\r\n",
+        b":12\r\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn short_messages_are_what_they_are_in_any_form(
+            pieces in prop::collection::vec(prop::sample::select(&PIECES), 1..6),
+            damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            length in any::<prop::sample::Index>(),
+            from_listener: bool,
+        ) {
+            let way = if from_listener { Way::FromListener } else { Way::ToListener };
+            let mut data = pieces.concat();
+            if let Some((at, byte)) = damage {
+                let at = at.index(data.len());
+                data[at] = byte;
+            }
+            for data in [data.as_slice(), &data[..length.index(data.len())]] {
+                if let Some(short) = Found::short(way, data) {
+                    prop_assert_eq!(Some(short), Found::of_any_form(way, data));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn most_messages_are_short() {
+        let set = b"*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$3\r\nVXK\r\n";
+        let of = |length: usize, body| Some(Found { length, body });
+        assert_eq!(Found::short(Way::ToListener, set), of(set.len(), 22));
+        assert_eq!(Found::short(Way::FromListener, b"+OK\r\n$3\r\n"), of(5, 2));
+        assert_eq!(Found::short(Way::FromListener, b"$3\r\nVXK\r\n"), of(9, 3));
     }
 }
