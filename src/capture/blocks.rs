@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::file::{Classic, Decoded};
+use super::file::{CACHE_LINE, Classic, Decoded, best_place};
 use super::{CapturedPacket, FileBytes};
 
 /// A classic file, not compressed, from one of its records on.
@@ -30,10 +30,23 @@ pub struct Blocks {
 /// A block that was read.
 #[derive(Debug, Clone, Copy)]
 pub struct Block {
-    /// Where it begins in the file.
+    /// Where it begins in the file, and in the bytes.
     begin: FileBytes,
+    at: usize,
     /// Bytes of it, and of what is behind it, that are there.
     there: usize,
+}
+
+impl Block {
+    /// Where in the bytes something is that is there in the file.
+    fn place(&self, offset: FileBytes) -> usize {
+        self.at + (offset.0 - self.begin.0) as usize
+    }
+
+    /// The other way around.
+    fn offset(&self, place: usize) -> FileBytes {
+        FileBytes(self.begin.0 + (place - self.at) as u64)
+    }
 }
 
 /// How far a block was gone through.
@@ -85,11 +98,12 @@ impl Blocks {
         let begin = FileBytes(number * self.length as u64);
         // Most last records end within so many bytes: one call of the kernel less.
         let room = self.length + self.length / 128;
-        if bytes.len() < room {
-            bytes.resize(room, 0);
+        if bytes.len() < room + CACHE_LINE {
+            bytes.resize(room + CACHE_LINE, 0);
         }
-        let there = self.read_at(begin, &mut bytes[..room]);
-        Block { begin, there }
+        let at = best_place(bytes, begin.0);
+        let there = self.read_at(begin, &mut bytes[at..][..room]);
+        Block { begin, at, there }
     }
 
     fn read_at(&self, begin: FileBytes, room: &mut [u8]) -> usize {
@@ -119,7 +133,7 @@ impl Blocks {
         if block.begin <= self.first {
             return Some(self.first);
         }
-        let bytes = &bytes[..block.there];
+        let bytes = &bytes[block.at..][..block.there];
         let make_sense = |from: usize| {
             let (mut at, mut before) = (from, None);
             for _ in 0..ENOUGH {
@@ -151,12 +165,13 @@ impl Blocks {
         from: FileBytes,
         mut visit: impl FnMut(&CapturedPacket<'_>, usize) -> bool,
     ) -> Walk {
-        let mut at = (from.0 - block.begin.0) as usize;
-        let mut there = block.there;
+        let mut at = block.place(from);
+        let end = block.at + self.length;
+        let mut there = block.at + block.there;
         let is_whole = loop {
             let seen = &bytes[..there];
             let needed = loop {
-                if at >= self.length {
+                if at >= end {
                     break None;
                 }
                 match self.classic.decode(&seen[at.min(there)..]) {
@@ -180,7 +195,7 @@ impl Blocks {
                     if bytes.len() < needed {
                         bytes.resize(needed, 0);
                     }
-                    let behind = FileBytes(block.begin.0 + there as u64);
+                    let behind = block.offset(there);
                     there += self.read_at(behind, &mut bytes[there..needed]);
                     if there < needed {
                         break false;
@@ -190,7 +205,7 @@ impl Blocks {
             }
         };
         Walk {
-            end: FileBytes(block.begin.0 + at as u64),
+            end: block.offset(at),
             is_whole,
         }
     }
@@ -203,8 +218,7 @@ impl Blocks {
         (from, to): (FileBytes, FileBytes),
         mut visit: impl FnMut(&CapturedPacket<'a>, usize),
     ) {
-        let in_block = |at: FileBytes| (at.0 - block.begin.0) as usize;
-        let (mut at, to) = (in_block(from), in_block(to));
+        let (mut at, to) = (block.place(from), block.place(to));
         while at < to
             && let Decoded::Packet(packet, record) = self.classic.decode(&bytes[at..])
         {

@@ -1294,6 +1294,15 @@ impl Order {
     }
 }
 
+/// Bytes that a processor moves between memory and its cache at a time, on most.
+pub(super) const CACHE_LINE: usize = 64;
+
+/// Where in `room` to read to from that offset of a file: where bytes lie in their cache lines as they do
+/// in the kernel's copy, which begins at one. To copy them otherwise takes some processors twice as long.
+pub(super) fn best_place(room: &[u8], offset: u64) -> usize {
+    (offset as usize).wrapping_sub(room.as_ptr().addr()) % CACHE_LINE
+}
+
 /// A window on the file: `rest` are the bytes read and not yet consumed.
 struct Buffer {
     reader: Box<dyn Read + Send>,
@@ -1326,7 +1335,7 @@ impl Buffer {
         };
         Self {
             reader: Box::new(counted),
-            bytes: vec![0; size],
+            bytes: vec![0; size + CACHE_LINE],
             start: 0,
             end: 0,
             offset: 0,
@@ -1360,9 +1369,10 @@ impl Buffer {
         if other.len() < self.bytes.len() {
             other.resize(self.bytes.len(), 0);
         }
-        other[..length].copy_from_slice(rest);
+        let start = best_place(other, self.offset).min(other.len() - length);
+        other[start..][..length].copy_from_slice(rest);
         std::mem::swap(&mut self.bytes, other);
-        (self.start, self.end) = (0, length);
+        (self.start, self.end) = (start, start + length);
     }
 
     /// Reads until `rest` has at least `needed` bytes; `false` when the stream ends before.
@@ -1370,13 +1380,15 @@ impl Buffer {
         if self.end - self.start >= needed {
             return Ok(true);
         }
-        self.bytes.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        while self.end < needed {
+        let length = self.end - self.start;
+        let start = best_place(&self.bytes, self.offset).min(self.bytes.len() - length);
+        self.bytes.copy_within(self.start..self.end, start);
+        (self.start, self.end) = (start, start + length);
+        while self.end - start < needed {
             if self.end == self.bytes.len() {
                 // Grows only as bytes really come: a claim in a short file costs nothing.
-                self.bytes.resize(needed.min(2 * self.bytes.len()), 0);
+                let length = (start + needed).min(2 * self.bytes.len());
+                self.bytes.resize(length, 0);
             }
             match self.read_at_end()? {
                 0 => return Ok(false),
