@@ -167,9 +167,9 @@ impl TrainTally {
             Some((last, bucket)) if *last == start => bucket,
             _ => return self.begin_tick(start, messages, ip),
         };
-        bucket.packets += Packets::new(1);
-        bucket.messages += messages;
-        bucket.ip += IpBytes::new(u64::from(ip));
+        bucket.packets += 1;
+        bucket.messages += messages.get();
+        bucket.ip += u64::from(ip);
     }
 
     #[cold]
