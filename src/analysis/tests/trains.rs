@@ -143,3 +143,60 @@ fn payload_that_looks_like_records_is_payload() {
     let analysis = capture.finish();
     assert_eq!(analysis.protocols[0].messages, Messages::new(20));
 }
+
+#[test]
+fn acknowledgments_of_what_was_not_seen_yet_are_in_no_train() {
+    let mut capture = Capture::with(&["mine=80:line"]).on_ports(CLIENT, 80);
+    capture.connect();
+    capture.converse(2);
+    // Of the question that comes behind them.
+    let sent = capture.sequence[0];
+    capture.sequence[0] = sent.wrapping_add(9);
+    for _ in 0..5 {
+        capture.raw(Listener, "A", 0, b"");
+    }
+    capture.sequence[0] = sent;
+    capture.converse(2);
+    // The first ends a train, the others have one of their own, to which the question is too late.
+    assert_eq!(capture.trains(), [5, 4, 3]);
+    let analysis = capture.finish();
+    assert_eq!(analysis.protocols[0].messages, Messages::new(10));
+}
+
+proptest! {
+    /// Acknowledgments of too much and too little, probes, repetitions and holes, time that goes back: wherever a
+    /// train should have ended, it counts as its packets do.
+    #[test]
+    fn a_train_is_what_its_packets_are(
+        begins: bool,
+        steps in prop::collection::vec((
+            any::<bool>(),
+            0_usize..3,
+            prop_oneof![8 => Just(0), 1 => -20..20],
+            prop_oneof![16 => Just(0_u32), 1 => prop::sample::select(vec![u32::MAX, 5, u32::MAX - 4])],
+            prop_oneof![8 => Just(0), 1 => -5_000_000_i64..5_000_000],
+        ), 1..60),
+    ) {
+        let mut capture = Capture::with(&["mine=80:line"]).on_ports(CLIENT, 80);
+        if begins {
+            capture.connect();
+        }
+        for (from_listener, lines, more, ahead, later) in steps {
+            let (from, peer) = match from_listener {
+                true => (Listener, Client),
+                false => (Client, Listener),
+            };
+            let payload = b"line\n".repeat(lines);
+            let sent = capture.sequence[peer as usize];
+            capture.time += later;
+            capture.sequence[peer as usize] = sent.wrapping_add_signed(more);
+            capture.raw(from, "A", ahead, &payload);
+            capture.sequence[peer as usize] = sent;
+            if ahead == 0 {
+                let next = &mut capture.sequence[from as usize];
+                *next = next.wrapping_add(payload.len() as u32);
+            }
+        }
+        capture.finish();
+    }
+}
