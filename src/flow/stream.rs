@@ -190,8 +190,8 @@ pub struct Stretch {
     is_acknowledged: bool,
 }
 
-/// Acknowledgments are no further than this behind the end of a stretch, nor apart where it has none: so
-/// differences of 32 bits tell their order.
+/// Acknowledgments are no further than this behind what a stretch begins with, nor apart before that comes:
+/// so differences of 32 bits tell their order.
 const LONGEST_STRETCH: u32 = 1 << 30;
 
 impl Stretch {
@@ -217,12 +217,15 @@ impl Stretch {
         self.end = self.end.wrapping_add(length);
     }
 
-    /// Whether payload with this sequence number can be the next.
+    /// Whether payload with this sequence number can be the next. If it is the first, what was acknowledged
+    /// before lies behind it, no further than acknowledgments may.
     pub fn expects(&self, sequence: u32) -> bool {
-        let is_behind = || self.acknowledged.wrapping_sub(sequence) as i32 <= 0;
         match self.has_payload {
             true => sequence == self.end,
-            false => !self.is_acknowledged || is_behind(),
+            false => {
+                let behind = sequence.wrapping_sub(self.acknowledged);
+                !self.is_acknowledged || behind < LONGEST_STRETCH
+            }
         }
     }
 

@@ -512,6 +512,19 @@ fn holes_filled_in_part_were_remembered_without_end() {
     assert_eq!(missing.len(), MOST_MISSING_RANGES);
 }
 
+/// The first of these acknowledgments is of what comes behind the payload, and was taken for one of what is
+/// before it: it lies three quarters of all sequence numbers behind.
+#[test]
+fn a_stretch_has_acknowledgments_of_all_sequence_numbers_but_a_quarter() {
+    const QUARTER: u32 = 1 << 30;
+    let sequence = 5000;
+    let mut stretch = Stretch::default();
+    assert!(stretch.acknowledge(sequence + QUARTER));
+    assert!(stretch.acknowledge(sequence + 2 * QUARTER));
+    assert!(!stretch.expects(sequence));
+    assert!(stretch.expects(sequence + 2 * QUARTER));
+}
+
 proptest! {
     /// Payload in order and acknowledgments of some of it, or of anything: taken one by one, and in
     /// stretches as long as they come. A stretch is taken only if each of its segments is.
@@ -530,6 +543,12 @@ proptest! {
         for (is_payload, length, which) in steps {
             let sequence = first.wrapping_add(sent);
             let acknowledgment = match of_anything {
+                // Where what is ahead turns into what is behind.
+                true if which % 4 == 0 => {
+                    let quarters = (which >> 2) % 4 << 30;
+                    let near = (which >> 4) % 3;
+                    sequence.wrapping_add(quarters + near).wrapping_sub(1)
+                }
                 true => which,
                 false => first.wrapping_add(which % (sent + 1)),
             };
