@@ -545,7 +545,7 @@ proptest! {
             let acknowledgment = match of_anything {
                 // Where what is ahead turns into what is behind.
                 true if which % 4 == 0 => {
-                    let quarters = (which >> 2) % 4 << 30;
+                    let quarters = ((which >> 2) % 4) << 30;
                     let near = (which >> 4) % 3;
                     sequence.wrapping_add(quarters + near).wrapping_sub(1)
                 }
